@@ -1,0 +1,1 @@
+"""The connected side: lock, build, sign, pack."""

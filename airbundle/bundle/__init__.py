@@ -1,0 +1,1 @@
+"""The bundle format and its rules, pure: no disk, no network."""

@@ -1,0 +1,107 @@
+"""The tiny protocols through which bytes move, and the graph of what belongs to what.
+
+A registry, the cache, an OCI layout and a bundle all meet `BlobSource`; whoever pushes takes a `BlobReader`.
+Writers take `(offset, data)`, so that a transfer may start over without anyone seeking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from airbundle.bundle.oci import Descriptor, Manifest, parse_manifest
+from airbundle.errors import VerificationError
+
+
+class WriteAt(Protocol):
+    """Where a blob's bytes go: `data` belongs at `offset` bytes from the blob's start. Written bytes may come again."""
+
+    def __call__(self, offset: int, data: memoryview) -> None: ...
+
+
+class Hasher(Protocol):
+    """What `hashlib.sha256()` returns, as far as we use it."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class BlobSource(Protocol):
+    """Something that can give a blob by its descriptor."""
+
+    def copy_blob(
+        self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None
+    ) -> None:
+        """Write the bytes of `blob` from `start` on, and verify its digest before returning.
+
+        Args:
+            blob: digest and size are binding.
+            write: gets each piece, in order; the transfer may begin again at a lower offset after a fault.
+            start: bytes that the caller has already; then `hasher` has hashed exactly those.
+            hasher: a SHA-256 that has seen the first `start` bytes.
+
+        Raises:
+            NotFound: this source does not have it.
+            DigestMismatch: the bytes are not those of `blob`, also after trying once more from the start.
+            RemoteError, HostError: the source failed for good.
+        """
+
+
+class BlobReader(Protocol):
+    """Something blobs can be read from at random, such as a bundle file."""
+
+    def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` of the blob; return how many bytes, 0 at its end."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A manifest or index with the descriptor that pointed to it."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+
+
+def walk(root: Descriptor, load: Callable[[Descriptor], bytes | None], *, what: str) -> Iterator[Node]:
+    """Yield the manifests reachable from `root`, children before parents, each digest once.
+
+    Args:
+        root: an index or a manifest.
+        load: gives a manifest's verified bytes, or None for a child that is not carried (sparse index).
+        what: the thing, for errors.
+
+    Raises:
+        VerificationError: a manifest does not parse, or indexes nest deeper than four.
+    """
+    yield from _walk(root, load, what, set(), 0)
+
+
+_DEEPEST = 4
+
+
+def _walk(
+    descriptor: Descriptor, load: Callable[[Descriptor], bytes | None], what: str, seen: set[str], depth: int
+) -> Iterator[Node]:
+    if descriptor.digest in seen:
+        return
+    seen.add(descriptor.digest)
+    if depth > _DEEPEST:
+        raise VerificationError(f"{what}: indexes are nested deeper than {_DEEPEST}")
+    raw = load(descriptor)
+    if raw is None:
+        return
+    manifest = parse_manifest(raw, descriptor.media_type, what=f"{what} ({descriptor.digest})")
+    for child in manifest.manifests:
+        if child.is_index or child.is_manifest:
+            yield from _walk(child, load, what, seen, depth + 1)
+    yield Node(descriptor, manifest)
+
+
+def blobs_of(nodes: Iterable[Node]) -> dict[str, Descriptor]:
+    """Return config and layer descriptors of `nodes` by digest, in the order met."""
+    found: dict[str, Descriptor] = {}
+    for node in nodes:
+        for blob in node.manifest.blobs:
+            found.setdefault(blob.digest, blob)
+    return found

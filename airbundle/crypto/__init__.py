@@ -1,0 +1,1 @@
+"""Keys, signatures and the internal CA: bytes in, bytes out."""

@@ -1,0 +1,1 @@
+"""The disconnected side: open, verify, load, serve, report."""

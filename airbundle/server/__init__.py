@@ -1,0 +1,1 @@
+"""The embedded registry, chart repository and mirrors."""

@@ -1,0 +1,1 @@
+"""Bytes at rest: bundle files, OCI layouts, the content-addressed cache."""

@@ -1,0 +1,1 @@
+"""Bytes moving: one module for each outside world."""
