@@ -17,22 +17,25 @@ from airbundle.errors import VerificationError
 class WriteAt(Protocol):
     """Where a blob's bytes go: `data` belongs at `offset` bytes from the blob's start. Written bytes may come again."""
 
-    def __call__(self, offset: int, data: memoryview) -> None: ...
+    def __call__(self, offset: int, data: memoryview) -> None:
+        """Put `data` at `offset` bytes."""
 
 
 class Hasher(Protocol):
     """What `hashlib.sha256()` returns, as far as we use it."""
 
-    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
-    def hexdigest(self) -> str: ...
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Hash more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far."""
+        ...
 
 
 class BlobSource(Protocol):
     """Something that can give a blob by its descriptor."""
 
-    def copy_blob(
-        self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None
-    ) -> None:
+    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
         """Write the bytes of `blob` from `start` on, and verify its digest before returning.
 
         Args:

@@ -1,0 +1,119 @@
+"""What commands print with: answers go to stdout, progress and errors to stderr; `--json` leaves one document."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airbundle.errors import AirbundleError, UsageError
+from airbundle.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from airbundle.cli.reporter import ClosingReporter
+
+PASSPHRASE_VARIABLE = "AIRBUNDLE_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable, not a passphrase
+_PASSPHRASE_LIMIT = 4096
+
+
+class Console:
+    """One command's door to the terminal."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+        self.yes = False
+        self._reporter: ClosingReporter | None = None
+
+    def configure(self, *, json: bool = False, quiet: bool = False, verbose: bool = False, yes: bool = False) -> None:
+        """Set the form of the answer."""
+        self.json, self.quiet, self.verbose, self.yes = json, quiet, verbose, yes
+
+    @property
+    def reporter(self) -> Reporter:
+        """Where progress goes: bars on a terminal, one line per event otherwise, nothing with `--quiet`."""
+        if self.quiet:
+            return SILENT
+        if self._reporter is None:
+            from airbundle.cli.reporter import make_reporter
+
+            self._reporter = make_reporter(sys.stderr)
+        return self._reporter
+
+    def say(self, text: str = "") -> None:
+        """Print a line of the answer."""
+        if not (self.json or self.quiet):
+            sys.stdout.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """Print a line that a person should see, beside the answer."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print rows with their columns aligned."""
+        if not rows:
+            return
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths))
+            self.say("  ".join(cells).rstrip())
+
+    def error(self, error: AirbundleError) -> None:
+        """Print an error: what, each finding, and the next step."""
+        lines = [f"airbundle: {error.problem}"]
+        lines += [f"  {'warning: ' if finding.severity == 'warning' else ''}{finding}" for finding in error.findings]
+        if error.hint:
+            lines.append(f"  next: {error.hint}")
+        sys.stderr.write("\n".join(lines) + "\n")
+
+    def confirm(self, question: str) -> bool:
+        """Ask; without a terminal the answer is `--yes` or an error.
+
+        Raises:
+            UsageError: there is nobody to ask.
+        """
+        if self.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError(f"{question} There is no terminal to ask on", hint="add --yes")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def passphrase(self, what: str, *, file: str | None = None, new: bool = False) -> bytes:
+        """Return a passphrase: from `file`, from AIRBUNDLE_KEY_PASSPHRASE, or from a prompt.
+
+        Args:
+            what: whose passphrase, for the prompt.
+            file: a file whose first line it is.
+            new: ask twice.
+
+        Raises:
+            UsageError: none of the three is there, or the two answers differ.
+        """
+        if file is not None:
+            with Path(file).open("rb") as stream:
+                return stream.read(_PASSPHRASE_LIMIT).split(b"\n", 1)[0].rstrip(b"\r")
+        value = os.environ.get(PASSPHRASE_VARIABLE)
+        if value is not None:
+            return os.fsencode(value)
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"the passphrase of {what} is needed, and there is no terminal to ask on",
+                hint=f"set {PASSPHRASE_VARIABLE}, or name a file with --passphrase-file",
+            )
+        from getpass import getpass
+
+        first = getpass(f"Passphrase of {what}: ")
+        if new and getpass("Once more: ") != first:
+            raise UsageError("the two passphrases differ")
+        return first.encode()
+
+    def close(self) -> None:
+        """End the progress display."""
+        if self._reporter is not None:
+            self._reporter.close()
