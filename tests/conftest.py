@@ -1,0 +1,52 @@
+"""Fixtures that all tests share. Servers live as long as the worker process (session scope), unless said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.registries import Registry, run_registry
+from tests.support.tls import Authority
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A private CA that signs the servers of this session."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def plain_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """registry:2 over plain HTTP, open to all. Shared: use repository names of your own."""
+    with run_registry(tmp_path_factory.mktemp("plain-registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def tls_registry(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Registry]:
+    """registry:2 over TLS, open to all. Shared: use repository names of your own."""
+    with run_registry(tmp_path_factory.mktemp("tls-registry"), tls=authority) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def basic_registry(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Registry]:
+    """registry:2 over TLS with basic auth (htpasswd). Shared: use repository names of your own."""
+    with run_registry(tmp_path_factory.mktemp("basic-registry"), tls=authority, auth="basic") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def token_registry(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Registry]:
+    """registry:2 over TLS with bearer tokens from a token server. Shared: use repository names of your own."""
+    with run_registry(tmp_path_factory.mktemp("token-registry"), tls=authority, auth="token") as registry:
+        yield registry
+
+
+@pytest.fixture
+def empty_registry(tmp_path: Path, authority: Authority) -> Iterator[Registry]:
+    """An empty registry:2 over TLS for this test alone."""
+    with run_registry(tmp_path / "empty-registry", tls=authority) as registry:
+        yield registry

@@ -1,0 +1,1 @@
+"""Real servers, real images and faults for the tests. Nothing here is imported by airbundle itself."""

@@ -1,0 +1,111 @@
+"""Programs that run beside a test: started with a log file, awaited by what they say, ended for certain."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+START_LIMIT = 60.0
+"""Seconds that a server may take to start on a busy machine. Not a performance bar."""
+
+
+class NotStarted(RuntimeError):
+    """A program ended, or never said that it is ready; carries the end of its log."""
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a system program. A test never skips for want of one.
+
+    Raises:
+        NotStarted: it is missing; says which Debian package has it.
+    """
+    path = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise NotStarted(f"{name} is missing: run scripts/test, or apt-get install {package}")
+    return path
+
+
+class Running:
+    """A program under way.
+
+    Attributes:
+        pid: its process id.
+        log: its standard output and error.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.log = log
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def text(self) -> str:
+        """Return what it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, ready: Callable[[], T | None], *, what: str, limit: float = START_LIMIT) -> T:
+        """Call `ready` until it returns something else than None, and return that.
+
+        Raises:
+            NotStarted: the program ended, or `limit` seconds went by.
+        """
+        end = time.monotonic() + limit
+        while True:
+            found = ready()
+            if found is not None:
+                return found
+            if not self.alive:
+                raise NotStarted(f"{what}: ended with {self._process.returncode}\n{self.text()[-4000:]}")
+            if time.monotonic() > end:
+                raise NotStarted(f"{what}: not ready after {limit:.0f} s\n{self.text()[-4000:]}")
+            time.sleep(0.01)
+
+    def wait_for_line(self, pattern: str, *, what: str) -> re.Match[str]:
+        """Wait until the log matches `pattern` and return the match."""
+        return self.wait_for(lambda: re.search(pattern, self.text(), re.MULTILINE), what=what)
+
+    def stop(self, limit: float = 15.0) -> None:
+        """Ask it to end; after `limit` seconds, make it."""
+        if self.alive:
+            self._process.terminate()
+        try:
+            self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start(
+    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Running:
+    """Start `command`, its output appended to `log`; the kernel kills it when this process dies."""
+    guarded = [program("setpriv", "util-linux"), "--pdeathsig", "KILL", "--", *map(str, command)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd
+        )
+    return Running(process, log)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[Running]:
+    """Run `command` for the length of a `with` block."""
+    server = start(command, log, env=env, cwd=cwd)
+    try:
+        yield server
+    finally:
+        server.stop()
