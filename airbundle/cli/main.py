@@ -155,6 +155,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     group.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     group.add_argument("-v", "--verbose", action="store_true", help="tell more; on a fault of airbundle, its traceback")
+    # Also read before this parser runs: it may be where the zip application unpacks native code.
+    group.add_argument("--cache-dir", metavar="DIR", help="airbundle's cache, by default $XDG_CACHE_HOME/airbundle")
     group.add_argument("--yes", action="store_true", help="answer yes to questions")
 
 

@@ -1,0 +1,139 @@
+"""The zip application at the end of a bundle: airbundle itself and what a bare Python lacks (design §3, §9).
+
+Entries are stored, not compressed, sorted, and have fixed times: equal parts give equal bytes with any zlib.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airbundle.builder.installer_parts import ensure_parts, pinned_parts
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.lock import InstallerPart
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.cache import Cache
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_PART_LIMIT = 64 * 1024 * 1024
+# PyYAML has no pure wheel; its Python files work without the compiled part beside them.
+_STRIPPED = ("pyyaml-",)
+_NATIVE_ABI = "abi3"
+
+
+def build_zip(parts: Iterable[InstallerPart], cache: Cache) -> bytes:
+    """Return the zip application.
+
+    Args:
+        parts: the wheels; all are in the cache.
+        cache: where they are.
+    """
+    entries = dict(_own_sources())
+    entries["__main__.py"] = entries["airbundle/bootstrap/entry.py"]
+    native: dict[str, list[Mapping[str, object]]] = {}
+    for part in sorted(parts, key=lambda part: part.name):
+        raw = cache.read(part.digest, _PART_LIMIT)
+        if _is_pure(part.name):
+            entries.update(_wheel_sources(raw))
+        else:
+            entries[f"native/{part.name}"] = raw
+            described = {"name": part.name, "files": dict(_native_files(raw))}
+            for host in _hosts(part.name):
+                native.setdefault(host, []).append(described)
+    whole = {host: wheels for host, wheels in native.items() if "_" in host and len(wheels) > 1}
+    entries["native/index.json"] = json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
+    return _stored(entries)
+
+
+@dataclass(frozen=True)
+class WrittenInstaller:
+    """An installer on disk: path, size in bytes, `sha256:…`."""
+
+    path: Path
+    size: int
+    digest: str
+
+
+def write_installer(path: Path, cache: Cache, *, reporter: Reporter = SILENT) -> WrittenInstaller:
+    """Write the zip application of this version of airbundle alone; it takes its name when it is whole.
+
+    Raises:
+        MissingContent: a wheel can't be fetched.
+    """
+    parts = pinned_parts()
+    ensure_parts(parts, cache, reporter=reporter)
+    raw = build_zip(parts, cache)
+    work = path.with_name(f".{path.name}.partial")
+    work.write_bytes(raw)
+    work.chmod(0o644)
+    work.replace(path)
+    return WrittenInstaller(path, len(raw), sha256(raw))
+
+
+def _own_sources() -> Iterator[tuple[str, bytes]]:
+    yield from _walk(files("airbundle"), "airbundle")
+
+
+def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            if entry.name != "__pycache__":
+                yield from _walk(entry, f"{prefix}/{entry.name}")
+        elif not entry.name.endswith((".pyc", ".swp", "~")):
+            yield f"{prefix}/{entry.name}", entry.read_bytes()
+
+
+def _is_pure(name: str) -> bool:
+    return name.endswith("-none-any.whl") or name.startswith(_STRIPPED)
+
+
+def _wheel_sources(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield a wheel's modules and licences, without compiled parts and pip's own records."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as wheel:
+        for info in wheel.infolist():
+            top, _, rest = info.filename.partition("/")
+            if info.is_dir() or info.filename.endswith(".so") or top.endswith(".data"):
+                continue
+            if top.endswith(".dist-info") and not (rest == "METADATA" or rest.upper().startswith("LICEN")):
+                continue
+            yield info.filename, wheel.read(info)
+
+
+def _native_files(raw: bytes) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(raw)) as wheel:
+        for info in wheel.infolist():
+            if not info.is_dir() and ".dist-info/" not in info.filename:
+                yield info.filename, hashlib.sha256(wheel.read(info)).hexdigest()
+
+
+_PYTHONS = ("cp39", "cp310", "cp311", "cp312", "cp313", "cp314")
+
+
+def _hosts(name: str) -> Iterator[str]:
+    """Yield `cp312-x86_64` for each Python and architecture that a native wheel is for."""
+    python, abi, platform = name[: -len(".whl")].split("-")[2:5]
+    machine = "x86_64" if platform.endswith("x86_64") else "aarch64"
+    for candidate in _PYTHONS:
+        if candidate == python or (abi == _NATIVE_ABI and int(candidate[2:]) >= int(python[2:])):
+            yield f"{candidate}-{machine}"
+
+
+def _stored(entries: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, entries[name])
+    return buffer.getvalue()
