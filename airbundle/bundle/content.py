@@ -6,8 +6,9 @@ Writers take `(offset, data)`, so that a transfer may start over without anyone 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from airbundle.bundle.oci import Descriptor, Manifest, parse_manifest
@@ -56,6 +57,54 @@ class BlobReader(Protocol):
 
     def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset` of the blob; return how many bytes, 0 at its end."""
+
+
+class BlobAdder(Protocol):
+    """One blob on its way into a `BlobSink`: its digest is known when all bytes are there."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Append `data`."""
+
+    def commit(self, media_type: str) -> Descriptor:
+        """Keep the blob and return what it is; without this call leaving the context drops it.
+
+        Raises:
+            DigestMismatch: the adder was told the digest beforehand and the bytes have another.
+        """
+        ...
+
+
+class BlobSink(Protocol):
+    """Something that takes blobs of any origin and keeps them by digest; the cache is one."""
+
+    def has(self, digest: str) -> bool:
+        """Tell whether it has the blob."""
+        ...
+
+    def add(self, data: bytes, media_type: str) -> Descriptor:
+        """Keep `data` and return its descriptor."""
+        ...
+
+    def adder(self, expected: str = "") -> AbstractContextManager[BlobAdder]:
+        """Begin a blob that comes in pieces; `expected` is its digest where it is known beforehand."""
+        ...
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """A root whose bytes are all in a `BlobSink`: what `lock` writes down for sources other than registries.
+
+    Attributes:
+        descriptor: of the root manifest or index.
+        manifests: children of an index, in its order; empty for a plain manifest.
+        blobs: configs and layers, each digest once.
+        info: facts for people and for the site, such as a chart's name and version.
+    """
+
+    descriptor: Descriptor
+    manifests: tuple[Descriptor, ...] = ()
+    blobs: tuple[Descriptor, ...] = ()
+    info: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,342 @@
+"""The content-addressed cache: bytes of sources that don't tell digest and size beforehand (design §3).
+
+Layout: `blobs/sha256/<hex>`, `tmp/` on the same file system, `verified/` (see `store.verified`). A blob appears under
+its name by one rename, so any number of processes may use a cache at once. Nothing is flushed to disk: what a power
+cut takes is found by its digest and fetched or made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from airbundle.bundle.content import Hasher, WriteAt
+from airbundle.bundle.digest import hex_of, parse_digest
+from airbundle.bundle.oci import Descriptor
+from airbundle.errors import DigestMismatch, HostError, NotFound, VerificationError
+from airbundle.store.host import host_errors, private_directory
+from airbundle.store.verified import VerifiedRecords
+
+_log = logging.getLogger(__name__)
+_CHUNK = 1024 * 1024
+_ABANDONED = 24 * 3600  # a temporary file this old, in seconds, belongs to no running process
+
+
+def default_cache_root() -> Path:
+    """Return `$XDG_CACHE_HOME/airbundle`, or `~/.cache/airbundle`.
+
+    Raises:
+        HostError: there is no home directory.
+    """
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    if configured.startswith("/"):  # the specification has relative ones ignored
+        return Path(configured) / "airbundle"
+    try:
+        return Path.home() / ".cache" / "airbundle"
+    except RuntimeError:
+        raise HostError("this user has no home directory for the cache", hint="set XDG_CACHE_HOME") from None
+
+
+class Cache:
+    """A content-addressed cache below `root`; a `BlobSource`, `BlobSink` and `BlobReader`.
+
+    Directories are made on first use, for this user alone: images may be private.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_cache_root() if root is None else root
+        self.records = VerifiedRecords(self.root / "verified")
+        self._blobs = self.root / "blobs" / "sha256"
+        self._temporary = self.root / "tmp"
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob lies, whether it is there or not.
+
+        Raises:
+            VerificationError: `digest` is none.
+        """
+        return self._blobs / hex_of(parse_digest(digest, what="cache"))
+
+    def has(self, digest: str, size: int | None = None) -> bool:
+        """Tell whether the blob is there, and has `size` bytes if given; its bytes are checked when they are used."""
+        try:
+            status = self.path(digest).stat()
+        except OSError:
+            return False
+        return size is None or status.st_size == size
+
+    def add(self, data: bytes, media_type: str) -> Descriptor:
+        """Keep `data` and return its descriptor.
+
+        Raises:
+            HostError: the disk is full, or the cache can't be written.
+        """
+        with self.adder() as adder:
+            adder.write(data)
+            return adder.commit(media_type)
+
+    def add_file(self, path: Path, media_type: str, *, expected: str = "") -> Descriptor:
+        """Copy a file into the cache and return its descriptor.
+
+        Args:
+            path: a regular file.
+            media_type: for the descriptor.
+            expected: its digest, where that is known.
+
+        Raises:
+            DigestMismatch: the file has another digest.
+            HostError: it can't be read, or the cache can't be written.
+        """
+        with host_errors("read", path):
+            file = path.open("rb", buffering=0)
+        with file, self.adder(expected) as adder:
+            for piece in _pieces(file):
+                adder.write(piece)
+            return adder.commit(media_type)
+
+    @contextmanager
+    def adder(self, expected: str = "") -> Iterator[Adder]:
+        """Begin a blob that comes in pieces: `write` them, then `commit(media_type)`.
+
+        Args:
+            expected: its digest, where that is known beforehand.
+
+        Raises:
+            DigestMismatch: at `commit`, the bytes have another digest.
+            HostError: the disk is full, or the cache can't be written.
+        """
+        with host_errors("write to the cache", self.root):
+            for directory in (self.root, self._blobs.parent, self._blobs, self._temporary):
+                private_directory(directory)
+            adder = Adder(self, self._temporary / secrets.token_hex(16), expected)
+        with adder:
+            yield adder
+
+    def read(self, digest: str, limit: int) -> bytes:
+        """Return a blob's verified bytes.
+
+        Args:
+            digest: of the blob.
+            limit: the most bytes it may have.
+
+        Raises:
+            NotFound: it is not in the cache.
+            VerificationError: it is larger than `limit`, or not what its name says; then it is dropped.
+        """
+        with self._open(digest) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise VerificationError(f"cached blob {digest}: {size} bytes are more than the {limit} allowed")
+            content = bytearray(size)
+            blob = Descriptor("", digest, size)
+
+            def keep(offset: int, data: memoryview) -> None:
+                content[offset : offset + len(data)] = data
+
+            self._copy(file, blob, keep, 0, hashlib.sha256())
+        return bytes(content)
+
+    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
+        """Write the bytes of `blob` from `start` on (see `BlobSource`).
+
+        They are hashed, unless airbundle's own record says that this very file was verified and nothing came before.
+
+        Raises:
+            NotFound: it is not in the cache.
+            DigestMismatch: the bytes are not those of `blob`; the entry is dropped.
+            HostError: it can't be read.
+        """
+        with self._open(blob.digest) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != blob.size:
+                self._drop(blob.digest)
+                raise self._wrong(blob.digest, f"found {size} bytes, expected {blob.size}")
+            if start and hasher is not None:
+                try:
+                    self._hash_on(file, blob, write, start, hasher)
+                    return
+                except DigestMismatch:  # the bytes before `start` may be the wrong ones: once more, from the first
+                    _log.info("cached blob %s does not continue what was there; starting over", blob.digest)
+            self._copy(file, blob, write, 0, hashlib.sha256())
+
+    def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` of a blob and return how many bytes, 0 at its end; unverified.
+
+        Raises:
+            NotFound: it is not in the cache.
+            HostError: it can't be read.
+        """
+        with self._open(digest) as file, host_errors("read from the cache", self.root):
+            return os.preadv(file.fileno(), [buffer], offset)
+
+    def prune(self, older_than: float) -> int:
+        """Drop blobs that were neither added nor used for `older_than` seconds; return how many bytes that freed.
+
+        Raises:
+            HostError: something can't be removed.
+        """
+        freed = 0
+        limit = time.time() - older_than
+        with host_errors("prune the cache", self.root):
+            for path in self._files(self._temporary):
+                if path.stat().st_mtime < min(limit, time.time() - _ABANDONED):
+                    path.unlink(missing_ok=True)
+            for path in self._files(self._blobs):
+                status = path.stat()
+                if max(status.st_mtime, self.records.last_used(f"sha256-{path.name}")) < limit:
+                    path.unlink(missing_ok=True)
+                    freed += status.st_size
+        self.records.prune(older_than)
+        return freed
+
+    @staticmethod
+    def _files(directory: Path) -> list[Path]:
+        return sorted(directory.iterdir()) if directory.is_dir() else []
+
+    @contextmanager
+    def _open(self, digest: str) -> Iterator[BinaryIO]:
+        path = self.path(digest)
+        with host_errors("read from the cache", path):
+            try:
+                file = path.open("rb", buffering=0)
+            except FileNotFoundError:
+                raise NotFound(
+                    f"blob {digest} is not in the cache {self.root}",
+                    hint="run `airbundle lock` to make it again",
+                ) from None
+        with file:
+            yield file
+
+    def _copy(self, file: BinaryIO, blob: Descriptor, write: WriteAt, start: int, hasher: Hasher) -> None:
+        status = os.fstat(file.fileno())
+        key = _key(blob.digest)
+        trusted = self.records.holds(key, status)
+        try:
+            if trusted:
+                _read_all(file, blob, write, start)
+            else:
+                self._hash_on(file, blob, write, start, hasher)
+        except DigestMismatch as error:
+            self._drop(blob.digest)
+            raise self._wrong(blob.digest, error.problem) from None
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        ):
+            self._drop(blob.digest)
+            raise self._wrong(blob.digest, "the file changed while it was read")
+        if not trusted:
+            self.records.remember(key, status)
+
+    @staticmethod
+    def _hash_on(file: BinaryIO, blob: Descriptor, write: WriteAt, start: int, hasher: Hasher) -> None:
+        def hashed(offset: int, data: memoryview) -> None:
+            hasher.update(data)
+            write(offset, data)
+
+        _read_all(file, blob, hashed, start)
+        found = "sha256:" + hasher.hexdigest()
+        if found != blob.digest:
+            raise DigestMismatch(f"found digest {found}, expected {blob.digest}")
+
+    def _drop(self, digest: str) -> None:
+        _log.warning("dropping %s from the cache: it is not what its name says", digest)
+        with host_errors("drop from the cache", self.root):
+            self.path(digest).unlink(missing_ok=True)
+        self.records.forget(_key(digest))
+
+    @staticmethod
+    def _wrong(digest: str, problem: str) -> DigestMismatch:
+        return DigestMismatch(
+            f"cached blob {digest}: {problem}",
+            hint="the entry was dropped; run the command again, or `airbundle lock` to make it again",
+        )
+
+
+class Adder:
+    """One blob on its way into a `Cache`; a `BlobAdder`. Made by `Cache.adder`."""
+
+    def __init__(self, cache: Cache, temporary: Path, expected: str) -> None:
+        if expected:
+            parse_digest(expected, what="cache")
+        self.size = 0
+        self._cache = cache
+        self._temporary = temporary
+        self._expected = expected
+        self._hasher = hashlib.sha256()
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Append `data`.
+
+        Raises:
+            HostError: the disk is full, or fails.
+        """
+        view = memoryview(data).cast("B")
+        self._hasher.update(view)
+        self.size += len(view)
+        with host_errors("write to the cache", self._cache.root):
+            while view:
+                view = view[self._file.write(view) :]
+
+    def commit(self, media_type: str) -> Descriptor:
+        """Keep the blob under its digest, and return its descriptor.
+
+        Raises:
+            DigestMismatch: its digest is not the one expected.
+            HostError: it can't be kept.
+        """
+        digest = "sha256:" + self._hasher.hexdigest()
+        if self._expected and digest != self._expected:
+            raise DigestMismatch(f"found digest {digest}, expected {self._expected}")
+        with host_errors("write to the cache", self._cache.root):
+            os.fchmod(self._file.fileno(), 0o600)  # whatever the umask
+            self._temporary.replace(self._cache.path(digest))
+            status = os.fstat(self._file.fileno())
+        self._cache.records.remember(_key(digest), status)
+        return Descriptor(media_type, digest, self.size)
+
+    def __enter__(self) -> Adder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _key(digest: str) -> str:
+    return f"sha256-{hex_of(digest)}"
+
+
+def _pieces(file: BinaryIO) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(_CHUNK))
+    while True:
+        with host_errors("read", file.name):
+            count = os.readv(file.fileno(), [buffer])
+        if not count:
+            return
+        yield buffer[:count]
+
+
+def _read_all(file: BinaryIO, blob: Descriptor, write: WriteAt, start: int) -> None:
+    offset = file.seek(start)
+    for piece in _pieces(file):
+        if offset + len(piece) > blob.size:
+            raise DigestMismatch(f"found more bytes than the {blob.size} expected")
+        write(offset, piece)
+        offset += len(piece)
+    if offset != blob.size:
+        raise DigestMismatch(f"found {offset} bytes, expected {blob.size}")

@@ -1,0 +1,74 @@
+"""Where what the operating system says becomes our own errors, and the one way small files are replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airbundle.errors import HostError, NoPermission, NoSpace
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def host_errors(operation: str, path: object) -> Iterator[None]:
+    """Translate an OSError inside the block.
+
+    Args:
+        operation: what was tried, as in "cannot <operation>".
+        path: the file or directory it was tried on; the error's own file name is preferred.
+
+    Raises:
+        NoSpace: the file system or the quota is full.
+        NoPermission: this user may not, or the file system is read-only.
+        HostError: anything else that the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else path
+        text = f"cannot {operation}: {where}: {error.strerror or error}"
+        if error.errno in _FULL:
+            raise NoSpace(text, hint=f"free space on the file system of {path}, then run the command again") from error
+        if error.errno in _FORBIDDEN:
+            raise NoPermission(text, hint="run as a user who may, or choose another directory") from error
+        raise HostError(text) from error
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
+    """Put `data` at `path` in one step: readers see the old bytes or the new ones. The mode is set despite the umask.
+
+    Raises:
+        OSError: as the system says; callers translate with `host_errors`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def private_directory(path: Path) -> None:
+    """Make sure that `path` is a directory; one that is made now is for this user alone, whatever the umask.
+
+    Raises:
+        OSError: as the system says; callers translate with `host_errors`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    path.chmod(0o700)
