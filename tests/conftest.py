@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engine import Engine, run_engine
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
 
@@ -50,3 +51,11 @@ def empty_registry(tmp_path: Path, authority: Authority) -> Iterator[Registry]:
     """An empty registry:2 over TLS for this test alone."""
     with run_registry(tmp_path / "empty-registry", tls=authority) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A Docker engine of this worker's own, with `registry:2` loaded. Remove the containers you make."""
+    with run_engine(tmp_path_factory.mktemp("engine")) as engine:
+        engine.import_registry()
+        yield engine

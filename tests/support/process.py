@@ -88,10 +88,15 @@ class Running:
 
 
 def start(
-    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    death_signal: str = "KILL",
 ) -> Running:
-    """Start `command`, its output appended to `log`; the kernel kills it when this process dies."""
-    guarded = [program("setpriv", "util-linux"), "--pdeathsig", "KILL", "--", *map(str, command)]
+    """Start `command`, its output appended to `log`; it gets `death_signal` from the kernel when this process dies."""
+    guarded = [program("setpriv", "util-linux"), "--pdeathsig", death_signal, "--", *map(str, command)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd

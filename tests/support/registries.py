@@ -15,13 +15,13 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.support.process import Running, program, running
+from tests.support.process import program, running
 from tests.support.tls import Authority
 from tests.support.tokens import ISSUER, SERVICE, TokenServer, token_server
 
@@ -51,6 +51,7 @@ class Registry:
         storage: its storage directory (`docker/registry/v2/…` below it).
         ca_file: the CA to trust; None over plain HTTP.
         username, password: the one account; empty without auth.
+        log: gives its log so far.
         tokens: the token server beside it, for `auth="token"`.
     """
 
@@ -59,7 +60,7 @@ class Registry:
     ca_file: Path | None
     username: str
     password: str
-    process: Running
+    log: Callable[[], str]
     tokens: TokenServer | None = None
 
     @property
@@ -76,7 +77,7 @@ class Registry:
         """Return the access log so far."""
         return [
             Request(m["method"], m["path"], int(m["status"]), int(m["sent"]), m["agent"])
-            for m in _ACCESS.finditer(self.process.text())
+            for m in _ACCESS.finditer(self.log())
         ]
 
     def uploads(self) -> list[Request]:
@@ -115,7 +116,7 @@ class Registry:
 
 
 _ACCESS = re.compile(
-    r'^127\.0\.0\.1 - \S+ \[[^\]]+\] "(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) (?P<sent>\d+)'
+    r'^[\d.]+ - \S+ \[[^\]]+\] "(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) (?P<sent>\d+)'
     r' "[^"]*" "(?P<agent>[^"]*)"',
     re.MULTILINE,
 )
@@ -150,7 +151,7 @@ def run_registry(
         tokens = None
         config: dict[str, Any] = {
             "version": "0.1",
-            "log": {"level": "warn"},
+            "log": {"level": "info"},  # "listening on" is told at this level
             "storage": {
                 "filesystem": {"rootdirectory": str(storage), "maxthreads": 100},
                 "delete": {"enabled": delete},
@@ -158,7 +159,6 @@ def run_registry(
             },
             "http": {"addr": "127.0.0.1:0", "secret": "of-no-use-here"},
         }
-        config["log"]["level"] = "info"  # "listening on" is told at this level
         if tls is not None:
             certificate = tls.issue()
             config["http"]["tls"] = {"certificate": str(certificate.cert), "key": str(certificate.key)}
@@ -182,20 +182,26 @@ def run_registry(
         process = stack.enter_context(running(command, directory / "registry.log"))
         line = process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)", what="docker-registry")
         ca_file = None if tls is None else tls.ca_file
-        registry = Registry(f"127.0.0.1:{line[1]}", storage, ca_file, username, password, process, tokens)
-        process.wait_for(lambda: _answers(registry), what="docker-registry")
+        registry = Registry(f"127.0.0.1:{line[1]}", storage, ca_file, username, password, process.text, tokens)
+        process.wait_for(lambda: answers(registry), what="docker-registry")
         yield registry
 
 
 def _htpasswd(directory: Path) -> Path:
     path = directory / "htpasswd"
-    # bcrypt, which is all that the registry accepts; cost 4 keeps each request fast.
-    command = [program("htpasswd", "apache2-utils"), "-nbB", "-C", "4", USER, PASSWORD]
-    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    path.write_bytes(htpasswd_line())
     return path
 
 
-def _answers(registry: Registry) -> bool | None:
+def htpasswd_line() -> bytes:
+    """Return an htpasswd file with the one account."""
+    # bcrypt, which is all that the registry accepts; cost 4 keeps each request fast.
+    command = [program("htpasswd", "apache2-utils"), "-nbB", "-C", "4", USER, PASSWORD]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def answers(registry: Registry) -> bool | None:
+    """Tell (True, or None for not yet) whether `/v2/` is answered, be it by 401."""
     context = None if registry.ca_file is None else ssl.create_default_context(cafile=str(registry.ca_file))
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])
