@@ -80,4 +80,4 @@ def _fetch(tags: tuple[str, ...], pins: list[dict[str, Any]], cache: Cache) -> N
                 hint="check `pip config list` and the network, or build with --no-installer",
             )
         for pin in pins:
-            cache.add_file(directory / pin["name"], digest=f"sha256:{pin['sha256']}")
+            cache.add_file(directory / pin["name"], "application/zip", expected=f"sha256:{pin['sha256']}")

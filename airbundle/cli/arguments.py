@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airbundle.errors import UsageError
+
+if TYPE_CHECKING:
+    from airbundle.store.cache import Cache
 
 
 def add_bundle(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
@@ -37,3 +41,10 @@ def bundle_paths(args: argparse.Namespace) -> list[Path]:
     if running is None:
         raise UsageError("no bundle is named", hint=f"airbundle {args.command} NAME-VERSION.airbundle")
     return [Path(running)]
+
+
+def open_cache(args: argparse.Namespace) -> Cache:
+    """Return the cache that `--cache-dir` names, or the default one."""
+    from airbundle.store.cache import Cache
+
+    return Cache(Path(args.cache_dir) if args.cache_dir else None)

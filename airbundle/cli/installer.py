@@ -20,8 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Write the zip application."""
     from airbundle.builder.installer_zip import write_installer
-    from airbundle.store.cache import Cache
+    from airbundle.cli.arguments import open_cache
 
-    written = write_installer(Path(args.output), Cache(args.cache_dir), reporter=console.reporter)
+    written = write_installer(Path(args.output), open_cache(args), reporter=console.reporter)
     console.say(f"{written.path}: {written.size} bytes, {written.digest}")
     return {"path": str(written.path), "size": written.size, "digest": written.digest}

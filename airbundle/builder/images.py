@@ -1,0 +1,158 @@
+"""Registry images become locked roots: one HEAD a tag, one GET a manifest, ever; everything that hangs on them too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from airbundle.bundle.digest import hex_of
+from airbundle.bundle.inventory import ImageRequest
+from airbundle.bundle.lock import REGISTRY, LockedRoot
+from airbundle.bundle.oci import BUNDLE_REF, MANIFEST_LIMIT, Descriptor, Manifest, Platform, parse_manifest
+from airbundle.bundle.reference import Reference
+from airbundle.errors import NotFound, UsageError
+from airbundle.store.cache import Cache
+from airbundle.transfer.registry import RegistryClient
+from airbundle.transfer.repository import Repository
+
+ATTESTATION_TYPE = "vnd.docker.reference.type"
+ATTESTATION_OF = "vnd.docker.reference.digest"
+COSIGN_SUFFIXES = ("sig", "att", "sbom")
+_REFERRER_DEPTH = 2
+
+
+class ManifestStore:
+    """Manifests by digest: from the cache, else from the registry, which is asked once in the cache's life."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def read(self, repository: Repository, descriptor: Descriptor) -> bytes:
+        """Return a manifest's verified bytes."""
+        if self._cache.has(descriptor.digest, descriptor.size):
+            return self._cache.read(descriptor.digest, MANIFEST_LIMIT)
+        _, raw = repository.fetch_manifest(descriptor.digest)
+        self._cache.add(raw, descriptor.media_type)
+        return raw
+
+
+@dataclass(frozen=True)
+class ImageResolver:
+    """Resolves images against registries."""
+
+    client: RegistryClient
+    cache: Cache
+
+    def current(self, reference: Reference) -> Descriptor:
+        """Return what a reference points to now, by one HEAD.
+
+        Raises:
+            RemoteError: the registry fails, or has no such image.
+        """
+        return self.client.repository(reference.name).resolve(reference.wanted)
+
+    def resolve(self, request: ImageRequest) -> LockedRoot:
+        """Return the locked root of a registry image: its manifests, and what refers to them.
+
+        Raises:
+            RemoteError: the registry fails, or lacks the image or every platform that is wanted.
+            VerificationError: a manifest is not what it should be.
+        """
+        reference = _own_name(request)
+        repository = self.client.repository(reference.name)
+        descriptor = repository.resolve(reference.wanted)
+        manifests = ManifestStore(self.cache)
+        raw = manifests.read(repository, descriptor)
+        manifest = parse_manifest(raw, descriptor.media_type, what=str(reference))
+        descriptor = replace(descriptor, media_type=manifest.media_type)
+        children = carried_children(manifest, request.platforms, what=f"{request.where} {reference}".strip())
+        for child in children:
+            manifests.read(repository, child)
+        subjects = [descriptor, *(child for child in children if not _is_attestation(child))]
+        return LockedRoot(
+            kind="image",
+            ref=request.target.full_name,
+            requested=request.requested,
+            source=REGISTRY,
+            origin=reference.name,
+            descriptor=descriptor,
+            children=children,
+            platforms=request.platforms,
+            referrers=tuple(self._referrers(repository, request.target, subjects, manifests)),
+        )
+
+    def _referrers(
+        self, repository: Repository, target: Reference, subjects: Sequence[Descriptor], manifests: ManifestStore
+    ) -> Iterator[Descriptor]:
+        """Yield manifests that refer to `subjects` (and to those referrers), and cosign's tags."""
+        seen = {subject.digest for subject in subjects}
+        for depth in range(_REFERRER_DEPTH):
+            found: list[Descriptor] = []
+            for subject in subjects:
+                for referrer, ref in self._referrers_of(repository, target, subject, with_tags=depth == 0):
+                    if referrer.digest not in seen:
+                        seen.add(referrer.digest)
+                        manifests.read(repository, referrer)
+                        found.append(referrer)
+                        yield replace(referrer, annotations={BUNDLE_REF: ref}, platform=None)
+            subjects = found
+
+    def _referrers_of(
+        self, repository: Repository, target: Reference, subject: Descriptor, *, with_tags: bool
+    ) -> Iterator[tuple[Descriptor, str]]:
+        for referrer in repository.referrers(subject.digest):
+            yield referrer, f"{target.name}@{referrer.digest}"
+        for suffix in COSIGN_SUFFIXES if with_tags else ():
+            tag = f"sha256-{hex_of(subject.digest)}.{suffix}"
+            try:
+                yield repository.resolve(tag), f"{target.name}:{tag}"
+            except NotFound:
+                continue
+
+
+def _own_name(request: ImageRequest) -> Reference:
+    reference = request.source.own_name
+    if reference is None:
+        raise UsageError(f"{request.where}: {request.requested!r} names no image of a registry")
+    return reference
+
+
+def carried_children(manifest: Manifest, platforms: Iterable[str], *, what: str) -> tuple[Descriptor, ...]:
+    """Return the children of an index that are carried, in the index's order.
+
+    Args:
+        manifest: an index; a plain manifest has no children.
+        platforms: what is wanted; empty: all. Attestations travel with the manifest that they are about.
+        what: the image, for errors.
+
+    Raises:
+        NotFound: a wanted platform is not in the index.
+    """
+    if not manifest.is_index:
+        return ()
+    children = [child for child in manifest.manifests if child.is_manifest or child.is_index]
+    wanted = [Platform.parse(text) for text in platforms]
+    if not wanted:
+        return tuple(children)
+    runnable = [child for child in children if child.platform is not None and not _is_attestation(child)]
+    lacking = [
+        platform
+        for platform in wanted
+        if not any(child.platform is not None and child.platform.satisfies(platform) for child in runnable)
+    ]
+    if lacking:
+        found = ", ".join(sorted({str(child.platform) for child in runnable})) or "no platforms"
+        raise NotFound(
+            f"{what}: the index has no image for {', '.join(map(str, lacking))}; found {found}",
+            hint="name platforms that it has: {ref: …, platforms: […]}",
+        )
+    kept = {
+        child.digest
+        for child in runnable
+        if any(child.platform is not None and child.platform.satisfies(platform) for platform in wanted)
+    }
+    return tuple(child for child in children if child.digest in kept or child.annotations.get(ATTESTATION_OF) in kept)
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    return ATTESTATION_TYPE in child.annotations
