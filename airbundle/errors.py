@@ -66,9 +66,13 @@ class Finding:
 
 
 class AirbundleError(Exception):
-    """Root of the tree. `problem` is one sentence; `hint` the next step; `findings` the list behind it."""
+    """Root of the tree. `problem` is one sentence; `hint` the next step; `findings` the list behind it.
+
+    `outcome`, where it is set, is the state that a site was left in.
+    """
 
     exit_code = 1
+    outcome: Outcome | None = None
 
     def __init__(self, problem: str, *, hint: str = "", findings: Sequence[Finding] = ()) -> None:
         super().__init__(problem)
@@ -83,6 +87,8 @@ class AirbundleError(Exception):
             body["hint"] = self.hint
         if self.findings:
             body["findings"] = [finding.to_json() for finding in self.findings]
+        if self.outcome:
+            body["outcome"] = self.outcome
         return body
 
 
@@ -166,10 +172,6 @@ class SiteError(AirbundleError):
     ) -> None:
         super().__init__(problem, hint=hint, findings=findings)
         self.outcome = outcome
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the error with its outcome."""
-        return {**super().to_json(), "outcome": self.outcome}
 
 
 class HostError(AirbundleError):
