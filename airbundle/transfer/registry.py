@@ -1,0 +1,70 @@
+"""The door to registries: `RegistryClient` makes repositories that share connections, tokens and patience."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from airbundle.bundle.reference import parse_reference
+from airbundle.errors import AirbundleError, Side
+from airbundle.progress import SILENT, Reporter
+from airbundle.transfer.http import HttpClient
+from airbundle.transfer.registries import Endpoint, Registries
+from airbundle.transfer.repository import Repository
+from airbundle.transfer.settings import HttpSettings
+
+logger = logging.getLogger(__name__)
+
+
+class RegistryClient:
+    """Talks to registries by the distribution spec 1.1; for many threads at once. A context manager.
+
+    Args:
+        registries: mirrors, trust and credentials per host; the empty ones by default.
+        side: "site" makes errors of these registries the site's (exit code 6).
+        reporter: gets warnings and long waits.
+        settings: times and limits; by default those of the environment.
+    """
+
+    def __init__(
+        self,
+        registries: Registries | None = None,
+        *,
+        side: Side = "upstream",
+        reporter: Reporter = SILENT,
+        settings: HttpSettings | None = None,
+    ) -> None:
+        self.registries = registries or Registries()
+        self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter)
+        self._reporter = reporter
+        self._passed_over: set[str] = set()
+
+    def repository(self, name: str) -> Repository:
+        """Return the repository `host[:port]/path`; nothing is sent yet.
+
+        Raises:
+            UsageError: no such name.
+        """
+        reference = parse_reference(name + ":x")
+        endpoints = self.registries.endpoints(reference.registry, reference.repository)
+        push = self.registries.push_endpoint(reference.registry, reference.repository)
+        return Repository(self, reference.name, endpoints or [push], push)
+
+    def passed_over(self, endpoint: Endpoint, error: AirbundleError) -> None:
+        """Tell, once for each mirror, that the next endpoint is asked instead."""
+        logger.info("%s: %s", endpoint.host, error.problem)
+        if endpoint.host not in self._passed_over:
+            self._passed_over.add(endpoint.host)
+            self._reporter.warn(f"mirror {endpoint.host} passed over: {error.problem}")
+
+    def close(self) -> None:
+        """Close all connections; operations under way fail."""
+        self.http.close()
+
+    def __enter__(self) -> RegistryClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
