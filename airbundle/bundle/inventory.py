@@ -63,8 +63,8 @@ class ChartRequest:
 
     @property
     def requested(self) -> str:
-        """What the lock calls it: `REPO NAME VERSION` or `PATH NAME`, in the inventory's words."""
-        return " ".join(part for part in (self.repo or self.path, self.name, self.version) if part)
+        """What the lock calls it: `REPO NAME VERSION` or `PATH NAME`, in one spelling."""
+        return " ".join(part for part in (*self.identity, self.version) if part)
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -120,11 +120,6 @@ class ClamavRequest:
     databases: tuple[str, ...] = DEFAULT_DATABASES
     custom: tuple[str, ...] = ()
     where: str = field(default="", compare=False)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Local files and directories it names."""
-        return (() if self.source == CVDUPDATE else (self.source,)) + self.custom
 
     def meaning(self) -> dict[str, Any]:
         """Return what counts for the lock."""
@@ -187,27 +182,36 @@ class Inventory:
         found = [chart.release for chart in self.charts] + [manifest.release for manifest in self.manifests]
         return tuple(release for release in found if release is not None)
 
-    def local_paths(self) -> Iterator[tuple[str, str]]:
-        """Return each local file or directory that is named, with the place that names it.
+    def own_paths(self) -> list[tuple[str, str]]:
+        """Return each local file or directory whose content belongs to the inventory, with the place that names it.
 
-        Relative to the inventory's directory, or absolute where `terms.ANY_PATH` allows it.
+        They are charts, manifests, values, files, signatures and the CA; all relative to the inventory's directory.
         """
         named: list[tuple[str, str]] = []
-        named += [(image.source.path, image.where) for image in self.images]
         named += [(chart.path, chart.where) for chart in self.charts]
         named += [(manifest.path, manifest.where) for manifest in self.manifests]
         named += [(path, release.where) for release in self.releases for path in release.paths]
         named += [(file.path, file.where) for file in self.files]
         if self.clamav is not None:
-            named += [(path, self.clamav.where) for path in self.clamav.paths]
+            named += [(path, self.clamav.where) for path in self.clamav.custom]
         named += [(self.ca.cert, self.ca.where), (self.ca.key, self.ca.where)]
-        return ((path, where) for path, where in named if path)
+        return [(path, where) for path, where in named if path]
+
+    def foreign_paths(self) -> list[tuple[str, str]]:
+        """Return each local path that other programs fill: image archives, layouts, a directory of databases.
+
+        Like a registry they are asked once, when the bundle is locked. They may be absolute.
+        """
+        named = [(image.source.path, image.where) for image in self.images]
+        if self.clamav is not None and self.clamav.source != CVDUPDATE:
+            named.append((self.clamav.source, self.clamav.where))
+        return [(path, where) for path, where in named if path]
 
     def digest(self, local_files: Mapping[str, str]) -> str:
         """Return the digest of what the inventory means; comments, spelling and order do not count.
 
         Args:
-            local_files: path → digest of the local files whose content decides what the lock is.
+            local_files: path → digest of what lies at each of `own_paths`.
         """
         clamav = self.clamav.meaning() if self.clamav else None
         body = {
@@ -240,6 +244,6 @@ def parse_inventory(raw: bytes, *, where: str = INVENTORY_NAME) -> Inventory:
         DocumentError: it does not parse; every finding is listed, with line, field, found and expected.
     """
     # The description of the fields is needed by those who read, not by those who only hold an inventory.
-    from airbundle.bundle.inventory_fields import read_inventory
+    from airbundle.bundle.inventory_reader import read_inventory
 
     return read_inventory(raw, where)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airbundle.bundle.fields import Field, Flag, ListOf, Reading, Record, Text, Values, Whole
+from airbundle.bundle.fields import Field, Flag, ListOf, Record, Text, Whole
+from airbundle.bundle.reading import Reading, Values
 from airbundle.bundle.terms import DURATION, INSIDE_PATH, dns_label, normal_path, one_of
 from airbundle.bundle.yamldoc import Node
 

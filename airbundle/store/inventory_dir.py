@@ -1,0 +1,152 @@
+"""An inventory with the files beside it: every path that it names is checked before it is read.
+
+What an inventory names is carried away in a bundle. So a path leads nowhere outside its directory, not by a symbolic
+link either; only sources that other programs fill (image archives, databases) may lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.inventory import INVENTORY_NAME, Inventory, parse_inventory
+from airbundle.bundle.oci import canonical_json
+from airbundle.bundle.yamldoc import SIZE_LIMIT
+from airbundle.errors import DocumentError, Finding, UsageError
+
+FILE_LIMIT = 100_000
+"""Most files below one path of an inventory."""
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class InventoryDir:
+    """An inventory and its directory (absolute, symbolic links resolved)."""
+
+    root: Path
+    inventory: Inventory
+
+    def resolve(self, path: str, *, where: str = "") -> Path:
+        """Return where a path of the inventory really is.
+
+        Args:
+            path: as `own_paths` or `foreign_paths` give it.
+            where: the place that names it, for errors.
+
+        Raises:
+            DocumentError: it isn't there, or leads out of the directory.
+        """
+        real = Path(os.path.realpath(self.root / path))
+        if not Path(path).is_absolute() and not _is_below(real, self.root):
+            raise _wrong(where, f"{path!r} leads out of the inventory by a symbolic link", found=str(real))
+        if not real.exists():
+            raise _wrong(where, f"{path!r} is not there", found="nothing", expected=f"a file or directory at {real}")
+        return real
+
+    def files(self, path: str, *, where: str = "") -> list[tuple[str, Path]]:
+        """Return the regular files at or below a path as (name relative to it, real path), sorted by name.
+
+        A file itself has the name "".
+
+        Raises:
+            DocumentError: it isn't there, something in it leads out or is no regular file, or it holds too many.
+        """
+        top = self.resolve(path, where=where)
+        if not top.is_dir():
+            _check_regular(top, path, where)
+            return [("", top)]
+        return sorted(self._walk(path, top, where))
+
+    def digest(self) -> str:
+        """Return the digest of the inventory's meaning and its own files.
+
+        Raises:
+            DocumentError: a file it names is missing or leads out; every finding is listed.
+        """
+        found: dict[str, str] = {}
+        findings: list[Finding] = []
+        for path, where in self.inventory.own_paths():
+            try:
+                found[path] = self._digest_of(path, where)
+            except DocumentError as error:
+                findings += error.findings
+        if findings:
+            raise DocumentError(f"{self.inventory.where}: files it names can't be used", findings=findings)
+        return self.inventory.digest(found)
+
+    def _digest_of(self, path: str, where: str) -> str:
+        files = [(name, _file_digest(real)) for name, real in self.files(path, where=where)]
+        return files[0][1] if files and files[0][0] == "" else sha256(canonical_json(files))
+
+    def _walk(self, path: str, top: Path, where: str) -> Iterator[tuple[str, Path]]:
+        count = 0
+        for directory, names, files in os.walk(top, followlinks=False):
+            for name in sorted([*names, *files]):
+                here = Path(directory, name)
+                relative = here.relative_to(top).as_posix()
+                real = self.resolve(f"{path}/{relative}", where=where)
+                if real.is_dir():
+                    if here.is_symlink():
+                        raise _wrong(where, f"{path}/{relative} is a link to a directory", expected="the directory")
+                    continue
+                _check_regular(real, f"{path}/{relative}", where)
+                count += 1
+                if count > FILE_LIMIT:
+                    raise _wrong(where, f"{path!r} holds too many files", expected=f"at most {FILE_LIMIT}")
+                yield relative, real
+
+
+def open_inventory(path: Path) -> InventoryDir:
+    """Read the inventory in a directory, or in a file of any name.
+
+    Raises:
+        UsageError: there is none.
+        DocumentError: it does not parse, or names local files that can't be used; every finding is listed.
+    """
+    file = path / INVENTORY_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no inventory", hint="`airbundle init DIR` writes one to start from")
+    with file.open("rb") as stream:
+        raw = stream.read(SIZE_LIMIT + 1)
+    opened = InventoryDir(Path(os.path.realpath(file.parent)), parse_inventory(raw, where=file.name))
+    _check_own(opened)
+    return opened
+
+
+def _check_own(opened: InventoryDir) -> None:
+    # Foreign paths are needed only to lock; a build from the lock does without.
+    findings: list[Finding] = []
+    for path, where in opened.inventory.own_paths():
+        try:
+            opened.resolve(path, where=where)
+        except DocumentError as error:
+            findings += error.findings
+    if findings:
+        raise DocumentError(f"{opened.inventory.where}: files it names can't be used", findings=findings)
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    return path == root or root in path.parents
+
+
+def _check_regular(real: Path, path: str, where: str) -> None:
+    if not stat.S_ISREG(real.stat().st_mode):
+        raise _wrong(where, f"{path!r} is neither a file nor a directory", expected="a regular file")
+
+
+def _file_digest(path: Path) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            hasher.update(chunk)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _wrong(where: str, message: str, *, found: str = "", expected: str = "") -> DocumentError:
+    finding = Finding(message, where, "local-path", found, expected)
+    return DocumentError(str(finding), findings=[finding])
