@@ -1,0 +1,65 @@
+"""`manifest.json`: the docker-archive view of a bundle's images, for `podman load` and `docker load`.
+
+The format knows one platform for each image: linux/amd64, else the first that is carried (design §3).
+Spec: moby `image/spec/v1.2.md`, "Combined Image JSON + Filesystem Changeset Format".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from airbundle.bundle.content import Node, walk
+from airbundle.bundle.digest import hex_of
+from airbundle.bundle.index import IMAGE, kind_of, ref_of
+from airbundle.bundle.oci import Descriptor, Platform, canonical_json
+from airbundle.bundle.tar import BLOBS
+
+_DEFAULT = Platform("linux", "amd64")
+
+
+def docker_manifest(roots: Iterable[Descriptor], load: Callable[[Descriptor], bytes | None]) -> bytes:
+    """Return the bytes of `manifest.json`.
+
+    Args:
+        roots: the entries of `index.json`.
+        load: gives a carried manifest's verified bytes, None for one that is not carried.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for root in roots:
+        if kind_of(root) != IMAGE:
+            continue
+        node = _chosen(root, load)
+        if node is None or node.manifest.config is None:
+            continue
+        entry = entries.setdefault(
+            node.descriptor.digest,
+            {
+                "Config": _path(node.manifest.config.digest),
+                "RepoTags": [],
+                "Layers": [_path(layer.digest) for layer in node.manifest.layers],
+            },
+        )
+        entry["RepoTags"].append(ref_of(root))
+    return canonical_json(list(entries.values()))
+
+
+def _path(digest: str) -> str:
+    return BLOBS + hex_of(digest)
+
+
+def _chosen(root: Descriptor, load: Callable[[Descriptor], bytes | None]) -> Node | None:
+    candidates = [node for node in walk(root, load, what=ref_of(root)) if not node.manifest.is_index]
+    images = [node for node in candidates if not is_attestation(node.descriptor)]
+    for node in images:
+        platform = node.descriptor.platform
+        if platform is not None and platform.satisfies(_DEFAULT):
+            return node
+    return images[0] if images else None
+
+
+def is_attestation(child: Descriptor) -> bool:
+    """Tell whether a child of an index is BuildKit's attestation of another child, and no image."""
+    if "vnd.docker.reference.type" in child.annotations:
+        return True
+    return child.platform is not None and child.platform.os == "unknown"

@@ -1,0 +1,53 @@
+"""Where each blob of a bundle lies: the toc's blobs, placed one after the other. Light at 100,000 blobs."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+from airbundle.bundle.digest import hex_of
+from airbundle.bundle.tar import BLOBS, Member, place
+
+
+class BlobTable:
+    """Members by digest, in file order.
+
+    Attributes:
+        start: where the first frame begins, in bytes.
+        end: where the archive's end marker begins.
+    """
+
+    def __init__(self, blobs: Sequence[tuple[str, int]], start: int) -> None:
+        self.start = self.end = start
+        self._blobs = blobs
+        self._starts = array("Q")
+        self._offsets = array("Q")
+        self._places = {digest: number for number, (digest, _) in enumerate(blobs)}
+        for member in place(((BLOBS + hex_of(digest), size) for digest, size in blobs), start):
+            self._starts.append(member.start)
+            self._offsets.append(member.offset)
+            self.end = member.end
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._places
+
+    def __getitem__(self, digest: str) -> Member:
+        """Return the member of a blob. Raises KeyError."""
+        return self._member(self._places[digest])
+
+    def __iter__(self) -> Iterator[Member]:
+        return map(self._member, range(len(self._blobs)))
+
+    def at(self, position: int) -> Member | None:
+        """Return the blob whose frame, data or padding holds the byte at `position`."""
+        if not self.start <= position < self.end:
+            return None
+        return self._member(bisect_right(self._starts, position) - 1)
+
+    def _member(self, number: int) -> Member:
+        digest, size = self._blobs[number]
+        return Member(BLOBS + hex_of(digest), size, self._starts[number], self._offsets[number])

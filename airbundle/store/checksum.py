@@ -1,0 +1,127 @@
+"""`X.airbundle.sha256` and `.sig` beside a bundle: for `sha256sum -c` and `openssl dgst` at first contact."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from airbundle.store.host import host_errors, write_atomically
+from airbundle.store.volumes import ByteFile
+
+_CHUNK = 1024 * 1024
+_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+def checksum_path(bundle: Path) -> Path:
+    """Return where the checksums of a bundle (or of its volumes) lie."""
+    return bundle.with_name(bundle.name + ".sha256")
+
+
+def signature_path(bundle: Path) -> Path:
+    """Return where the signature over the checksums lies."""
+    return bundle.with_name(bundle.name + ".sig")
+
+
+def write_checksums(bundle: Path, sums: Mapping[str, str]) -> Path:
+    """Write the `.sha256` file.
+
+    Args:
+        bundle: its path; for volumes the path without their number.
+        sums: hex digest of each file by its name, in order.
+    """
+    path = checksum_path(bundle)
+    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    with host_errors("write", path):
+        write_atomically(path, text.encode(), mode=0o644)
+    return path
+
+
+def sign_checksums(bundle: Path, sign: Callable[[bytes], bytes]) -> Path:
+    """Write the `.sig` file: base64 of the DER signature over the bytes of the `.sha256` file.
+
+    Args:
+        bundle: as `write_checksums`.
+        sign: the release key's.
+    """
+    with host_errors("read", checksum_path(bundle)):
+        signature = sign(checksum_path(bundle).read_bytes())
+    path = signature_path(bundle)
+    with host_errors("write", path):
+        write_atomically(path, base64.b64encode(signature) + b"\n", mode=0o644)
+    return path
+
+
+def remove_checksums(bundle: Path) -> None:
+    """Remove both files: they would tell of a bundle that is no longer there."""
+    for path in (checksum_path(bundle), signature_path(bundle)):
+        with host_errors("remove", path):
+            path.unlink(missing_ok=True)
+
+
+class Follower:
+    """Hashes a file while it is being written: the part from its start that will not change any more.
+
+    A second pass over a large bundle would take as long as the build; this one finds the pages still in memory.
+    """
+
+    def __init__(self, file: ByteFile) -> None:
+        self._file = file
+        self._limit = 0
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._sums: list[str] = []
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, name="checksum", daemon=True)
+        self._thread.start()
+
+    def advance(self, limit: int) -> None:
+        """Tell that the bytes before `limit` are final."""
+        with self._changed:
+            self._limit = max(self._limit, limit)
+            self._changed.notify()
+
+    def result(self) -> list[str]:
+        """Wait for the end and return the hex digest of each part of the file; all its bytes are final.
+
+        Raises:
+            HostError: the file can't be read.
+        """
+        self.advance(self._file.size)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._sums
+
+    def stop(self) -> None:
+        """End the thread; there will be no result."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        try:
+            with memoryview(bytearray(_CHUNK)) as buffer:
+                for part in self._file.parts:
+                    self._sums.append(self._hash(part.start, part.start + part.size, buffer))
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that asks for the result
+            self._error = error
+
+    def _hash(self, position: int, end: int, buffer: memoryview) -> str:
+        hasher = hashlib.sha256()
+        while position < end:
+            with self._changed:
+                while self._limit <= position and not self._stopped:
+                    self._changed.wait()
+                if self._stopped:
+                    return ""
+                limit = min(self._limit, end)
+            while position < limit and not self._stopped:
+                count = self._file.read_into(position, buffer[: limit - position])
+                hasher.update(buffer[:count])
+                position += count
+        return hasher.hexdigest()

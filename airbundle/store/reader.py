@@ -1,0 +1,340 @@
+"""Reading a bundle: a random-access store over one file, or volumes read in place. Nothing is ever unpacked.
+
+Order of belief: the statement is bounded by constants and its signature is the caller's to check first
+(`bundle.trust.check_trust`). Its digests and sizes bind index, lock and toc; the toc binds every blob. Each is read
+when it is first asked for, and never beyond its bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from airbundle.bundle.content import Hasher, WriteAt
+from airbundle.bundle.digest import check
+from airbundle.bundle.index import kind_of, parse_index
+from airbundle.bundle.layout import (
+    DOCKER_NAME,
+    HEAD,
+    INDEX_NAME,
+    LOCK_MEMBER,
+    OCI_LAYOUT,
+    OCI_LAYOUT_NAME,
+    SIGNATURES_NAME,
+    STATEMENT_NAME,
+    TOC_NAME,
+)
+from airbundle.bundle.lock import Lock, parse_lock
+from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.statement import (
+    INSTALLER,
+    SIGNATURES_SIZE,
+    STATEMENT_LIMIT,
+    Statement,
+    decode_signatures,
+    parse_statement,
+)
+from airbundle.bundle.table import BlobTable
+from airbundle.bundle.tar import BLOCK, END, Member, parse_header
+from airbundle.bundle.toc import Toc, parse_toc
+from airbundle.errors import DigestMismatch, DocumentError, NotFound, VerificationError
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.volumes import ByteFile, find_parts
+
+_CHUNK = 1024 * 1024
+_DOCUMENT_LIMIT = 256 * 1024 * 1024
+_LIMITS = {
+    OCI_LAYOUT_NAME: len(OCI_LAYOUT),
+    INDEX_NAME: _DOCUMENT_LIMIT,
+    DOCKER_NAME: _DOCUMENT_LIMIT,
+    STATEMENT_NAME: STATEMENT_LIMIT,
+    SIGNATURES_NAME: SIGNATURES_SIZE,
+    LOCK_MEMBER: _DOCUMENT_LIMIT,
+    TOC_NAME: _DOCUMENT_LIMIT,
+}
+
+
+def open_bundle(paths: Sequence[Path], *, writable: bool = False) -> BundleFile:
+    """Open a bundle and read its statement; no signature is checked.
+
+    Args:
+        paths: one file; or any of its volumes, or directories with volumes.
+        writable: for `sign`.
+
+    Raises:
+        UsageError: there is no such bundle.
+        VerificationError: it is none, or its head is damaged, or a volume is missing.
+    """
+    file = ByteFile.open(find_parts(paths), writable=writable)
+    try:
+        return BundleFile(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class BundleFile:
+    """An open bundle; a `BlobSource` and a `BlobReader`. Safe for many threads.
+
+    Attributes:
+        file: its bytes.
+        head: where the members of the head lie, by name.
+        statement: what it claims to be; `statement_raw` are the exact bytes that are signed.
+        signatures: (key id, signature) as found; claims until they are checked.
+    """
+
+    def __init__(self, file: ByteFile) -> None:
+        """Read the head's frame and the statement of an open file, which belongs to the bundle from then on."""
+        self.file = file
+        self.head = self._read_head()
+        self.statement_raw = self.member_bytes(STATEMENT_NAME)
+        self.statement: Statement = parse_statement(self.statement_raw)
+        self.signatures = decode_signatures(self.member_bytes(SIGNATURES_NAME))
+        for name in (INDEX_NAME, LOCK_MEMBER, TOC_NAME):
+            signed = self.statement.subjects[name][1]
+            if self.head[name].size != signed:
+                raise VerificationError(f"header of {name}: found size {self.head[name].size}, signed is {signed}")
+
+    @property
+    def path(self) -> Path:
+        """The file, or the first volume."""
+        return self.file.path
+
+    @property
+    def size(self) -> int:
+        """All its bytes."""
+        return self.file.size
+
+    @property
+    def has_installer(self) -> bool:
+        """Whether a zip application follows the archive."""
+        return INSTALLER in self.statement.subjects
+
+    @property
+    def installer_range(self) -> tuple[int, int]:
+        """Where the zip begins and how many bytes it has; zero bytes where there is none."""
+        size = self.statement.subjects[INSTALLER][1] if self.has_installer else 0
+        return self.table.end + len(END), size
+
+    @cached_property
+    def index(self) -> tuple[Descriptor, ...]:
+        """The roots. Raises VerificationError, as all that follow."""
+        return parse_index(self.bound_bytes(INDEX_NAME))
+
+    @cached_property
+    def lock(self) -> Lock:
+        """What the bundle was made from."""
+        raw = self.bound_bytes(LOCK_MEMBER)
+        try:
+            return parse_lock(raw, where=f"{self.path.name}: {LOCK_MEMBER}")
+        except DocumentError as error:
+            raise VerificationError(error.problem, findings=error.findings) from None
+
+    @cached_property
+    def toc(self) -> Toc:
+        """Digest and size of every blob."""
+        return parse_toc(self.bound_bytes(TOC_NAME))
+
+    @cached_property
+    def table(self) -> BlobTable:
+        """Where every blob lies; the file has the size that follows from it."""
+        table = BlobTable(self.toc.blobs, self.head[TOC_NAME].end)
+        installer = self.statement.subjects.get(INSTALLER, ("", 0))[1]
+        self._check_size(table.end + len(END) + installer, installer)
+        return table
+
+    def roots(self, kind: str) -> tuple[Descriptor, ...]:
+        """Return the roots of one kind, such as `image`."""
+        return tuple(root for root in self.index if kind_of(root) == kind)
+
+    def missing(self) -> tuple[Descriptor, ...]:
+        """Return the blobs that a delta leaves out; its base has them."""
+        return tuple(Descriptor("", digest, size) for digest, size in self.toc.external)
+
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether the bundle has this blob or manifest."""
+        return digest in self.table
+
+    def blob_size(self, digest: str) -> int:
+        """Return the size of a blob in bytes.
+
+        Raises:
+            NotFound: the bundle does not have it.
+        """
+        return self._member(digest).size
+
+    def read_small(self, digest: str, limit: int) -> bytes:
+        """Return the verified bytes of a manifest or other small blob.
+
+        Args:
+            digest: of the blob.
+            limit: the most bytes it may have.
+
+        Raises:
+            NotFound: the bundle does not have it.
+            VerificationError: it is larger than `limit`, or damaged.
+        """
+        member = self._member(digest)
+        if member.size > limit:
+            raise VerificationError(
+                f"{self.path}: blob {digest}: {member.size} bytes are more than the {limit} allowed"
+            )
+        data = self.file.read(member.offset, member.size)
+        check(data, digest, what=f"{self.place(member.offset)}: blob {digest}", size=member.size)
+        return data
+
+    def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` of a blob; return how many bytes, 0 at its end. The bytes are not verified.
+
+        Raises:
+            NotFound: the bundle does not have it.
+            HostError: the disk fails.
+        """
+        member = self._member(digest)
+        left = max(member.size - offset, 0)
+        return self.file.read_into(member.offset + offset, buffer[:left]) if left else 0
+
+    def segments(self, digest: str, start: int = 0, length: int | None = None) -> list[tuple[int, int, int]]:
+        """Return (descriptor, offset, bytes) of a range of a blob, for `sendfile`. The bytes are not verified.
+
+        Args:
+            digest: of the blob.
+            start, length: the range in bytes; to the end by default.
+
+        Raises:
+            NotFound: the bundle does not have it.
+        """
+        member = self._member(digest)
+        left = max(member.size - start, 0)
+        return self.file.segments(member.offset + start, left if length is None else min(length, left))
+
+    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
+        """Write the bytes of `blob` from `start` on, verified (see `BlobSource`).
+
+        Raises:
+            NotFound: the bundle does not have it.
+            DigestMismatch: it is damaged.
+        """
+        member = self._member(blob.digest)
+        if start and hasher is not None and self._copy(member, write, start, hasher):
+            return
+        if not self._copy(member, write, 0, hashlib.sha256()) or member.size != blob.size:
+            raise DigestMismatch(
+                f"{self.place(member.offset)}: the bytes of blob {blob.digest} are not those of its digest",
+                hint="`airbundle verify` lists all that is damaged; carry the file again",
+            )
+
+    def bound_bytes(self, name: str) -> bytes:
+        """Return a member's bytes, which have the size and digest that the statement says."""
+        digest, size = self.statement.subjects[name]
+        raw = self.member_bytes(name)
+        check(raw, digest, what=f"{self.place(self.head[name].offset)}: {name}", size=size)
+        return raw
+
+    def member_bytes(self, name: str) -> bytes:
+        """Return the bytes of a member of the head, as they are."""
+        member = self.head[name]
+        raw = self.file.read(member.offset, member.size)
+        if len(raw) != member.size:
+            raise self._truncated(f"{name} ends at {member.offset + member.size}")
+        return raw
+
+    def place(self, position: int) -> str:
+        """Return the name of the file that holds a byte, for errors."""
+        return self.file.part_at(position).path.name
+
+    def verify_head(self) -> None:
+        """Recompute every byte that is no blob and compare it with the file (see `store.verify`)."""
+        from airbundle.store.verify import verify_head
+
+        verify_head(self)
+
+    def verify_blobs(self, reporter: Reporter = SILENT, threads: int | None = None) -> None:
+        """Hash every blob (see `store.verify`)."""
+        from airbundle.store.verify import verify_blobs
+
+        verify_blobs(self, reporter, threads)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.file.close()
+
+    def __enter__(self) -> BundleFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_head(self) -> dict[str, Member]:
+        found = {}
+        position = 0
+        for name in HEAD:
+            block = self.file.read(position, BLOCK)
+            if len(block) != BLOCK:
+                raise self._truncated(f"the header of {name} ends at {position + BLOCK}")
+            try:
+                size = parse_header(block, name)
+            except VerificationError as error:
+                raise VerificationError(f"{self.place(position)}: {error.problem}", hint=error.hint) from None
+            if size > _LIMITS[name]:
+                raise VerificationError(f"{self.place(position)}: {name}: {size} bytes, allowed are {_LIMITS[name]}")
+            found[name] = member = Member(name, size, position, position + BLOCK)
+            position = member.end
+        if found[SIGNATURES_NAME].size != SIGNATURES_SIZE:
+            raise VerificationError(f"{self.path}: {SIGNATURES_NAME}: expected {SIGNATURES_SIZE} bytes")
+        return found
+
+    def _member(self, digest: str) -> Member:
+        try:
+            return self.table[digest]
+        except KeyError:
+            pass
+        for external, _ in self.toc.external:
+            if external == digest:
+                base = self.statement.base
+                raise NotFound(
+                    f"{self.path.name} is a delta and leaves out {digest}",
+                    hint=f"give its base, {base.name} {base.version}, too" if base else "",
+                )
+        raise NotFound(f"{self.path.name} has no blob {digest}")
+
+    def _copy(self, member: Member, write: WriteAt, start: int, hasher: Hasher) -> bool:
+        with memoryview(bytearray(min(_CHUNK, member.size) or 1)) as buffer:
+            while start < member.size:
+                count = self.file.read_into(member.offset + start, buffer[: member.size - start])
+                if not count:
+                    raise self._truncated(f"{member.name} ends at {member.offset + member.size}")
+                hasher.update(buffer[:count])
+                write(start, buffer[:count])
+                start += count
+        return "sha256:" + hasher.hexdigest() == member.digest
+
+    def _check_size(self, expected: int, installer: int) -> None:
+        if len(self.file.parts) > 1:
+            from airbundle.store.verify import check_volumes
+
+            check_volumes(self.file, expected, installer)
+        if self.size < expected:
+            raise self._truncated(f"expected {expected} bytes")
+        if self.size > expected:
+            raise VerificationError(
+                f"{self.file.parts[-1].path.name}: {self.size - expected} bytes follow the end of the bundle",
+                hint="something was appended; carry the file again",
+            )
+
+    def _truncated(self, expected: str) -> VerificationError:
+        last = self.file.parts[-1].path
+        if last.suffix[1:].isdigit():
+            following = last.with_suffix(f".{int(last.suffix[1:]) + 1:03}").name
+            return VerificationError(
+                f"{last.name}: found {self.size} bytes up to here, {expected}; it is cut, or {following} is missing",
+                hint="put all volumes in one directory, or name each directory with --volumes",
+            )
+        return VerificationError(
+            f"{self.path}: the file is truncated: found {self.size} bytes, {expected}", hint="carry the file again"
+        )

@@ -1,0 +1,208 @@
+"""Proving that a bundle's bytes are what its statement says: what is no blob is recomputed, blobs are hashed.
+
+What is proved is wholeness; origin is `bundle.trust`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from airbundle.bundle.docker_archive import docker_manifest
+from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
+from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.bundle.statement import INSTALLER
+from airbundle.bundle.tar import END, Member, frame, padded
+from airbundle.errors import DigestMismatch, Finding, VerificationError
+from airbundle.progress import Phase, Reporter
+from airbundle.store.reader import BundleFile
+from airbundle.store.volumes import ByteFile, cut, volume_name
+
+_CHUNK = 1024 * 1024
+_HINT = "the file is damaged, or something was put into it; carry it again"
+
+
+def verify_head(bundle: BundleFile) -> None:
+    """Compare every byte of a bundle that is no blob and no signature with what follows from its statement.
+
+    Raises:
+        VerificationError: names the region that differs.
+    """
+    _same(bundle, bundle.head[OCI_LAYOUT_NAME].offset, OCI_LAYOUT, OCI_LAYOUT_NAME)
+    bundle.bound_bytes(INDEX_NAME)
+    bundle.bound_bytes(LOCK_MEMBER)
+    for name in HEAD:
+        _padding(bundle, bundle.head[name])
+    expected = docker_manifest(bundle.index, lambda descriptor: _manifest(bundle, descriptor))
+    _same(bundle, bundle.head[DOCKER_NAME].offset, expected, DOCKER_NAME)
+    if bundle.head[DOCKER_NAME].size != len(expected):
+        raise VerificationError(f"{bundle.path.name}: {DOCKER_NAME} does not follow from index.json", hint=_HINT)
+    for member in bundle.table:
+        _same(bundle, member.start, frame(member), f"header of {member.name}")
+        _padding(bundle, member)
+    _same(bundle, bundle.table.end, END, "end of the archive")
+    _installer(bundle)
+
+
+def _same(bundle: BundleFile, position: int, expected: bytes, region: str) -> None:
+    found = bundle.file.read(position, len(expected))
+    if found == expected:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), len(found))
+    raise VerificationError(
+        f"{bundle.place(position + at)}: {region}: the byte at {position + at} is not what the statement implies",
+        hint=_HINT,
+    )
+
+
+def _padding(bundle: BundleFile, member: Member) -> None:
+    end = member.offset + member.size
+    _same(bundle, end, bytes(padded(member.size) - member.size), f"padding after {member.name}")
+
+
+def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
+    if descriptor.digest not in bundle.table:
+        return None
+    return bundle.read_small(descriptor.digest, MANIFEST_LIMIT)
+
+
+def _installer(bundle: BundleFile) -> None:
+    position, size = bundle.installer_range
+    if not size:
+        return
+    hasher = hashlib.sha256()
+    for piece in _pieces(bundle.file, position, size):
+        hasher.update(piece)
+    found, expected = "sha256:" + hasher.hexdigest(), bundle.statement.subjects[INSTALLER][0]
+    if found != expected:
+        raise DigestMismatch(
+            f"{bundle.place(position)}: installer: found digest {found}, expected {expected}", hint=_HINT
+        )
+
+
+def _pieces(file: ByteFile, position: int, size: int) -> Iterator[memoryview]:
+    with memoryview(bytearray(min(_CHUNK, size) or 1)) as buffer:
+        end = position + size
+        while position < end:
+            count = file.read_into(position, buffer[: end - position])
+            if not count:
+                raise VerificationError(f"{file.path}: the file became shorter while it was read")
+            yield buffer[:count]
+            position += count
+
+
+def verify_blobs(bundle: BundleFile, reporter: Reporter, threads: int | None = None) -> None:
+    """Hash every blob; threads take the largest that is left.
+
+    Args:
+        bundle: whose head was verified.
+        reporter: told of each blob.
+        threads: how many; by default one for each processor.
+
+    Raises:
+        DigestMismatch: lists every damaged blob, with the volumes it lies in.
+    """
+    members = sorted(bundle.table, key=lambda member: -member.size)
+    count = threads or len(os.sched_getaffinity(0))
+    with reporter.phase("verify", total=sum(member.size for member in members)) as phase:
+        damaged = _Hashing(bundle, members, phase).run(min(count, len(members) or 1))
+    if damaged:
+        raise _damage(bundle, damaged)
+
+
+class _Hashing:
+    """Members that are hashed by several threads; each thread has one buffer."""
+
+    def __init__(self, bundle: BundleFile, members: list[Member], phase: Phase) -> None:
+        self._bundle, self._phase = bundle, phase
+        self._left = iter(members)
+        self._lock = threading.Lock()
+        self._stop = False
+        self._damaged: list[tuple[Member, str]] = []
+
+    def run(self, threads: int) -> list[tuple[Member, str]]:
+        with ThreadPoolExecutor(threads, "verify") as pool:
+            futures = [pool.submit(self._work) for _ in range(threads)]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                self._stop = True
+        return sorted(self._damaged, key=lambda found: found[0].offset)
+
+    def _work(self) -> None:
+        with memoryview(bytearray(_CHUNK)) as buffer:
+            while not self._stop:
+                with self._lock:
+                    member = next(self._left, None)
+                if member is None:
+                    return
+                found = self._hash(member, buffer)
+                if found != member.digest:
+                    with self._lock:
+                        self._damaged.append((member, found))
+
+    def _hash(self, member: Member, buffer: memoryview) -> str:
+        hasher = hashlib.sha256()
+        position, end = member.offset, member.offset + member.size
+        with self._phase.item(member.digest[7:19], member.size) as item:
+            while position < end and not self._stop:
+                count = self._bundle.file.read_into(position, buffer[: end - position])
+                if not count:
+                    break
+                hasher.update(buffer[:count])
+                item.advance(count)
+                position += count
+        return "sha256:" + hasher.hexdigest()
+
+
+def _damage(bundle: BundleFile, damaged: list[tuple[Member, str]]) -> DigestMismatch:
+    findings = []
+    files: Counter[str] = Counter()
+    for member, found in damaged:
+        last = member.offset + max(member.size - 1, 0)
+        names = list(dict.fromkeys((bundle.place(member.offset), bundle.place(last))))
+        files.update(names)
+        findings.append(
+            Finding("blob is damaged", where=", ".join(names), code="digest", found=found, expected=member.digest)
+        )
+    many = f"{len(damaged)} blobs are" if len(damaged) > 1 else "a blob is"
+    return DigestMismatch(
+        f"{bundle.path.name}: {many} not what the statement says; damaged: {', '.join(sorted(files))}",
+        findings=findings,
+        hint="carry " + ("these volumes" if len(bundle.file.parts) > 1 else "the file") + " again",
+    )
+
+
+def check_volumes(file: ByteFile, expected: int, installer: int) -> None:
+    """Check that each volume has the size it must have.
+
+    Args:
+        file: the volumes.
+        expected: bytes of the whole bundle.
+        installer: bytes of the zip at its end.
+
+    Raises:
+        VerificationError: names the volume that is cut, too long or missing.
+    """
+    usual = Counter(part.size for part in file.parts[:-1]).most_common(1)[0][0]
+    largest = max(usual, file.parts[0].size)
+    if file.size == expected or largest < max(installer, 1):
+        return
+    sizes = cut(expected, largest, installer)
+    for part, size in zip(file.parts, sizes):
+        if part.size != size:
+            raise VerificationError(
+                f"{part.path.name}: found {part.size} bytes, expected {size}",
+                hint="this volume is cut or of another bundle; carry it again",
+            )
+    if len(file.parts) < len(sizes):
+        name = file.path.name[: file.path.name.rfind(".")]
+        names = [volume_name(name, number) for number in range(len(file.parts) + 1, len(sizes) + 1)]
+        raise VerificationError(
+            f"{', '.join(names[:20])}: missing", hint="name the directory that has them with --volumes"
+        )

@@ -1,0 +1,270 @@
+"""One file, or volumes in order, as one range of bytes. A volume is a byte range of a bundle and nothing more.
+
+Names: `X.airbundle.001`, `.002`, … They may lie in several directories and are read in place. The whole zip lies in
+the last one, so that it runs (design §3).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from airbundle.errors import UsageError, VerificationError
+from airbundle.store.host import host_errors
+
+SUFFIX = ".airbundle"
+_VOLUME = re.compile(r"(.+)\.([0-9]{3,})")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One open file: where it is, its descriptor, where it begins in the whole and its size, in bytes."""
+
+    path: Path
+    fd: int
+    start: int
+    size: int
+
+
+class ByteFile:
+    """Open files, one after the other, read and written by position. Safe for many threads."""
+
+    def __init__(self, files: Iterable[tuple[Path, int, int]]) -> None:
+        """Take over open files.
+
+        Args:
+            files: path, descriptor and size in bytes of each, in order. They are closed with this object.
+        """
+        parts = []
+        start = 0
+        for path, fd, size in files:
+            parts.append(Part(path, fd, start, size))
+            start += size
+        self.parts = tuple(parts)
+        self.size = start
+        self._starts = [part.start for part in parts]
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], *, writable: bool = False) -> ByteFile:
+        """Open existing files.
+
+        Raises:
+            UsageError: one does not exist, or is no regular file.
+            HostError: the system refuses.
+        """
+        with ExitStack() as undo:
+            files = []
+            for path in paths:
+                fd = _open(path, writable)
+                undo.callback(os.close, fd)
+                files.append((path, fd, os.fstat(fd).st_size))
+            undo.pop_all()
+        return cls(files)
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.parts[0].path
+
+    def part_at(self, position: int) -> Part:
+        """Return the file that holds the byte at `position` (or the last, beyond the end)."""
+        return self.parts[max(bisect_right(self._starts, position) - 1, 0)]
+
+    def segments(self, position: int, length: int) -> list[tuple[int, int, int]]:
+        """Return (descriptor, offset in it, bytes) for a range; shorter where the files end."""
+        found = []
+        for part in self.parts[max(bisect_right(self._starts, position) - 1, 0) :]:
+            offset = position - part.start
+            count = min(length, part.size - offset)
+            if length <= 0:
+                break
+            if count > 0:
+                found.append((part.fd, offset, count))
+                position += count
+                length -= count
+        return found
+
+    def read_into(self, position: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `position` on; return how many bytes, fewer only at the end.
+
+        Raises:
+            HostError: the disk fails.
+        """
+        done = 0
+        for fd, offset, count in self.segments(position, len(buffer)):
+            end = done + count
+            while done < end:
+                with host_errors("read", self._name(fd)):
+                    got = os.preadv(fd, [buffer[done:end]], offset)
+                if not got:
+                    return done
+                done += got
+                offset += got
+        return done
+
+    def read(self, position: int, length: int) -> bytes:
+        """Return `length` bytes from `position` on, fewer only at the end; the caller has bounded `length`."""
+        buffer = bytearray(min(length, max(self.size - position, 0)))
+        with memoryview(buffer) as view:
+            count = self.read_into(position, view)
+        return bytes(buffer) if count == len(buffer) else bytes(buffer[:count])
+
+    def write(self, position: int, data: bytes | bytearray | memoryview) -> None:
+        """Write `data` at `position`; all of it lies within the files.
+
+        Raises:
+            NoSpace: the file system is full.
+            HostError: the disk fails.
+        """
+        with memoryview(data).cast("B") as view:
+            done = 0
+            for fd, offset, count in self.segments(position, len(view)):
+                end = done + count
+                while done < end:
+                    with host_errors("write", self._name(fd)):
+                        wrote = os.pwrite(fd, view[done:end], offset)
+                    done += wrote
+                    offset += wrote
+            if done != len(view):
+                raise ValueError(f"{len(view)} bytes at {position} do not lie within {self.size}")
+
+    def sync(self) -> None:
+        """Have everything on disk before returning."""
+        for part in self.parts:
+            with host_errors("write", part.path):
+                os.fsync(part.fd)
+
+    def close(self) -> None:
+        """Close the files."""
+        for part in self.parts:
+            os.close(part.fd)
+        self.parts = ()
+
+    def __enter__(self) -> ByteFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _name(self, fd: int) -> Path:
+        return next(part.path for part in self.parts if part.fd == fd)
+
+
+def _open(path: Path, writable: bool) -> int:
+    flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
+    with host_errors("open", path):
+        try:
+            fd = os.open(path, flags)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"{path}: there is no such file") from None
+        except IsADirectoryError:
+            raise UsageError(f"{path} is a directory; expected a bundle") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UsageError(f"{path} is no regular file; a bundle is read by position")
+    return fd
+
+
+def volume_name(bundle: str, number: int) -> str:
+    """Return the name of a volume: `X.airbundle.001`; numbers begin at 1."""
+    return f"{bundle}.{number:03}"
+
+
+def cut(total: int, size: int, tail: int) -> list[int]:
+    """Return the sizes of the volumes of a bundle, all in bytes.
+
+    Args:
+        total: of the bundle.
+        size: of a volume, at most.
+        tail: of the zip at the end, which lies whole in the last volume.
+
+    Raises:
+        UsageError: the zip does not fit a volume.
+    """
+    if size < max(tail, 1):
+        raise UsageError(
+            f"volumes of {size} bytes are too small: the installer of {tail} bytes lies whole in the last one",
+            hint=f"give at least {tail}, or leave the installer out with --no-installer",
+        )
+    sizes = []
+    position, zip_start = 0, total - tail
+    while total - position > size:
+        # The last cut moves forward to the zip where it would fall into it.
+        end = min(position + size, zip_start)
+        sizes.append(end - position)
+        position = end
+    return [*sizes, total - position]
+
+
+def find_parts(paths: Sequence[Path]) -> list[Path]:
+    """Return the file, or the volumes in order, that belong to what was named.
+
+    Args:
+        paths: a bundle; or any of its volumes, directories that hold volumes, or several of both.
+
+    Raises:
+        UsageError: nothing is there, or more than one bundle.
+        VerificationError: a volume between others, or the first, is missing.
+    """
+    if len(paths) == 1 and not paths[0].is_dir() and not _is_volume(paths[0]):
+        return [paths[0]]
+    volumes: dict[str, dict[int, Path]] = {}
+    whole: list[Path] = []
+    for path in paths:
+        _look(path, volumes, whole)
+    named = [match[1] for path in paths if (match := _VOLUME.fullmatch(path.name)) and not path.is_dir()]
+    if named:
+        volumes = {name: numbers for name, numbers in volumes.items() if name in named}
+        whole = []
+    shown = ", ".join(str(path) for path in paths)
+    if len(volumes) + len(whole) > 1:
+        names = sorted([*volumes, *(path.name for path in whole)])
+        raise UsageError(f"{shown}: there are {len(names)} bundles: {', '.join(names)[:300]}", hint="name one of them")
+    if whole:
+        return whole
+    for name, numbers in volumes.items():
+        return _complete(name, numbers, shown)
+    raise UsageError(f"{shown}: there is no bundle, and no volume of one")
+
+
+def _is_volume(path: Path) -> bool:
+    match = _VOLUME.fullmatch(path.name)
+    return match is not None and match[1].endswith(SUFFIX)
+
+
+def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: list[Path]) -> None:
+    """Sort what `path` names, and the volumes beside it, into `volumes` (by bundle and number) and `whole`."""
+    directory = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file")
+    if path != directory and not _is_volume(path):
+        whole.append(path)
+        return
+    with host_errors("list", directory):
+        entries = sorted(directory.iterdir())
+    for entry in entries:
+        match = _VOLUME.fullmatch(entry.name)
+        if match and match[1].endswith(SUFFIX):
+            volumes.setdefault(match[1], {}).setdefault(int(match[2]), entry)
+        elif path == directory and entry.name.endswith(SUFFIX):
+            whole.append(entry)
+
+
+def _complete(name: str, numbers: dict[int, Path], shown: str) -> list[Path]:
+    missing = [number for number in range(1, max(numbers) + 1) if number not in numbers]
+    if missing or 0 in numbers:
+        listed = ", ".join(volume_name(name, number) for number in missing[:20])
+        raise VerificationError(
+            f"{shown}: missing {listed or 'the right names'}",
+            hint="put all volumes in one directory, or name each directory with --volumes",
+        )
+    return [numbers[number] for number in sorted(numbers)]

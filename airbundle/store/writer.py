@@ -1,0 +1,336 @@
+"""Writing a bundle: each blob goes straight to its final place, from many threads, and a run that was cut off goes on.
+
+`OUT.partial` (or the volumes' partial files) gets its full size first. Beside it lies the journal. Nothing appears
+under the final name before every byte is there (design §3, "Written once", "Resumes").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from airbundle.bundle.content import Hasher, WriteAt
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.statement import encode_signatures
+from airbundle.errors import AirbundleError, UsageError, VerificationError
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.allocate import allocate, check_room
+from airbundle.store.checksum import Follower, remove_checksums, write_checksums
+from airbundle.store.host import host_errors
+from airbundle.store.journal import Journal
+from airbundle.store.plan import BundlePlan
+from airbundle.store.volumes import ByteFile, cut, volume_name
+
+_log = logging.getLogger(__name__)
+_CHUNK = 1024 * 1024
+_NOTED = 16 * _CHUNK
+"""How many bytes of a blob may be written before the journal hears of it."""
+
+
+@dataclass(frozen=True)
+class BuiltBundle:
+    """A finished bundle.
+
+    Attributes:
+        path: the file; for volumes, their name without the number.
+        files: the file, or the volumes in order.
+        size: bytes, of all files.
+        sums: hex SHA-256 of each file by name; empty when none was asked for.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    size: int
+    sums: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str | None:
+        """The hex digest of a bundle in one file; None for volumes, or when it was not asked for."""
+        return self.sums.get(self.path.name)
+
+
+class BundleWriter:
+    """A bundle on its way to disk. Leaving the context without `finish` keeps what is done.
+
+    Attributes:
+        resumed: bytes of blobs that an earlier run had finished.
+    """
+
+    def __init__(self, plan: BundlePlan, out: Path, file: ByteFile, journal: Journal, *, preallocated: bool) -> None:
+        """Use `BundleWriter.create`."""
+        self.plan = plan
+        self.resumed = 0
+        self._out = out
+        self._file = file
+        self._journal = journal
+        self._preallocated = preallocated
+        self._high: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._signed = False
+        self._follower: Follower | None = None
+        self._solid = plan.table.start
+        self._unfinished = iter(plan.blobs_to_fetch)
+        self._next = next(self._unfinished, None)
+
+    @classmethod
+    def create(
+        cls,
+        plan: BundlePlan,
+        out: Path,
+        *,
+        reporter: Reporter = SILENT,
+        signatures: Sequence[tuple[str, bytes]] | None = None,
+        checksum: bool = True,
+        volume_size: int | None = None,
+    ) -> BundleWriter:
+        """Open the output, or what an earlier run left of the same bundle.
+
+        Args:
+            plan: what is written, and where.
+            out: the final name, `NAME-VERSION.airbundle`.
+            reporter: hears of blobs that have to be hashed again.
+            signatures: key id and signature over `plan.statement`. Given here, checksums are made on the way.
+            checksum: whether to write `.sha256` files.
+            volume_size: write volumes of this many bytes instead of one file.
+
+        Raises:
+            Busy: another run writes the same output.
+            NoSpace: there is no room; nothing is left behind.
+            UsageError: the zip does not fit a volume, or there is no directory to write to.
+        """
+        if not out.parent.is_dir():
+            raise UsageError(f"{out.parent}: there is no such directory", hint=f"mkdir -p {out.parent}")
+        sizes = [plan.total_size]
+        names = [out.name]
+        if volume_size is not None:
+            sizes = cut(plan.total_size, volume_size, plan.installer.size if plan.installer else 0)
+            names = [volume_name(out.name, number) for number in range(1, len(sizes) + 1)]
+        partial = [out.with_name(name + ".partial") for name in names]
+        with ExitStack() as undo:
+            journal = Journal(out.with_name(out.name + ".partial.journal"), _identity(plan, volume_size))
+            undo.callback(journal.close)
+            file, preallocated = _open_parts(journal, _identity(plan, volume_size), out, partial, sizes)
+            undo.callback(file.close)
+            writer = cls(plan, out, file, journal, preallocated=preallocated)
+            writer._begin(reporter)
+            if signatures is not None:
+                writer._sign(signatures)
+            undo.pop_all()
+        if checksum:
+            writer._follower = Follower(file)
+            writer._tell_follower()
+        return writer
+
+    def pending(self) -> list[Descriptor]:
+        """Return the blobs that are not done: the largest first, or in file order where the file is sparse."""
+        blobs = [blob for blob in self.plan.blobs_to_fetch if blob.digest not in self._journal.done]
+        if self._preallocated:
+            blobs.sort(key=lambda blob: -blob.size)
+        return blobs
+
+    def resume_point(self, digest: str) -> tuple[int, Hasher]:
+        """Return how many bytes of a blob are there from its start, and a SHA-256 that has seen them."""
+        member = self.plan.table[digest]
+        count = min(self._journal.parts.get(digest, 0), member.size)
+        hasher = hashlib.sha256()
+        for piece in self._pieces(member.offset, count):
+            hasher.update(piece)
+        self._high[digest] = count
+        return count, hasher
+
+    def write_at(self, digest: str) -> WriteAt:
+        """Return where the bytes of a blob go. One thread at a time for each blob."""
+        member = self.plan.table[digest]
+        noted = self._high.setdefault(digest, 0)
+
+        def write(offset: int, data: memoryview) -> None:
+            nonlocal noted
+            end = offset + len(data)
+            if offset < 0 or end > member.size:
+                raise VerificationError(f"{digest}: more than its {member.size} bytes arrived")
+            self._file.write(member.offset + offset, data)
+            high = self._high[digest]
+            if offset <= high < end:
+                self._high[digest] = high = end
+            if high - noted >= _NOTED:
+                self._journal.reached(digest, high)
+                noted = high
+
+        return write
+
+    def segments(self, digest: str) -> list[tuple[int, int, int]]:
+        """Return (descriptor, offset, bytes) of a blob's place, for `copy_file_range`; then call `copied`."""
+        member = self.plan.table[digest]
+        return self._file.segments(member.offset, member.size)
+
+    def copied(self, digest: str) -> None:
+        """Tell that a blob was put at its `segments`; it is as good as `done`, and as binding."""
+        self._high[digest] = self.plan.table[digest].size
+        self.done(digest)
+
+    def done(self, digest: str) -> None:
+        """Tell that a blob is whole and that its digest was verified.
+
+        Raises:
+            AirbundleError: not all its bytes were written.
+        """
+        size = self.plan.table[digest].size
+        if self._high.get(digest, 0) != size:
+            raise AirbundleError(f"{digest}: {self._high.get(digest, 0)} of {size} bytes were written")
+        self._journal.finished(digest)
+        self._tell_follower()
+
+    def finish(self, signatures: Sequence[tuple[str, bytes]] | None = None) -> BuiltBundle:
+        """Give the bundle its name: all blobs are done. Its checksums are written beside it.
+
+        Args:
+            signatures: key id and signature over `plan.statement`, unless they were given to `create`.
+
+        Raises:
+            AirbundleError: a blob is not done.
+            HostError: the disk fails.
+        """
+        left = self.pending()
+        if left:
+            raise AirbundleError(f"{self._out}: {len(left)} blobs are not done, such as {left[0].digest}")
+        if signatures is not None or not self._signed:
+            self._sign(signatures or [])
+        sums = self._follower.result() if self._follower else []
+        self._file.sync()
+        size, files = self._file.size, tuple(_final(part.path) for part in self._file.parts)
+        self._name(files)
+        named = dict(zip((path.name for path in files), sums))
+        if named:
+            write_checksums(self._out, named)
+        self._journal.remove()
+        return BuiltBundle(self._out, files, size, named)
+
+    def __enter__(self) -> BundleWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._follower is not None:
+            self._follower.stop()
+        self._file.close()
+        self._journal.close()
+
+    def _begin(self, reporter: Reporter) -> None:
+        wanted = {blob.digest: blob.size for blob in self.plan.blobs_to_fetch}
+        self._journal.done.intersection_update(wanted)
+        doubtful = [digest for digest in sorted(self._journal.doubtful) if digest in wanted]
+        if doubtful:
+            self._rehash(doubtful, wanted, reporter)
+        self.resumed = sum(wanted[digest] for digest in self._journal.done)
+        for position, data in self.plan.known_bytes():
+            self._file.write(position, data)
+
+    def _rehash(self, digests: Sequence[str], sizes: Mapping[str, int], reporter: Reporter) -> None:
+        """Hash what was written before the machine was restarted: its pages may not have reached the disk."""
+        with reporter.phase("rehash", total=sum(sizes[digest] for digest in digests)) as phase:
+            for digest in digests:
+                hasher = hashlib.sha256()
+                with phase.item(digest[7:19], sizes[digest]) as item:
+                    for piece in self._pieces(self.plan.table[digest].offset, sizes[digest]):
+                        hasher.update(piece)
+                        item.advance(len(piece))
+                if "sha256:" + hasher.hexdigest() == digest:
+                    self._journal.finished(digest)
+
+    def _pieces(self, position: int, count: int) -> Iterator[memoryview]:
+        with memoryview(bytearray(min(_CHUNK, count))) as buffer:
+            end = position + count
+            while position < end:
+                got = self._file.read_into(position, buffer[: end - position])
+                yield buffer[:got]
+                position += got
+
+    def _sign(self, signatures: Sequence[tuple[str, bytes]]) -> None:
+        self._file.write(self.plan.signatures_at, encode_signatures(signatures))
+        self._signed = True
+        self._tell_follower()
+
+    def _tell_follower(self) -> None:
+        if self._follower is None or not self._signed:
+            return
+        with self._lock:
+            while self._next is not None and self._next.digest in self._journal.done:
+                self._next = next(self._unfinished, None)
+            limit = self.plan.total_size if self._next is None else self.plan.table[self._next.digest].offset
+        self._follower.advance(limit)
+
+    def _name(self, files: Sequence[Path]) -> None:
+        remove_checksums(self._out)
+        for part, final in zip(self._file.parts, files):
+            with host_errors("rename", part.path):
+                part.path.replace(final)
+        with host_errors("write", self._out.parent):
+            directory = os.open(self._out.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+
+def _identity(plan: BundlePlan, volume_size: int | None) -> str:
+    return f"{sha256(plan.statement)} {plan.total_size} {volume_size or 0}"
+
+
+def _final(partial: Path) -> Path:
+    return partial.with_name(partial.name[: -len(".partial")])
+
+
+def _open_parts(
+    journal: Journal, identity: str, out: Path, partial: Sequence[Path], sizes: Sequence[int]
+) -> tuple[ByteFile, bool]:
+    """Open the partial files with their full sizes. Anything that is not whole, or of another bundle, goes first."""
+    whole = all(_size(path) == size for path, size in zip(partial, sizes))
+    if not journal.fresh and not whole:
+        journal.restart(identity)
+    if journal.fresh:
+        _remove_partials(out)
+    with ExitStack() as undo:
+        if journal.fresh:
+            undo.callback(journal.remove)
+            undo.callback(_remove_partials, out)
+            check_room(out.parent, sum(sizes), what=out.name)
+        files = []
+        preallocated = True
+        for path, size in zip(partial, sizes):
+            with host_errors("write", path):
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            undo_close = ExitStack()
+            undo_close.callback(os.close, fd)
+            undo.push(undo_close)
+            preallocated = allocate(fd, size, path) and preallocated
+            files.append((path, fd, size))
+        undo.pop_all()
+    if not preallocated:
+        _log.info("%s: the file system does not preallocate; blobs go in file order", out.parent)
+    return ByteFile(files), preallocated
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _remove_partials(out: Path) -> None:
+    """Remove what an earlier, different build to the same output left."""
+    pattern = re.compile(re.escape(out.name) + r"(\.[0-9]{3,})?\.partial")
+    with host_errors("write", out.parent):
+        for path in out.parent.iterdir():
+            if pattern.fullmatch(path.name):
+                path.unlink(missing_ok=True)
