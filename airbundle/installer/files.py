@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from airbundle.errors import DocumentError, HostError, NoPermission, NoSpace
+from airbundle.errors import DocumentError
+from airbundle.store.host import host_errors
 
 PUBLIC_DIRECTORY = 0o755
 DIRECTORY = 0o750
@@ -19,34 +17,13 @@ PRIVATE_FILE = 0o600
 PROGRAM = 0o755
 
 
-@contextmanager
-def host_errors(what: str) -> Iterator[None]:
-    """Translate the operating system's errors within the block.
-
-    Args:
-        what: the operation and the thing, such as `copy the bundle to /var/lib/…`.
-
-    Raises:
-        NoSpace, NoPermission, HostError: instead of OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = f"{what}: {error.strerror or error}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(reason, hint="free space there, then run the same command again") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise NoPermission(reason, hint="run as root, or name another place with --state-dir") from None
-        raise HostError(reason) from None
-
-
 def make_directory(path: Path, mode: int = DIRECTORY) -> None:
     """Make `path` (its parents must be there) with exactly `mode`; one that is there keeps its own.
 
     Raises:
         HostError: it can't be made, or is no directory.
     """
-    with host_errors(f"make the directory {path}"):
+    with host_errors("make the directory", path):
         try:
             path.mkdir()
         except FileExistsError:
@@ -66,7 +43,7 @@ def write_file(path: Path, data: bytes, mode: int = FILE) -> bool:
     Raises:
         HostError: it can't be written.
     """
-    with host_errors(f"write {path}"):
+    with host_errors("write", path):
         if _has(path, data):
             path.chmod(mode)
             return False
@@ -100,7 +77,7 @@ def read_file(path: Path, *, limit: int) -> bytes | None:
         DocumentError: it has more than `limit` bytes.
         HostError: it can't be read.
     """
-    with host_errors(f"read {path}"):
+    with host_errors("read", path):
         try:
             with path.open("rb") as stream:
                 data = stream.read(limit + 1)
@@ -130,6 +107,6 @@ def existing_parent(path: Path) -> Path:
 
 def free_space(path: Path) -> int:
     """Return the bytes that this user may still write on the file system that `path` is, or would be, on."""
-    with host_errors(f"ask for the free space at {path}"):
+    with host_errors("ask for the free space at", path):
         figures = os.statvfs(existing_parent(path))
     return figures.f_bavail * figures.f_frsize

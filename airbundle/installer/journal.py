@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from airbundle.errors import DocumentError
-from airbundle.installer.files import FILE, host_errors, read_file, sync_directory
+from airbundle.installer.files import FILE, read_file, sync_directory
+from airbundle.store.host import host_errors
 
 VERSION = 1
 _HEADER = {"apiVersion": "airbundle.dev/v1", "kind": "Journal", "version": VERSION}
@@ -103,7 +104,7 @@ class Journal:
             body["info"] = dict(info)
         if undo:
             body["undo"] = [dict(action) for action in undo]
-        with host_errors(f"write {self.path}"):
+        with host_errors("write", self.path):
             self._append(json.dumps(body, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
     @contextmanager

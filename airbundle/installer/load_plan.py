@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from airbundle.bundle.content import Node, walk
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.index import kind_of, ref_of
+from airbundle.bundle.naming import SERVED_ONLY, site_name
 from airbundle.bundle.oci import Descriptor, Platform, canonical_json
 from airbundle.errors import VerificationError
-from airbundle.installer.naming import SERVED_ONLY, site_name
 
 
 @dataclass(frozen=True)

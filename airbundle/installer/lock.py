@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from airbundle.errors import Busy
-from airbundle.installer.files import FILE, host_errors
+from airbundle.installer.files import FILE
+from airbundle.store.host import host_errors
 
 _LIMIT = 4096
 
@@ -28,12 +29,12 @@ def exclusive(path: Path, command: str) -> Iterator[None]:
         Busy: another run holds it; says which.
         HostError: the file can't be made.
     """
-    with host_errors(f"lock {path}"):
+    with host_errors("lock", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE)
     try:
         if not _take(descriptor, fcntl.LOCK_EX):
             raise _busy(path)
-        with host_errors(f"lock {path}"):
+        with host_errors("lock", path):
             os.fchmod(descriptor, FILE)
             since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             holder = {"pid": os.getpid(), "command": command, "since": since}
@@ -50,7 +51,7 @@ def check_free(path: Path) -> None:
     Raises:
         Busy: as `exclusive`.
     """
-    with host_errors(f"lock {path}"):
+    with host_errors("lock", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:

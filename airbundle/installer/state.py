@@ -31,11 +31,11 @@ from airbundle.installer.files import (
     DIRECTORY,
     PRIVATE_DIRECTORY,
     PUBLIC_DIRECTORY,
-    host_errors,
     make_directory,
     read_file,
     write_file,
 )
+from airbundle.store.host import host_errors
 
 API_VERSION = "airbundle.dev/v1"
 VERSION = 1
@@ -203,7 +203,7 @@ class StateDirectory:
         Raises:
             UsageError: it isn't empty and has no lock file of airbundle's.
         """
-        with host_errors(f"look into {self.root}"):
+        with host_errors("look into", self.root):
             if not self.root.exists():
                 return
             if not self.root.is_dir():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airbundle.errors import UsageError, VerificationError
-from airbundle.installer.naming import SiteName, check_prefix, site_name
+from airbundle.bundle.naming import SiteName, check_prefix, site_name
 
 HEX = "0123456789abcdef" * 4
 

@@ -1,0 +1,309 @@
+"""The site's own copy of a bundle: verified while it is copied, whole under its name or not there (design §6).
+
+Where the file system can share bytes between files (reflink), the copy takes neither time nor space and is then
+verified by reading it. Else each blob is hashed on its way. A copy that was cut off goes on: what has arrived is
+recognised by its digest.
+
+Where airbundle's server does not serve images, because the registry is another one, the copy is partial: same size,
+same places, but the blobs that only images need are holes in the file and take no space.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from airbundle.bundle.content import walk
+from airbundle.bundle.digest import hex_of, sha256
+from airbundle.bundle.index import CHART, ref_of
+from airbundle.bundle.naming import SERVED_ONLY
+from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.bundle.serving import Fingerprint, fingerprint
+from airbundle.bundle.tar import Member, frame
+from airbundle.errors import NoSpace, VerificationError
+from airbundle.installer.files import FILE, sync_directory
+from airbundle.installer.workers import Stop, for_each
+from airbundle.progress import Phase, Reporter
+from airbundle.store.allocate import allocate, check_room
+from airbundle.store.host import host_errors
+from airbundle.store.reader import BundleFile, open_bundle
+
+PARTIAL = ".partial"
+_FICLONE = 0x40049409
+_CHUNK = 1024 * 1024
+_TAIL = 4096
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME_LIMIT = 80
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The site's copy.
+
+    Attributes:
+        path: the file.
+        whole: whether it has all blobs.
+        verified: its fingerprint when all its blobs had verified.
+        made: whether this run made it.
+    """
+
+    path: Path
+    whole: bool
+    verified: Fingerprint
+    made: bool
+
+
+def copy_name(bundle: BundleFile, *, whole: bool) -> str:
+    """Return the file name of a copy: name, version and the beginning of the statement's digest."""
+    statement = bundle.statement
+    words = _UNSAFE.sub("_", f"{statement.name}-{statement.version}")[:_NAME_LIMIT].lstrip(".-")
+    return f"{words}-{hex_of(sha256(bundle.statement_raw))[:12]}{'' if whole else '.partly'}.airbundle"
+
+
+def wanted_blobs(bundle: BundleFile, *, whole: bool) -> frozenset[str]:
+    """Return the digests of the blobs that a copy has.
+
+    Args:
+        bundle: whose head has verified.
+        whole: all of them; else only what the server needs for charts, files and the ClamAV mirror.
+    """
+    if whole:
+        return frozenset(digest for digest, _ in bundle.toc.blobs)
+    metadata = {digest for digest, _ in bundle.toc.blobs[: bundle.toc.metadata]}
+    for kind in (CHART, *sorted(SERVED_ONLY)):
+        for root in bundle.roots(kind):
+            for node in walk(root, lambda child: _manifest(bundle, child), what=ref_of(root)):
+                metadata.update(blob.digest for blob in node.manifest.blobs)
+    return frozenset(metadata)
+
+
+def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
+    return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
+
+
+def space_needed(bundle: BundleFile, directory: Path, *, whole: bool) -> int:
+    """Return the bytes that a copy in `directory` takes: none where it is there, or its bytes can be shared."""
+    target = directory / copy_name(bundle, whole=whole)
+    if target.exists() or (whole and _can_share(bundle, directory)):
+        return 0
+    wanted = wanted_blobs(bundle, whole=whole)
+    needed = bundle.table.start + bundle.installer_range[1]
+    needed += sum(member.end - member.start for member in bundle.table if member.digest in wanted)
+    partial = target.with_name(target.name + PARTIAL)
+    return max(0, needed - (partial.stat().st_blocks * 512 if partial.exists() else 0))
+
+
+def copy_bundle(
+    bundle: BundleFile, directory: Path, *, whole: bool, verified: Fingerprint | None, reporter: Reporter
+) -> Copy:
+    """Make sure that `directory` has a verified copy.
+
+    Args:
+        bundle: opened, trusted, its head verified.
+        directory: where copies lie.
+        whole: see `wanted_blobs`.
+        verified: fingerprint of a copy that an earlier run verified.
+        reporter: gets progress.
+
+    Raises:
+        VerificationError: the bundle is damaged, or was exchanged since its signature was checked.
+        NoSpace: the copy does not fit; nothing is left under its name.
+        HostError: the file system refuses.
+    """
+    wanted = wanted_blobs(bundle, whole=whole)
+    target = directory / copy_name(bundle, whole=whole)
+    if target.exists():
+        found = fingerprint(target.stat())
+        if found == verified or _is_good(target, bundle, wanted, reporter):
+            return Copy(target, whole, found, made=False)
+        reporter.warn(f"{target}: is damaged and is made anew")
+    partial = target.with_name(target.name + PARTIAL)
+    _fill(bundle, partial, wanted, whole=whole, reporter=reporter)
+    with host_errors("write", target):
+        partial.replace(target)
+        sync_directory(directory)
+        return Copy(target, whole, fingerprint(target.stat()), made=True)
+
+
+def _is_good(path: Path, bundle: BundleFile, wanted: Collection[str], reporter: Reporter) -> bool:
+    """Verify a copy of which no fingerprint is known, or another one."""
+    try:
+        with open_bundle([path]) as copy:
+            _verify(copy, bundle, wanted, reporter)
+    except VerificationError:
+        return False
+    return True
+
+
+def _verify(copy: BundleFile, bundle: BundleFile, wanted: Collection[str], reporter: Reporter) -> None:
+    _check_head(copy, bundle)
+    members = [member for member in copy.table if member.digest in wanted]
+    with reporter.phase("verify the copy", total=sum(member.size for member in members)) as phase:
+        stop = Stop()
+        for_each(members, lambda member: _read(copy, member, phase, stop), jobs=_threads(), stop=stop)
+
+
+def _read(copy: BundleFile, member: Member, phase: Phase, stop: Stop) -> None:
+    with phase.item(member.digest[7:19], member.size) as item:
+
+        def read(offset: int, data: memoryview) -> None:  # noqa: ARG001 - the signature of a writer
+            stop.check()
+            item.advance(len(data))
+
+        copy.copy_blob(Descriptor("", member.digest, member.size), read)
+
+
+def _check_head(copy: BundleFile, bundle: BundleFile) -> None:
+    if copy.statement_raw != bundle.statement_raw:
+        raise VerificationError(
+            f"{bundle.path}: its statement changed while it was copied", hint="let nothing write to it, then run again"
+        )
+    copy.verify_head()
+
+
+def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: bool, reporter: Reporter) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with host_errors("write", partial):
+        descriptor = os.open(partial, flags, FILE)
+    try:
+        with host_errors("write", partial):
+            os.fchmod(descriptor, FILE)
+        shared = whole and _share(bundle, descriptor)
+        if not shared:
+            _Filler(bundle, partial, descriptor, wanted, reporter).run()
+        with open_bundle([partial]) as copy:
+            if shared:
+                _verify(copy, bundle, wanted, reporter)
+            else:
+                _check_head(copy, bundle)
+        with host_errors("write", partial):
+            os.fsync(descriptor)
+    except (VerificationError, NoSpace):
+        # What is wrong in the source would be wrong in the next attempt, too; a full disk is not to be kept full.
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+class _Filler:
+    """Fills a file with a bundle's bytes, blobs verified on the way."""
+
+    def __init__(
+        self, bundle: BundleFile, path: Path, descriptor: int, wanted: Collection[str], reporter: Reporter
+    ) -> None:
+        self._bundle = bundle
+        self._path = path
+        self._descriptor = descriptor
+        self._wanted = wanted
+        self._reporter = reporter
+        self._stop = Stop()
+
+    def run(self) -> None:
+        """Write all that is wanted."""
+        members = list(self._bundle.table)
+        wanted = [member for member in members if member.digest in self._wanted]
+        self._make_room(whole=len(wanted) == len(members))
+        self._range(0, self._bundle.table.start)
+        for member in members:
+            self._write(member.start, memoryview(frame(member)))
+        self._range(*self._bundle.installer_range)
+        with self._reporter.phase("copy the bundle", total=sum(member.size for member in wanted)) as phase:
+            for_each(wanted, lambda member: self._blob(member, phase), jobs=_threads(), stop=self._stop)
+
+    def _make_room(self, *, whole: bool) -> None:
+        size = self._bundle.size
+        with host_errors("write", self._path):
+            present = os.fstat(self._descriptor).st_blocks * 512
+            if os.fstat(self._descriptor).st_size > size:
+                os.ftruncate(self._descriptor, 0)
+        if whole:
+            check_room(self._path.parent, max(0, size - present), what=f"the copy of {self._bundle.path.name}")
+            allocate(self._descriptor, size, self._path)
+        else:
+            with host_errors("write", self._path):
+                os.ftruncate(self._descriptor, size)
+
+    def _range(self, start: int, length: int) -> None:
+        for position in range(start, start + length, _CHUNK):
+            data = self._bundle.file.read(position, min(_CHUNK, start + length - position))
+            self._write(position, memoryview(data))
+
+    def _blob(self, member: Member, phase: Phase) -> None:
+        self._stop.check()
+        blob = Descriptor("", member.digest, member.size)
+        if self._has(member):
+            phase.skip(member.digest[7:19], member.size, "copied")
+            return
+        with phase.item(member.digest[7:19], member.size) as item:
+
+            def write(offset: int, data: memoryview) -> None:
+                self._stop.check()
+                self._write(member.offset + offset, data)
+                item.advance(len(data))
+
+            self._bundle.copy_blob(blob, write)
+
+    def _has(self, member: Member) -> bool:
+        """Tell whether an earlier run copied this blob. Its last bytes are compared first: they are written last."""
+        if not member.size:
+            return True
+        count = min(_TAIL, member.size)
+        end = member.offset + member.size - count
+        with host_errors("read", self._path):
+            if os.pread(self._descriptor, count, end) != self._bundle.file.read(end, count):
+                return False
+        return self._digest(member) == member.digest
+
+    def _digest(self, member: Member) -> str:
+        hasher = hashlib.sha256()
+        position, end = member.offset, member.offset + member.size
+        with host_errors("read", self._path):
+            while position < end:
+                self._stop.check()
+                data = os.pread(self._descriptor, min(_CHUNK, end - position), position)
+                if not data:
+                    break
+                hasher.update(data)
+                position += len(data)
+        return "sha256:" + hasher.hexdigest()
+
+    def _write(self, position: int, data: memoryview) -> None:
+        with host_errors("write", self._path):
+            while data:
+                count = os.pwrite(self._descriptor, data, position)
+                position += count
+                data = data[count:]
+
+
+def _share(bundle: BundleFile, descriptor: int) -> bool:
+    """Make the open file share the bundle's bytes, where the file system can."""
+    if len(bundle.file.parts) != 1:
+        return False
+    try:
+        fcntl.ioctl(descriptor, _FICLONE, bundle.file.parts[0].fd)
+    except OSError:
+        return False
+    return True
+
+
+def _can_share(bundle: BundleFile, directory: Path) -> bool:
+    """Try it with a file that has no name and goes away at once."""
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        return _share(bundle, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _threads() -> int:
+    return min(_THREADS, os.cpu_count() or 1)
