@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airbundle.transfer.credentials import CredentialStore
-from airbundle.transfer.registries import Registries
+from airbundle.transfer.hosts import Registries
 from airbundle.transfer.wire import Headers, Url
 
 if TYPE_CHECKING:

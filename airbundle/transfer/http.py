@@ -15,9 +15,9 @@ from airbundle.transfer.auth import Authorizer
 from airbundle.transfer.bulk import BulkEngine
 from airbundle.transfer.control import ControlEngine
 from airbundle.transfer.credentials import CredentialStore
+from airbundle.transfer.hosts import Registries
 from airbundle.transfer.problems import Response, refusal, status_fault
 from airbundle.transfer.proxies import Proxies, Proxy
-from airbundle.transfer.registries import Registries
 from airbundle.transfer.retry import Attempts, HostHealth, Pause
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
@@ -104,7 +104,7 @@ class HttpClient:
 
         def once(attempts: Attempts) -> Response:  # noqa: ARG001 - the signature of an operation
             with self.attempt(request, what=what, scopes=scopes, bare=bare) as answer:
-                return self._whole(answer, request.url, most, expect)
+                return self._whole(answer, request, most, expect)
 
         response = self.run(target, what, once, budget=budget)
         if response.status not in expect:
@@ -167,7 +167,7 @@ class HttpClient:
                 with answer:
                     request = self._redirected(request, answer)
                 continue
-            return self._checked(answer, request.url, what)
+            return self._checked(answer, request, what)
         raise Fault(f"more than {_MOST_REDIRECTS} redirects", passing=False)
 
     def _exchange(self, request: Request, token: str | None, *, bulk: bool, home: bool) -> Answer:
@@ -180,10 +180,10 @@ class HttpClient:
                 fault.reason = f"{request.url.host}: {fault.reason}"
             raise
 
-    def _checked(self, answer: Answer, url: Url, what: str) -> Answer:
+    def _checked(self, answer: Answer, request: Request, what: str) -> Answer:
         if answer.status < 400 or answer.status in (401, 404):
             return answer
-        response = self._whole(answer, url, _ERROR_LIMIT, ())
+        response = self._whole(answer, request, _ERROR_LIMIT, ())
         fault = status_fault(response, what=what, side=self.side)
         if fault is None:
             return _Read(response)
@@ -209,10 +209,11 @@ class HttpClient:
             headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE}
         return Request(request.method, url, headers, request.content)
 
-    def _whole(self, answer: Answer, url: Url, limit: int, expect: Collection[int]) -> Response:
+    def _whole(self, answer: Answer, request: Request, limit: int, expect: Collection[int]) -> Response:
         with answer:
-            body = read_all(answer, limit if answer.status in expect else max(limit, _ERROR_LIMIT))
-            return Response(answer.status, url, answer.headers, body or b"", too_long=body is None)
+            most = limit if answer.status in expect else max(limit, _ERROR_LIMIT)
+            body = b"" if request.method == "HEAD" else read_all(answer, most)
+            return Response(answer.status, request.url, answer.headers, body or b"", too_long=body is None)
 
     def _error(self, url: Url, what: str, fault: Fault, tries: int) -> AirbundleError:
         if fault.error is not None:

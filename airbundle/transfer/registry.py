@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from types import TracebackType
 
 from airbundle.bundle.reference import parse_reference
 from airbundle.errors import AirbundleError, Side
 from airbundle.progress import SILENT, Reporter
+from airbundle.transfer.hosts import Endpoint, Registries
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.registries import Endpoint, Registries
 from airbundle.transfer.repository import Repository
 from airbundle.transfer.settings import HttpSettings
 
@@ -37,7 +38,10 @@ class RegistryClient:
         self.registries = registries or Registries()
         self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter)
         self._reporter = reporter
+        self._lock = threading.Lock()
+        self._tag_locks: dict[tuple[str, str], threading.Lock] = {}
         self._passed_over: set[str] = set()
+        self._without_referrers: set[tuple[str, str, int]] = set()
 
     def repository(self, name: str) -> Repository:
         """Return the repository `host[:port]/path`; nothing is sent yet.
@@ -56,6 +60,19 @@ class RegistryClient:
         if endpoint.host not in self._passed_over:
             self._passed_over.add(endpoint.host)
             self._reporter.warn(f"mirror {endpoint.host} passed over: {error.problem}")
+
+    def has_referrers_api(self, endpoint: Endpoint) -> bool:
+        """Tell whether it is worth asking this endpoint's referrers API."""
+        return endpoint.url.origin not in self._without_referrers
+
+    def lacks_referrers_api(self, endpoint: Endpoint) -> None:
+        """Remember that this endpoint has no referrers API."""
+        self._without_referrers.add(endpoint.url.origin)
+
+    def tag_lock(self, repository: str, tag: str) -> threading.Lock:
+        """Return the lock under which this process changes a tag in three steps."""
+        with self._lock:
+            return self._tag_locks.setdefault((repository, tag), threading.Lock())
 
     def close(self) -> None:
         """Close all connections; operations under way fail."""

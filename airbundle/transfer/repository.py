@@ -1,182 +1,194 @@
-"""One repository of a registry, by the distribution spec 1.1: what others call; reading here, pushing in `upload`."""
+"""One repository of a registry: what others call. Reading is inherited; pushing is here (distribution spec, "Push")."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING
 
-from airbundle.bundle.content import Hasher, WriteAt
+from airbundle.bundle.content import BlobReader
+from airbundle.bundle.digest import check as check_digest
 from airbundle.bundle.digest import is_digest, parse_digest, sha256
-from airbundle.bundle.oci import INDEX_TYPES, MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor, parse_manifest
-from airbundle.errors import DigestMismatch, RemoteError
-from airbundle.transfer.download import Download
-from airbundle.transfer.problems import Response
-from airbundle.transfer.registries import Endpoint
+from airbundle.bundle.oci import OCI_INDEX, Descriptor, parse_manifest
+from airbundle.errors import DigestMismatch, NotFound, Refused
+from airbundle.transfer.hosts import Endpoint
+from airbundle.transfer.problems import Response, refusal
+from airbundle.transfer.reading import Reading
+from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrer
+from airbundle.transfer.upload import Upload, location_of
 from airbundle.transfer.wire import Url
 
 if TYPE_CHECKING:
     from airbundle.transfer.registry import RegistryClient
 
-T = TypeVar("T")
-
-ACCEPT = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+_REREADS = 4
 
 
-class Repository:
+def _nothing(count: int) -> None:
+    pass
+
+
+class Repository(Reading):
     """A repository; a `BlobSource`. Made by `RegistryClient.repository`; safe for many threads.
 
     Args:
         client: whose connections and settings it uses.
         name: `host/path`, as in image names.
         endpoints: where to read, in order.
-        push_endpoint: where to push.
+        push_endpoint: where to push, and where existence is asked before a push.
     """
 
     def __init__(self, client: RegistryClient, name: str, endpoints: list[Endpoint], push_endpoint: Endpoint) -> None:
-        self.name = name
-        self._client = client
-        self._http = client.http
-        self._endpoints = endpoints
+        super().__init__(client, name, endpoints)
         self._push = push_endpoint
+        self._sessions: dict[str, Url] = {}
 
-    def __repr__(self) -> str:
-        return f"Repository({self.name!r})"
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether the registry has a blob in this repository (HEAD)."""
+        parse_digest(digest, what=f"{self.name}: blob")
+        what = f"{self.label(digest)}: look for blob"
+        return self._ask(self._push, "HEAD", f"/blobs/{digest}", what, None, expect=(200, 404)).status == 200
 
-    def resolve(self, ref: str) -> Descriptor:
-        """Ask what a tag or digest stands for, by HEAD, which registries do not count as a pull.
-
-        Args:
-            ref: a tag or a digest.
-
-        Returns:
-            The manifest's media type, digest and size.
-
-        Raises:
-            NotFound, Unauthorized, RemoteError, DigestMismatch.
-        """
-        return self._each(lambda endpoint, budget: self._resolve(endpoint, ref, budget))
-
-    def _resolve(self, endpoint: Endpoint, ref: str, budget: float | None) -> Descriptor:
-        what = f"{self.label(ref)}: resolve"
-        response = self._ask(endpoint, "HEAD", f"/manifests/{ref}", what, budget, expect=(200, 405))
+    def has_manifest(self, ref: str) -> str | None:
+        """Return the digest that a tag or digest has in this repository (HEAD), or None when it is not there."""
+        what = f"{self.label(ref)}: look for manifest"
+        response = self._ask(self._push, "HEAD", f"/manifests/{ref}", what, None, expect=(200, 404))
+        if response.status == 404:
+            return None
         digest = response.headers.get("docker-content-digest", "").strip()
-        size = response.headers.number("content-length")
-        media_type = media_type_of(response)
-        known = media_type in INDEX_TYPES or media_type in MANIFEST_TYPES
-        if response.status != 200 or size is None or not known or not is_digest(digest):
-            return self._fetch(endpoint, ref, budget)[0]
-        if is_digest(ref) and digest != ref:
-            raise DigestMismatch(f"{what}: {endpoint.host} answered with digest {digest}, expected {ref}")
-        return Descriptor(media_type, digest, size)
+        if is_digest(digest):
+            return digest
+        return self._fetch(self._push, ref, None)[0].digest
 
-    def fetch_manifest(self, ref: str) -> tuple[Descriptor, bytes]:
-        """Fetch a manifest or index by tag or digest.
-
-        Returns:
-            Its descriptor, and the bytes as served; digest computed, body checked by `parse_manifest`.
-
-        Raises:
-            DigestMismatch: the bytes have another digest than was asked for or than the registry says.
-            VerificationError: schema 1, or a body that is no manifest.
-            NotFound, Unauthorized, RemoteError.
-        """
-        return self._each(lambda endpoint, budget: self._fetch(endpoint, ref, budget))
-
-    def _fetch(self, endpoint: Endpoint, ref: str, budget: float | None) -> tuple[Descriptor, bytes]:
-        what = f"{self.label(ref)}: fetch manifest"
-        for last in (False, True):
-            response = self._ask(endpoint, "GET", f"/manifests/{ref}", what, budget, limit=MANIFEST_LIMIT)
-            digest = sha256(response.body)
-            expected = ref if is_digest(ref) else response.headers.get("docker-content-digest", "").strip()
-            if not expected or digest == expected:
-                break
-            if last:
-                raise DigestMismatch(f"{what}: found digest {digest}, expected {expected[:80]}, twice")
-        manifest = parse_manifest(response.body, media_type_of(response), what=what)
-        return Descriptor(manifest.media_type, digest, len(response.body)), response.body
-
-    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
-        """Fetch a blob; see `BlobSource.copy_blob`."""
-        digest = parse_digest(blob.digest, what=f"{self.name}: blob")
-        what = f"{self.label(digest)}: fetch blob"
-
-        def one(endpoint: Endpoint, budget: float | None) -> None:
-            download.run(self.url(endpoint, f"/blobs/{digest}"), scopes=self.scopes(endpoint), budget=budget)
-
-        if hasher is None or not start:
-            start, hasher = 0, hashlib.sha256()
-        download = Download(self._http, what, blob, write, start, hasher)
-        self._each(one)
-
-    def read_blob(self, digest: str, limit: int) -> bytes:
-        """Return a small blob's verified bytes.
+    def mount(self, digest: str, source_repository: str) -> bool:
+        """Ask the registry to take a blob over from another repository of its own.
 
         Args:
             digest: of the blob.
-            limit: largest size in bytes that is taken.
+            source_repository: the other repository, with or without this registry's host before it.
+
+        Returns:
+            True when it did; False when the blob must be pushed (the session that the registry opened is kept
+            for that).
         """
         parse_digest(digest, what=f"{self.name}: blob")
-        what = f"{self.label(digest)}: fetch blob"
+        what = f"{self.label(digest)}: mount from {source_repository}"
+        host = self.name.partition("/")[0]
+        source = source_repository[len(host) + 1 :] if source_repository.startswith(f"{host}/") else source_repository
+        url = self.url(self._push, "/blobs/uploads/").with_query(("mount", digest), ("from", source))
+        scopes = (*self.scopes(self._push, "pull", "push"), f"repository:{source}:pull")
+        response = self.http.request("POST", url, what=what, expect=(201, 202), scopes=scopes)
+        if response.status == 202:
+            self._sessions[digest] = self._location(response, what)
+        return response.status == 201
 
-        def one(endpoint: Endpoint, budget: float | None) -> bytes:
-            body = b""
-            for _ in range(2):
-                body = self._ask(endpoint, "GET", f"/blobs/{digest}", what, budget, limit=limit).body
-                if sha256(body) == digest:
-                    return body
-            raise DigestMismatch(f"{what}: found digest {sha256(body)}, expected {digest}, twice")
-
-        return self._each(one)
-
-    # What the other modules of this package build on.
-
-    def label(self, ref: str) -> str:
-        """Return the full name of something in this repository."""
-        return f"{self.name}@{ref}" if is_digest(ref) else f"{self.name}:{ref}"
-
-    def url(self, endpoint: Endpoint, path: str) -> Url:
-        """Return the URL of `path` below this repository at an endpoint."""
-        base = endpoint.url
-        url = Url(base.scheme, base.hostname, base.port, f"{base.target}/{endpoint.repository}{path}")
-        return url.with_query(("ns", endpoint.namespace)) if endpoint.namespace else url
-
-    def scopes(self, endpoint: Endpoint, *actions: str) -> tuple[str, ...]:
-        """Return the token scope for `actions` (default: pull)."""
-        return (f"repository:{endpoint.repository}:{','.join(actions or ('pull',))}",)
-
-    def _ask(
+    def push_blob(
         self,
-        endpoint: Endpoint,
-        method: str,
-        path: str,
-        what: str,
-        budget: float | None,
+        blob: Descriptor,
+        source: BlobReader,
         *,
-        expect: tuple[int, ...] = (200,),
-        limit: Optional[int] = None,
-    ) -> Response:
-        return self._http.request(
-            method,
-            self.url(endpoint, path),
+        advance: Callable[[int], None] = _nothing,
+        check: bool = True,
+    ) -> bool:
+        """Push a blob unless it is there.
+
+        Args:
+            blob: digest and size are binding.
+            source: gives its bytes; read from the start, parts of it perhaps again.
+            advance: gets the number of bytes that have gone out for the first time.
+            check: ask first whether it is there; False when the caller has just asked.
+
+        Returns:
+            True when it was sent, False when it was there.
+
+        Raises:
+            DigestMismatch: the source gives other bytes; nothing was finished.
+            Refused, Unauthorized, Unreachable, RemoteError: the registry.
+        """
+        digest = parse_digest(blob.digest, what=f"{self.name}: blob")
+        if check and self.has_blob(digest):
+            return False
+        Upload(
+            self.http,
+            f"{self.label(digest)}: push blob",
+            blob,
+            source,
+            self.url(self._push, "/blobs/uploads/"),
+            self.scopes(self._push, "pull", "push"),
+            advance,
+            self._sessions.pop(digest, None),
+        ).run()
+        return True
+
+    def push_blob_bytes(self, data: bytes) -> str:
+        """Push a small blob unless it is there, and return its digest."""
+        digest = sha256(data)
+        self.push_blob(Descriptor("application/octet-stream", digest, len(data)), _Bytes(data))
+        return digest
+
+    def push_manifest(self, raw: bytes, media_type: str, reference: str) -> str:
+        """Push a manifest or index, byte for byte, under a tag or under its digest; return its digest.
+
+        Where it has a subject and the registry does not say that it keeps referrers (OCI-Subject), the fallback tag
+        of the subject is written, too.
+
+        Raises:
+            DigestMismatch: `reference` is another digest, or the registry stored another.
+            Refused: the registry does not take it; its error says why, such as MANIFEST_BLOB_UNKNOWN.
+        """
+        what = f"{self.label(reference)}: push manifest"
+        digest = sha256(raw)
+        if is_digest(reference):
+            check_digest(raw, reference, what=what)
+        manifest = parse_manifest(raw, media_type, what=what)
+        response = self._put(raw, manifest.media_type, reference, what)
+        stored = response.headers.get("docker-content-digest", "").strip()
+        if stored and stored != digest:
+            raise DigestMismatch(f"{what}: the registry stored {stored[:80]}, expected {digest}")
+        if manifest.subject is not None and "oci-subject" not in response.headers:
+            self._list_referrer(manifest.subject, referrer_descriptor(raw, manifest.media_type, digest))
+        return digest
+
+    def _put(self, raw: bytes, media_type: str, reference: str, what: str) -> Response:
+        return self.http.request(
+            "PUT",
+            self.url(self._push, f"/manifests/{reference}"),
             what=what,
-            expect=expect,
-            headers={"Accept": ACCEPT},
-            scopes=self.scopes(endpoint),
-            limit=limit,
-            budget=budget,
+            expect=(201, 202, 200),
+            headers={"Content-Type": media_type},
+            content=raw,
+            scopes=self.scopes(self._push, "pull", "push"),
         )
 
-    def _each(self, operation: Callable[[Endpoint, Optional[float]], T]) -> T:
-        """Run `operation` at each endpoint until one answers; the last one's error counts."""
-        for endpoint in self._endpoints[:-1]:
-            try:
-                return operation(endpoint, self._http.settings.mirror_time)
-            except (RemoteError, DigestMismatch) as error:
-                self._client.passed_over(endpoint, error)
-        return operation(self._endpoints[-1], None)
+    def _list_referrer(self, subject: Descriptor, referrer: Descriptor) -> None:
+        """Read, modify and write the fallback tag; read it again, for another writer may have come between."""
+        tag = fallback_tag(subject.digest)
+        what = f"{self.label(tag)}: list referrer {referrer.digest}"
+        with self._client.tag_lock(self.name, tag):
+            for _ in range(_REREADS):
+                changed = with_referrer(self._current(tag), referrer, what=what)
+                if changed is None:
+                    return
+                self._put(changed, OCI_INDEX, tag, what)
+        raise Refused(f"{what}: other writers keep replacing the tag", side=self.http.side, hint="run again")
+
+    def _current(self, tag: str) -> bytes | None:
+        try:
+            return self._fetch(self._push, tag, None)[1]
+        except NotFound:
+            return None
+
+    def _location(self, response: Response, what: str) -> Url:
+        error = refusal(response, what=what, side=self.http.side, expected="a Location")
+        return location_of(response, what=what, side_error=error)
 
 
-def media_type_of(response: Response) -> str:
-    """Return the Content-Type without parameters."""
-    return response.headers.get("content-type", "").partition(";")[0].strip()
+class _Bytes:
+    """Bytes as a `BlobReader`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:  # noqa: ARG002 - the protocol's
+        piece = self._data[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        return len(piece)
