@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -90,6 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         error = NoPermission(f"{raised.filename or 'file'}: {raised.strerror}")
     except OSError as raised:
         error = _from_os(raised)
+    except Exception as raised:  # noqa: BLE001 - the one place where a fault of ours becomes an exit code
+        if "--verbose" in arguments or "-v" in arguments:
+            traceback.print_exc()
+        error = AirbundleError(
+            f"a fault of airbundle itself: {type(raised).__name__}: {raised}",
+            hint="run again with --verbose and report what it prints",
+        )
     finally:
         console.close()
     return _finish(arguments, console, body, error)

@@ -1,0 +1,90 @@
+"""`lock --check`: what upstream has moved since the lock was made. A re-pushed tag must be seen before a release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from airbundle.builder.images import ImageResolver
+from airbundle.builder.sources import SourceResolver
+from airbundle.bundle.image_source import REGISTRY
+from airbundle.bundle.inventory import ChartRequest, ImageRequest, Inventory
+from airbundle.bundle.lock import Lock, LockedRoot
+from airbundle.errors import AirbundleError, Finding, NotFound
+
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An entry whose name leads elsewhere now: image digests, chart versions; `new` is empty when it is gone."""
+
+    kind: str
+    name: str
+    old: str
+    new: str
+    where: str = ""
+
+    def finding(self) -> Finding:
+        """Return it as a finding."""
+        new = self.new or "nothing: upstream no longer has it"
+        hint = f"`airbundle lock --update {self.name}` moves the lock" if self.new else "find out where it went"
+        return Finding(
+            f"{self.kind} {self.name} has moved upstream",
+            where=self.where,
+            code="moved",
+            found=new,
+            expected=self.old,
+            hint=hint,
+        )
+
+
+def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources: SourceResolver) -> list[Moved]:
+    """Return the entries that have moved, in the inventory's order.
+
+    Raises:
+        RemoteError: upstream can't be asked; nothing can be said then.
+    """
+    by_request = {(root.kind, root.requested): root for root in lock.roots}
+
+    def image(request: ImageRequest) -> Moved | None:
+        root = by_request.get(("image", request.requested))
+        reference = request.source.own_name
+        if request.source.transport != REGISTRY or root is None or reference is None or reference.digest:
+            return None
+        try:
+            new = images.current(reference).digest
+        except NotFound:
+            new = ""
+        return _moved(root, request.requested, root.descriptor.digest, new, request.where)
+
+    def chart(request: ChartRequest) -> Moved | None:
+        root = by_request.get(("chart", request.requested))
+        if root is None or request.path:
+            return None
+        try:
+            new = sources.chart_version(request)
+        except NotFound:
+            new = ""
+        return _moved(root, request.name, root.info.get("version", ""), new, request.where)
+
+    with ThreadPoolExecutor(_WORKERS, "check") as pool:
+        futures = [pool.submit(image, request) for request in inventory.images]
+        futures += [pool.submit(chart, request) for request in inventory.charts]
+    failures = [error for error in (future.exception() for future in futures) if error is not None]
+    if failures:
+        first = failures[0]
+        if isinstance(first, AirbundleError):
+            first.findings = (*first.findings, *(Finding(str(error)) for error in failures[1:]))
+        raise first
+    return [moved for moved in (future.result() for future in futures) if moved is not None]
+
+
+def _moved(root: LockedRoot, name: str, old: str, new: str, where: str) -> Moved | None:
+    return Moved(root.kind, name, old, new, where) if old != new else None
+
+
+def moved_findings(moved: Sequence[Moved]) -> list[Finding]:
+    """Return the findings of a check."""
+    return [entry.finding() for entry in moved]

@@ -1,0 +1,270 @@
+"""`lock`: an inventory becomes a list of digests (design §3, §5). What is locked stays until it is asked to move."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from difflib import get_close_matches
+
+from airbundle import __version__
+from airbundle.builder.images import ImageResolver
+from airbundle.builder.installer_parts import ensure_parts, pinned_parts
+from airbundle.builder.sources import SourceResolver
+from airbundle.bundle.durations import expires_at
+from airbundle.bundle.image_source import REGISTRY as FROM_REGISTRY
+from airbundle.bundle.inventory import ImageRequest, Inventory
+from airbundle.bundle.lock import Lock, LockedRoot
+from airbundle.errors import AirbundleError, Finding, UsageError
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.cache import Cache
+from airbundle.store.inventory_dir import InventoryDir
+from airbundle.transfer.registry import RegistryClient
+
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
+GROUPS = {"images": "image", "charts": "chart", "clamav": "clamav", "files": "file"}
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class LockOptions:
+    """What is to move.
+
+    Attributes:
+        update: `images`, `charts`, `clamav`, `files`, `all`, or names of entries.
+        renew: give a new `created` and `expires` although nothing changed.
+        installer: resolve the parts of the zip application, too.
+    """
+
+    update: tuple[str, ...] = ()
+    renew: bool = False
+    installer: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry of the inventory and the work that resolves it.
+
+    `local` ones are part of the inventory itself: their bytes are read again at each lock.
+    """
+
+    kind: str
+    requested: str
+    where: str
+    local: bool
+    work: Callable[[], Sequence[LockedRoot]]
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class Locker:
+    """Resolves inventories.
+
+    Attributes:
+        opened: the inventory, with the files beside it.
+    """
+
+    opened: InventoryDir
+    client: RegistryClient
+    cache: Cache
+    reporter: Reporter = SILENT
+    sources: SourceResolver = field(init=False)
+    images: ImageResolver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = ImageResolver(self.client, self.cache)
+        self.sources = SourceResolver(self.opened, self.client, self.cache, self.reporter)
+
+    def lock(self, previous: Lock | None = None, options: LockOptions = LockOptions()) -> Lock:
+        """Return the lock of an inventory.
+
+        Args:
+            previous: the lock so far; its entries stay unless `options.update` names them or the inventory changed.
+            options: what is to move.
+
+        Raises:
+            RemoteError: upstream failed or lacks something; every entry that could not be resolved is listed.
+            UsageError: `update` names nothing that is in the inventory.
+        """
+        inventory = self.opened.inventory
+        jobs = self._jobs(inventory)
+        _check_names(options.update, jobs)
+        kept = _kept(previous, inventory)
+        todo = [job for job in jobs if job.local or _moves(job, options.update) or job.requested not in kept[job.kind]]
+        resolved = self._run(todo)
+        roots: list[LockedRoot] = []
+        for job in jobs:
+            roots += resolved.get((job.kind, job.requested)) or kept[job.kind][job.requested]
+        parts = pinned_parts() if options.installer else ()
+        ensure_parts(parts, self.cache, reporter=self.reporter)
+        lock = Lock(
+            name=inventory.name,
+            version=inventory.version,
+            inventory=self.opened.digest(),
+            serial=0,
+            created="",
+            expires="",
+            roots=_unclashing(roots),
+            installer_version=__version__ if options.installer else "",
+            installer=parts,
+        )
+        return _dated(lock, previous, inventory.expires, renew=options.renew)
+
+    def restore(self, root: LockedRoot) -> bool:
+        """Make the content of a locked root again; return whether it came out as it is locked."""
+        for job in self._jobs(self.opened.inventory):
+            if job.kind == root.kind and (job.requested == root.requested or job.kind == "clamav"):
+                try:
+                    made = job.work()
+                except AirbundleError as error:
+                    self.reporter.warn(f"{root.ref} can't be made again: {error.problem}")
+                    return False
+                return any(other.descriptor == root.descriptor for other in made)
+        return False
+
+    def _jobs(self, inventory: Inventory) -> list[Job]:
+        jobs = [self._image_job(image) for image in inventory.images]
+        jobs += [
+            Job(
+                "chart", chart.requested, chart.where, bool(chart.path), _bind(self.sources.chart, chart), (chart.name,)
+            )
+            for chart in inventory.charts
+        ]
+        jobs += [
+            Job("file", file.requested, file.where, bool(file.path), _bind(self.sources.file, file), (file.name,))
+            for file in inventory.files
+        ]
+        if inventory.clamav is not None:
+            clamav = inventory.clamav
+            jobs.append(Job("clamav", "clamav", clamav.where, False, lambda: self.sources.clamav(clamav)))
+        if inventory.ca.mode == "bundled":
+            jobs.append(Job("ca", "ca", inventory.ca.where, True, _bind(self.sources.ca, inventory.ca)))
+        return jobs
+
+    def _image_job(self, image: ImageRequest) -> Job:
+        resolve = self.images.resolve if image.source.transport == FROM_REGISTRY else self.sources.image
+        names = (image.target.full_name, image.target.name)
+        return Job("image", image.requested, image.where, False, lambda: [resolve(image)], names)
+
+    def _run(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Sequence[LockedRoot]]:
+        """Run all jobs; one that fails does not stop the others, and all failures are told at once."""
+        results: dict[tuple[str, str], Sequence[LockedRoot]] = {}
+        failures: list[tuple[Job, AirbundleError]] = []
+
+        def run(job: Job) -> None:
+            with phase.item(job.requested, 0):
+                try:
+                    results[job.kind, job.requested] = job.work()
+                except AirbundleError as error:
+                    failures.append((job, error))
+
+        with self.reporter.phase("resolve") as phase, ThreadPoolExecutor(_WORKERS, "resolve") as pool:
+            list(pool.map(run, jobs))
+        if failures:
+            raise _joined(sorted(failures, key=lambda failure: failure[0].where))
+        return results
+
+
+def _bind(work: Callable[..., Sequence[LockedRoot]], request: object) -> Callable[[], Sequence[LockedRoot]]:
+    return lambda: work(request)
+
+
+def _kept(previous: Lock | None, inventory: Inventory) -> dict[str, dict[str, list[LockedRoot]]]:
+    """Return kind → job → roots of the lock so far that still mean what the inventory means."""
+    kept: dict[str, dict[str, list[LockedRoot]]] = {kind: {} for kind in ("image", "chart", "file", "clamav", "ca")}
+    roots = previous.roots if previous else ()
+    images = {image.requested: image for image in inventory.images}
+    for root in roots:
+        image = images.get(root.requested)
+        if root.kind != "clamav" and (root.kind != "image" or (image is not None and _is_same_image(image, root))):
+            kept.setdefault(root.kind, {}).setdefault(root.requested, []).append(root)
+    databases = [root for root in roots if root.kind == "clamav"]
+    clamav = inventory.clamav
+    if clamav and databases and set(clamav.databases) <= {root.requested for root in databases}:
+        kept["clamav"]["clamav"] = databases
+    return kept
+
+
+def _is_same_image(image: ImageRequest, root: LockedRoot) -> bool:
+    return image.target.full_name == root.ref and sorted(image.platforms) == sorted(root.platforms)
+
+
+def _moves(job: Job, update: Iterable[str]) -> bool:
+    return any(word == "all" or GROUPS.get(word) == job.kind or word in (job.requested, *job.names) for word in update)
+
+
+def _check_names(update: Sequence[str], jobs: Sequence[Job]) -> None:
+    unknown = [
+        word for word in update if word not in GROUPS and word != "all" and not any(_moves(job, [word]) for job in jobs)
+    ]
+    if unknown:
+        names = [name for job in jobs for name in (job.requested, *job.names)]
+        close = [match for word in unknown for match in get_close_matches(word, names, n=2)]
+        raise UsageError(
+            f"--update: the inventory has no {', '.join(map(repr, unknown))}",
+            hint=f"did you mean {', '.join(close)}?" if close else "name an entry, images, charts, clamav or all",
+        )
+
+
+def _joined(failures: Sequence[tuple[Job, AirbundleError]]) -> AirbundleError:
+    """Return one error for all failures; its kind and exit code are those of the first."""
+    if len(failures) == 1:
+        job, error = failures[0]
+        if job.where and job.where not in error.problem:
+            error.problem = f"{job.where}: {error.problem}"
+        return error
+    first = failures[0][1]
+    findings: list[Finding] = []
+    for job, error in failures:
+        findings.append(Finding(error.problem, where=job.where, hint=error.hint))
+        findings += error.findings
+    joined = AirbundleError(f"{len(failures)} entries of the inventory can't be resolved", findings=findings)
+    joined.exit_code = first.exit_code
+    return joined
+
+
+def _unclashing(roots: Sequence[LockedRoot]) -> tuple[LockedRoot, ...]:
+    """Return the roots in one order.
+
+    Raises:
+        UsageError: two different things would have one name at the site.
+    """
+    by_name: dict[tuple[str, str], LockedRoot] = {}
+    findings = []
+    for root in roots:
+        other = by_name.setdefault((root.kind, root.ref), root)
+        if other.descriptor.digest != root.descriptor.digest:
+            findings.append(
+                Finding(
+                    f"two {root.kind}s would be {root.ref} at the site",
+                    found=f"{other.requested} and {root.requested}",
+                    hint="give one of them another name (`as`), or take one away",
+                )
+            )
+    if findings:
+        raise UsageError("entries of the inventory clash", findings=findings)
+    return tuple(by_name[key] for key in sorted(by_name))
+
+
+def _dated(lock: Lock, previous: Lock | None, expires: str, *, renew: bool) -> Lock:
+    """Give the lock its dates: those it had while its content is what it was, new ones otherwise."""
+    if previous is not None and not renew:
+        undated = replace(previous, serial=0, created="", expires="")
+        if undated.to_bytes() == lock.to_bytes():
+            return previous
+    epoch = os.environ.get(EPOCH_VARIABLE, "")
+    if epoch and not epoch.isdigit():
+        raise UsageError(f"{EPOCH_VARIABLE} is {epoch!r}; expected seconds since 1970")
+    serial = int(epoch) if epoch else int(datetime.now(timezone.utc).timestamp())
+    if previous is not None:
+        # A site refuses what is not newer than what it has seen.
+        serial = max(serial, previous.serial + 1)
+    created = datetime.fromtimestamp(serial, timezone.utc)
+    end = expires_at(expires, created)
+    return replace(lock, serial=serial, created=_rfc3339(created), expires=_rfc3339(end) if end else "")
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,117 @@
+"""`airbundle build`: one signed file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airbundle.cli.connected import add_inventory, add_key, add_registries, open_client, open_signer
+from airbundle.cli.console import Console
+
+if TYPE_CHECKING:
+    from airbundle.builder.lock import Locker
+    from airbundle.bundle.lock import Lock
+    from airbundle.store.writer import BuiltBundle
+
+HELP = "Build the bundle of an inventory: fetched, verified, laid out and signed in one pass."
+EXAMPLE = "  airbundle build inventory/ -o dist/ --key release.key"
+UNSIGNED = """
+WARNING: this bundle is NOT SIGNED. A site will refuse to install it: nothing proves where it comes from.
+         Make a key with `airbundle key generate`, then build with --key, or `airbundle sign` this file.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_inventory(parser)
+    parser.add_argument("-o", "--output", default=".", metavar="PATH", help="a file, or a directory (%(default)s)")
+    add_registries(parser)
+    add_key(parser, "the bundle and every image")
+    parser.add_argument("--no-installer", action="store_true", help="leave the installer out of the file")
+    parser.add_argument("--no-checksum", action="store_true", help="write no .sha256 and .sig beside it")
+    parser.add_argument("--split-size", metavar="SIZE", help="write volumes of at most this size, such as 4GiB")
+    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="blobs fetched at once (%(default)s)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Lock where there is no lock yet, and build."""
+    from airbundle.builder.build import Builder, BuildOptions
+    from airbundle.builder.lock import Locker
+    from airbundle.bundle.sizes import parse_size
+    from airbundle.cli.arguments import open_cache
+    from airbundle.store.inventory_dir import open_inventory
+
+    opened = open_inventory(Path(args.inventory))
+    cache = open_cache(args)
+    options = BuildOptions(
+        signer=open_signer(args, console),
+        installer=not args.no_installer,
+        split_size=parse_size(args.split_size) if args.split_size else 0,
+        checksum=not args.no_checksum,
+        jobs=args.jobs,
+    )
+    with open_client(args, console) as client:
+        locker = Locker(opened, client, cache, console.reporter)
+        lock = _lock(locker, console, installer=options.installer)
+        output = _output(Path(args.output), lock)
+        builder = Builder(client, cache, console.reporter, restore=locker.restore)
+        built = builder.build(lock, output, options)
+    _tell(built, lock, args, console)
+    return {
+        "path": str(built.path),
+        "volumes": [str(path) for path in built.files],
+        "size": built.size,
+        "sha256": built.sha256,
+        "signed": bool(args.key),
+        "name": lock.name,
+        "version": lock.version,
+        "serial": lock.serial,
+        "expires": lock.expires,
+    }
+
+
+def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
+    """Return the lock that fits the inventory; make it when there is none."""
+    from airbundle.builder.lock import LockOptions
+    from airbundle.builder.lock_file import read_lock, write_lock
+    from airbundle.bundle.lockfit import lock_misfits
+    from airbundle.errors import UsageError
+
+    opened = locker.opened
+    lock = read_lock(opened.root)
+    if lock is None:
+        lock = locker.lock(None, LockOptions(installer=installer))
+        console.note(f"there was no lock; {write_lock(opened.root, lock)} pins what was found")
+    findings = lock_misfits(opened.inventory, lock, digest=opened.digest())
+    if findings:
+        raise UsageError(
+            f"{opened.root}: the lock does not fit the inventory", hint="run `airbundle lock`", findings=findings
+        )
+    if installer and not lock.installer:
+        raise UsageError(
+            "the lock has no parts of the installer", hint="run `airbundle lock`, or build with --no-installer"
+        )
+    return lock
+
+
+def _output(path: Path, lock: Lock) -> Path:
+    return path / f"{lock.name}-{lock.version}.airbundle" if path.is_dir() else path
+
+
+def _tell(built: BuiltBundle, lock: Lock, args: argparse.Namespace, console: Console) -> None:
+    from airbundle.cli.reporter import human
+
+    images = sum(root.kind == "image" for root in lock.roots)
+    charts = sum(root.kind == "chart" for root in lock.roots)
+    for path in built.files:
+        console.say(str(path))
+    others = len(lock.roots) - images - charts
+    console.say(f"  {human(built.size)}, {images} images, {charts} charts, {others} other entries")
+    if built.sha256:
+        console.say(f"  sha256:{built.sha256}")
+    if args.key:
+        console.say(f"  signed by {args.key}; sites check it with the public half: --key PUB")
+        console.say(f"next: airbundle verify {built.path} --key PUB")
+    else:
+        console.note(UNSIGNED)
