@@ -179,6 +179,12 @@ def volume_name(bundle: str, number: int) -> str:
     return f"{bundle}.{number:03}"
 
 
+def bundle_path(path: Path) -> Path:
+    """Return the path of the whole bundle that `path`, a bundle or a volume, is or belongs to."""
+    match = _VOLUME.fullmatch(path.name)
+    return path.with_name(match[1]) if match and _is_volume(path) else path
+
+
 def cut(total: int, size: int, tail: int) -> list[int]:
     """Return the sizes of the volumes of a bundle, all in bytes.
 

@@ -1,0 +1,137 @@
+"""`airbundle inspect`: what a bundle holds, from its head alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.console import Console
+
+if TYPE_CHECKING:
+    from airbundle.bundle.lock import LockedRoot
+    from airbundle.store.reader import BundleFile
+
+HELP = "Show what a bundle holds. Reads only its head; `verify` proves it."
+EXAMPLE = "  airbundle inspect messenger-1.4.0.airbundle"
+_COMPANIONS = ("signature", "referrer")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_bundle(parser)
+    parser.add_argument("--all", action="store_true", help="list signatures and other referrers, too")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Show the bundle."""
+    from airbundle.store.reader import open_bundle
+
+    with open_bundle(bundle_paths(args)) as bundle:
+        if not console.json:
+            _show(bundle, console, every=args.all)
+            return {}
+        return _document(bundle)
+
+
+def _document(bundle: BundleFile) -> dict[str, Any]:
+    from airbundle.bundle.index import kind_of, ref_of, total_of
+
+    statement = bundle.statement
+    lock = _by_name(bundle)
+    roots = []
+    for root in bundle.index:
+        entry: dict[str, Any] = {"kind": kind_of(root), "ref": ref_of(root), "digest": root.digest}
+        entry.update(mediaType=root.media_type, size=total_of(root))
+        locked = lock.get((kind_of(root), ref_of(root)))
+        if locked is not None:
+            entry.update(origin=locked.origin, platforms=_platforms(locked), info=dict(locked.info))
+        roots.append(entry)
+    return {
+        "name": statement.name,
+        "version": statement.version,
+        "serial": statement.serial,
+        "created": statement.created,
+        "expires": statement.expires,
+        "base": statement.base.to_json() if statement.base else None,
+        "size": bundle.size,
+        "files": [str(part.path) for part in bundle.file.parts],
+        "blobs": len(bundle.toc.blobs),
+        "external": len(bundle.toc.external),
+        "signatures": [key_id for key_id, _ in bundle.signatures],
+        "installer": _installer(bundle),
+        "roots": roots,
+    }
+
+
+def _installer(bundle: BundleFile) -> dict[str, Any] | None:
+    if not bundle.has_installer:
+        return None
+    digest, size = bundle.statement.subjects["installer"]
+    return {
+        "digest": digest,
+        "size": size,
+        "offset": bundle.installer_range[0],
+        "version": bundle.lock.installer_version,
+    }
+
+
+def _by_name(bundle: BundleFile) -> dict[tuple[str, str], LockedRoot]:
+    return {(root.kind, root.ref): root for root in bundle.lock.roots}
+
+
+def _platforms(root: LockedRoot) -> list[str]:
+    """Return what is carried of an index; `platforms` of the lock is what was asked for."""
+    found = [str(child.platform) for child in root.children if child.platform and child.platform.os != "unknown"]
+    return list(dict.fromkeys(found)) or list(root.platforms)
+
+
+def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
+    from airbundle.bundle.index import kind_of, ref_of, total_of
+    from airbundle.cli.reporter import human
+
+    _show_head(bundle, console)
+    lock = _by_name(bundle)
+    shown = [root for root in bundle.index if every or kind_of(root) not in _COMPANIONS]
+    rows = []
+    for root in shown:
+        locked = lock.get((kind_of(root), ref_of(root)))
+        platforms = ",".join(_platforms(locked)) if locked and kind_of(root) == "image" else ""
+        rows.append((kind_of(root), ref_of(root), root.digest[:19], human(total_of(root)), platforms))
+    console.say()
+    console.table([("KIND", "NAME", "DIGEST", "SIZE", "PLATFORMS"), *rows])
+    hidden = Counter(kind_of(root) for root in bundle.index if root not in shown)
+    if hidden:
+        counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(hidden.items()))
+        console.say(f"and {counts} (--all lists them)")
+
+
+def _show_head(bundle: BundleFile, console: Console) -> None:
+    from airbundle.cli.reporter import human
+
+    statement, toc = bundle.statement, bundle.toc
+    volumes = f" in {len(bundle.file.parts)} volumes" if len(bundle.file.parts) > 1 else ""
+    signers = [key_id for key_id, _ in bundle.signatures]
+    rows = [
+        ("created", f"{statement.created}  (serial {statement.serial})"),
+        ("expires", statement.expires or "never"),
+        ("size", f"{human(bundle.size)}{volumes}, {len(toc.blobs)} blobs"),
+        ("signed by", "\n           ".join(signers) + "  (a claim: `airbundle verify --key PUB` checks it)")
+        if signers
+        else ("signed by", "NOBODY: sites will refuse it"),
+    ]
+    if bundle.has_installer:
+        digest, size = statement.subjects["installer"]
+        rows.append(("installer", f"airbundle {bundle.lock.installer_version}, {human(size)}, {digest}"))
+    else:
+        rows.append(("installer", "none"))
+    if statement.base:
+        lacking = human(sum(size for _, size in toc.external))
+        base = statement.base
+        rows.append(
+            ("delta on", f"{base.name} {base.version} (serial {base.serial}), which has {lacking} of its blobs")
+        )
+    console.say(f"{statement.name} {statement.version}")
+    for label, text in rows:
+        console.say(f"  {label:<9}  {text}")

@@ -1,0 +1,38 @@
+"""`airbundle sign`: one more signature on a finished bundle."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.connected import add_key, open_signer
+from airbundle.cli.console import Console
+
+HELP = "Verify a bundle, then add a signature to it in place; .sha256 and .sig beside it are written anew."
+EXAMPLE = "  airbundle sign messenger-1.4.0.airbundle --key second.key"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_bundle(parser)
+    add_key(parser, "the statement")
+    parser.add_argument("--no-checksum", action="store_true", help="leave .sha256 and .sig alone")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Sign."""
+    from airbundle.errors import UsageError
+    from airbundle.store.reader import open_bundle
+    from airbundle.store.sign import sign_bundle
+
+    signer = open_signer(args, console)
+    if signer is None:
+        raise UsageError("no key is named", hint="airbundle sign BUNDLE --key release.key")
+    with open_bundle(bundle_paths(args), writable=True) as bundle:
+        keys = sign_bundle(bundle, signer, reporter=console.reporter, checksum=not args.no_checksum)
+        statement = bundle.statement
+        console.say(f"{statement.name} {statement.version} is signed by")
+        for key_id in keys:
+            console.say(f"  {key_id}{'  (this key)' if key_id == signer.public_key.key_id else ''}")
+        return {"path": str(bundle.path), "signatures": keys}

@@ -1,0 +1,83 @@
+"""`airbundle verify`: proof of origin, with a key, and of wholeness."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.console import Console
+
+if TYPE_CHECKING:
+    from airbundle.store.reader import BundleFile
+
+HELP = "Prove where a bundle comes from (--key) and that every byte of it is as it was signed."
+EXAMPLE = "  airbundle verify messenger-1.4.0.airbundle --key release.pub"
+_UNPROVEN = """
+WARNING: THE ORIGIN OF THIS BUNDLE IS NOT PROVEN: no --key was given{unsigned}.
+         The file is undamaged; anyone could have made it. Give the release key that came by another way: --key PUB
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_bundle(parser)
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="PUB", help="a trusted public key; may be repeated"
+    )
+    parser.add_argument(
+        "--threshold", type=int, default=1, metavar="N", help="so many keys must have signed (%(default)s)"
+    )
+    parser.add_argument("--allow-expired", action="store_true", help="accept a bundle after its time")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Check the signature, then the head, then every blob."""
+    from airbundle.store.reader import open_bundle
+
+    with open_bundle(bundle_paths(args)) as bundle:
+        signers = _origin(bundle, args) if args.key else []
+        bundle.verify_head()
+        bundle.verify_blobs(console.reporter)
+        _tell(bundle, signers, console)
+        statement = bundle.statement
+        return {
+            "name": statement.name,
+            "version": statement.version,
+            "serial": statement.serial,
+            "expires": statement.expires,
+            "origin": "proven" if signers else "not proven",
+            "signers": signers,
+            "signatures": [key_id for key_id, _ in bundle.signatures],
+            "blobs": len(bundle.toc.blobs),
+            "size": bundle.size,
+        }
+
+
+def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
+    """Return the ids of the trusted keys that have signed, before anything but the statement is read."""
+    from datetime import datetime, timezone
+
+    from airbundle.bundle.trust import check_signatures, check_trust, trust_keys
+    from airbundle.cli.arguments import read_key
+
+    state = trust_keys(None, [read_key(Path(name)) for name in args.key], args.threshold)
+    now = datetime.now(timezone.utc)
+    check_trust(bundle.statement_raw, bundle.signatures, state, now, allow_expired=args.allow_expired)
+    return [key.key_id for key in check_signatures(bundle.statement_raw, bundle.signatures, state)]
+
+
+def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:
+    from airbundle.cli.reporter import human
+
+    statement = bundle.statement
+    console.say(f"{statement.name} {statement.version}: whole: {len(bundle.toc.blobs)} blobs, {human(bundle.size)}")
+    for key_id in signers:
+        console.say(f"  signed by {key_id}")
+    console.say(f"  created {statement.created}, expires {statement.expires or 'never'}")
+    if bundle.toc.external and statement.base:
+        console.say(f"  a delta: install it where {statement.base.name} {statement.base.version} is")
+    if not signers:
+        unsigned = "" if bundle.signatures else ", and it carries no signature"
+        console.note(_UNPROVEN.format(unsigned=unsigned))
