@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.corpus import Corpus
+from tests.support.corpus import corpus as make_corpus
 from tests.support.engine import Engine, run_engine
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
@@ -59,3 +61,19 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with run_engine(tmp_path_factory.mktemp("engine")) as engine:
         engine.import_registry()
         yield engine
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    """The big, real images; made once per machine, which takes about two minutes."""
+    return make_corpus()
+
+
+@pytest.fixture(scope="session")
+def corpus_registry(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, corpus: Corpus
+) -> Iterator[Registry]:
+    """registry:2 over TLS with basic auth that serves the corpus, read-only, as the mirror of all its hosts."""
+    directory = tmp_path_factory.mktemp("corpus-registry")
+    with run_registry(directory, tls=authority, auth="basic", storage=corpus.storage, read_only=True) as registry:
+        yield registry

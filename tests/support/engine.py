@@ -112,7 +112,7 @@ def registry_image() -> Artifact:
     return images.image([files], Volumes=volumes, ExposedPorts={"5000/tcp": {}}, Entrypoint=_ENTRY, Cmd=_COMMAND)
 
 
-def _rootfs() -> bytes:
+def _rootfs() -> bytes | None:
     return images.layer(registry_files(), compression="none").data
 
 

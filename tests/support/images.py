@@ -43,10 +43,13 @@ CREATED = "2026-01-02T03:04:05Z"
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes with their descriptor. `diff_id` is the digest of the uncompressed layer; empty for other blobs."""
+    """Bytes with their descriptor. `diff_id` is the digest of the uncompressed layer; empty for other blobs.
+
+    `data` is None for the big corpus's layers, whose bytes lie in a storage already.
+    """
 
     descriptor: Descriptor
-    data: bytes = field(repr=False)
+    data: bytes | None = field(repr=False)
     diff_id: str = ""
 
 
@@ -56,7 +59,7 @@ class Artifact:
 
     Attributes:
         descriptor: points to `raw`; carries the platform, where there is one.
-        blobs: config and layers, for a manifest. Layers whose bytes are elsewhere (the big corpus) are not here.
+        blobs: config and layers, for a manifest.
         children: the manifests of an index.
     """
 
@@ -75,7 +78,8 @@ class Artifact:
         for child in self.children:
             child.put(storage, repository)
         for blob in self.blobs:
-            storage.put_bytes(blob.data, blob.descriptor.digest)
+            if blob.data is not None:
+                storage.put_bytes(blob.data, blob.descriptor.digest)
             storage.link_blob(repository, blob.descriptor.digest)
         storage.put_manifest(repository, self.raw, *tags)
 
@@ -88,7 +92,7 @@ class Artifact:
 
     def all_blobs(self) -> dict[str, bytes]:
         """Return the bytes of configs and layers, by digest."""
-        found = {blob.descriptor.digest: blob.data for blob in self.blobs}
+        found = {blob.descriptor.digest: blob.data for blob in self.blobs if blob.data is not None}
         for child in self.children:
             found.update(child.all_blobs())
         return found
