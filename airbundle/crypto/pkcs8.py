@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import padding, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from airbundle.crypto.cosign_key import COSIGN_LABELS, open_cosign_key
@@ -25,6 +25,8 @@ ROUNDS = 600_000
 """Rounds of PBKDF2-HMAC-SHA256 for new keys (OWASP's figure); about 0.2 s."""
 
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----")
+_NIST_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_SMALLEST_RSA = 2048
 _ENCRYPTED, _PLAIN = "ENCRYPTED PRIVATE KEY", "PRIVATE KEY"
 _log = logging.getLogger(__name__)
 
@@ -41,25 +43,47 @@ def decode_private_key(pem: bytes, passphrase: Callable[[], bytes], *, what: str
         UsageError: another format, or another kind of key.
         NoPermission: the passphrase is wrong, or the envelope is damaged; the two can't be told apart.
     """
-    label = pem_label(pem)
-    if label in COSIGN_LABELS:
-        key = _load_der(open_cosign_key(_body(pem, label, what), passphrase(), what=what), what)
-    elif label == _ENCRYPTED:
-        key = _load_encrypted(pem, passphrase(), what)
-    elif label == _PLAIN:
-        _log.warning("%s is not encrypted: whoever reads the file can sign with it", what)
-        key = _load_der(_body(pem, label, what), what)
-    else:
-        raise UsageError(
-            f"{what}: found {label or 'no PEM'}, expected an ENCRYPTED PRIVATE KEY (PKCS#8) or a cosign.key",
-            hint="`openssl pkcs8 -topk8 -in OLD -out NEW` makes PKCS#8 of an older format",
-        )
+    key = _decode(pem, passphrase, what)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UsageError(
-            f"{what}: found {describe_key(key)}, expected ECDSA P-256",
-            hint="`airbundle key generate` makes one",
+            f"{what}: found {describe_key(key)}, expected ECDSA P-256", hint="`airbundle key generate` makes one"
         )
     return key
+
+
+def decode_certificate_key(
+    pem: bytes, passphrase: Callable[[], bytes], *, what: str
+) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """Read the private key of a certificate: ECDSA on a NIST curve, or RSA of 2048 bits and more.
+
+    Arguments and errors are those of `decode_private_key`; other people's CAs have other keys than ours.
+    """
+    key = _decode(pem, passphrase, what)
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, _NIST_CURVES):
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= _SMALLEST_RSA:
+        return key
+    raise UsageError(f"{what}: found {describe_key(key)}, expected ECDSA P-256, P-384, P-521 or RSA of 2048 bits")
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Tell whether the first PEM block is a key that a passphrase protects."""
+    return pem_label(pem) in COSIGN_LABELS | {_ENCRYPTED}
+
+
+def _decode(pem: bytes, passphrase: Callable[[], bytes], what: str) -> object:
+    label = pem_label(pem)
+    if label in COSIGN_LABELS:
+        return _load_der(open_cosign_key(_body(pem, label, what), passphrase(), what=what), what)
+    if label == _ENCRYPTED:
+        return _load_encrypted(pem, passphrase(), what)
+    if label == _PLAIN:
+        _log.warning("%s is not encrypted: whoever reads the file can sign with it", what)
+        return _load_der(_body(pem, label, what), what)
+    raise UsageError(
+        f"{what}: found {label or 'no PEM'}, expected an ENCRYPTED PRIVATE KEY (PKCS#8) or a cosign.key",
+        hint="`openssl pkcs8 -topk8 -in OLD -out NEW` makes PKCS#8 of an older format",
+    )
 
 
 def encode_private_key(key: ec.EllipticCurvePrivateKey, passphrase: bytes, *, rounds: int = ROUNDS) -> bytes:
