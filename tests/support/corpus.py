@@ -144,7 +144,7 @@ def cache_root() -> Path:
 def recipe() -> str:
     """Return a name for what would be made: it changes with the recipe's sources and the distribution's release."""
     digest = hashlib.sha256(debian.release()["VERSION_CODENAME"].encode())
-    for module in (debian, images, engine):
+    for module in (debian, images):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()[:12]
