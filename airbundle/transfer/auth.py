@@ -1,27 +1,237 @@
-"""Authorisation: Basic and bearer tokens (distribution spec `auth/token.md`, `auth/oauth.md`; RFC 9110 §11)."""
+"""Authorisation towards each origin: Basic, or bearer tokens from a token server (distribution `auth/token.md`,
+`auth/oauth.md`). Nothing is sent before the origin asks for it; tokens are kept per scope and renewed in time.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from airbundle.transfer.credentials import CredentialStore
+from airbundle.errors import RemoteError, Unauthorized
+from airbundle.transfer.challenges import Challenge, parse_challenges
+from airbundle.transfer.credentials import Credential, CredentialStore
 from airbundle.transfer.hosts import Registries
+from airbundle.transfer.problems import Response, clean, said
+from airbundle.transfer.realms import RealmRefused, check_realm
 from airbundle.transfer.wire import Headers, Url
 
 if TYPE_CHECKING:
     from airbundle.transfer.http import HttpClient
 
+TOKEN_LIMIT = 64 * 1024
+_BODY_LIMIT = 1024 * 1024
+_DEFAULT_LIFETIME = 60
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_STATUSES = (200, 400, 401, 403, 404, 405)
+
+Origin = tuple[str, str, int]
+Scopes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Token:
+    value: str = field(repr=False)
+    renew_at: float
+
+    @property
+    def header(self) -> str:
+        return f"Bearer {self.value}"
+
 
 class Authorizer:
-    """Knows what each origin wants, and keeps tokens."""
+    """Knows what each origin asked for, and keeps tokens. For many threads at once.
+
+    Args:
+        http: fetches tokens.
+        registries: credentials and `token_hosts` per host.
+        store: further credentials.
+    """
 
     def __init__(self, http: HttpClient, registries: Registries, store: CredentialStore) -> None:
         self._http = http
+        self._registries = registries
+        self._store = store
+        self._challenges: dict[Origin, Challenge] = {}
+        self._tokens: dict[tuple[Origin, Scopes], _Token] = {}
+        self._wanted: dict[tuple[Origin, Scopes], Scopes] = {}
+        self._locks: dict[tuple[Origin, Scopes], threading.Lock] = {}
+        self._lock = threading.Lock()
 
-    def header(self, url: Url, scopes: tuple[str, ...]) -> str | None:
-        """Return the Authorization header for a request, or None."""
-        return None
+    def header(self, url: Url, scopes: Scopes) -> str | None:
+        """Return the Authorization header for a request, or None.
 
-    def challenged(self, url: Url, headers: Headers, scopes: tuple[str, ...], *, used: str | None) -> bool:
-        """Take in a 401. Return whether another attempt with a new header is worth making."""
+        Raises:
+            Unauthorized: the token server may not be asked, or refuses the credentials.
+            RemoteError: it failed.
+        """
+        challenge = self._challenges.get(url.origin)
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            credential = self._credential(url, scopes)
+            return None if credential is None else credential.basic
+        return self._bearer(url, challenge, scopes, refused=None)
+
+    def challenged(self, url: Url, headers: Headers, scopes: Scopes, *, used: str | None) -> bool:
+        """Take in a 401.
+
+        Args:
+            url, scopes: of the request.
+            headers: of the answer.
+            used: the Authorization header that was refused, if any.
+
+        Returns:
+            Whether `header` now gives another one, so that trying again makes sense.
+        """
+        offered = {
+            challenge.scheme: challenge for challenge in reversed(parse_challenges(headers.all("www-authenticate")))
+        }
+        bearer = offered.get("bearer")
+        if bearer is not None and bearer.parameters.get("realm"):
+            self._challenges[url.origin] = bearer
+            asked = bearer.parameters.get("scope", "").split()
+            self._wanted[url.origin, scopes] = merged([*scopes, *asked])
+            return self._bearer(url, bearer, scopes, refused=used) != used
+        if "basic" in offered:
+            self._challenges[url.origin] = offered["basic"]
+            return self.header(url, scopes) not in (None, used)
         return False
+
+    def _credential(self, url: Url, scopes: Scopes) -> Credential | None:
+        repository = next((scope.split(":")[1] for scope in scopes if scope.startswith("repository:")), "")
+        return self._registries.auth(url.host) or self._store.find(url.host, repository)
+
+    def _bearer(self, url: Url, challenge: Challenge, scopes: Scopes, *, refused: str | None) -> str:
+        """Return the header with a token that is not `refused`; one thread fetches, the others wait for it."""
+        wanted = self._wanted.get((url.origin, scopes), scopes)
+        key = (url.origin, wanted)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            for scope_set in (wanted, with_push(wanted)):
+                token = self._tokens.get((url.origin, scope_set))
+                if token is not None and token.header != refused and time.monotonic() < token.renew_at:
+                    return token.header
+            token = self._fetch(url, challenge, wanted)
+            self._tokens[key] = token
+            return token.header
+
+    def _fetch(self, url: Url, challenge: Challenge, scopes: Scopes) -> _Token:
+        credential = self._credential(url, scopes)
+        if credential is not None and credential.registry_token:
+            return _Token(credential.registry_token, time.monotonic() + 3600)
+        realm = self._realm(url, challenge, credential)
+        what = f"{url.host}: get a token from {realm.host}"
+        self._http.inherit_trust(url, realm)
+        service = challenge.parameters.get("service", "")
+        if credential is not None and credential.identity_token:
+            response = self._post(realm, what, service, scopes, credential)
+        else:
+            response = self._get(realm, what, service, scopes, credential)
+        if response.status != 200:
+            raise self._refused(response, what, given=credential is not None)
+        return self._parse(response, what)
+
+    def _realm(self, url: Url, challenge: Challenge, credential: Credential | None) -> Url:
+        text = challenge.parameters["realm"]
+        try:
+            host = Url.parse(text).host
+        except ValueError:
+            host = ""
+        try:
+            return check_realm(
+                url,
+                text,
+                credentials=credential is not None,
+                verified=url.scheme == "https" and not self._http.tls(url).insecure_skip_verify,
+                listed=self._registries.token_hosts(url.host),
+                plain=self._registries.allows_http(host),
+            )
+        except RealmRefused as refused:
+            hint = ""
+            if refused.listing:
+                hint = f'if {host} is its token server, add it to configs."{url.host}".token_hosts in registries.yaml'
+            elif host:
+                hint = f"if that is meant, name http://{host} as an endpoint in registries.yaml"
+            raise Unauthorized(
+                f"{url.host}: its token server {clean(host or text, 100)} is not asked: {refused.reason}",
+                side=self._http.side,
+                status=401,
+                hint=hint,
+            ) from None
+
+    def _get(self, realm: Url, what: str, service: str, scopes: Scopes, credential: Credential | None) -> Response:
+        pairs = [("service", service)] if service else []
+        url = realm.with_query(*pairs, *(("scope", scope) for scope in scopes)) if pairs or scopes else realm
+        basic = None if credential is None else credential.basic
+        headers = {} if basic is None else {"Authorization": basic}
+        return self._http.request(
+            "GET", url, what=what, expect=_STATUSES, headers=headers, limit=_BODY_LIMIT, bare=True
+        )
+
+    def _post(self, realm: Url, what: str, service: str, scopes: Scopes, credential: Credential) -> Response:
+        form = {
+            "grant_type": "refresh_token",
+            "service": service,
+            "client_id": "airbundle",
+            "scope": " ".join(scopes),
+            "refresh_token": credential.identity_token,
+        }
+        return self._http.request(
+            "POST",
+            realm,
+            what=what,
+            expect=_STATUSES,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            content=urlencode(form).encode(),
+            limit=_BODY_LIMIT,
+            bare=True,
+        )
+
+    def _refused(self, response: Response, what: str, *, given: bool) -> Unauthorized:
+        words = said(response)
+        return Unauthorized(
+            f"{what}: answered {response.status}" + (f" {words}" if words else ""),
+            side=self._http.side,
+            status=response.status,
+            hint="the credentials were refused: log in again" if given else "it wants credentials: log in",
+        )
+
+    def _parse(self, response: Response, what: str) -> _Token:
+        try:
+            body: Any = json.loads(response.body)
+            value = body.get("token") or body.get("access_token")
+            lifetime = body.get("expires_in")
+        except (ValueError, RecursionError, AttributeError):
+            value, lifetime = None, None
+        if not isinstance(value, str) or not _TOKEN.fullmatch(value) or len(value) > TOKEN_LIMIT:
+            raise RemoteError(
+                f"{what}: the answer has no usable token",
+                side=self._http.side,
+                hint=f"expected JSON with `token` or `access_token` of at most {TOKEN_LIMIT} characters",
+            )
+        if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)) or not 0 < lifetime < 1e9:
+            lifetime = _DEFAULT_LIFETIME
+        # The clocks of others are not asked: the time runs from here. A tenth of it is kept for the way.
+        return _Token(value, time.monotonic() + lifetime * 0.9)
+
+
+def merged(scopes: Iterable[str]) -> Scopes:
+    """Return scopes with each resource once and the union of its actions: what token servers expect."""
+    actions: dict[str, list[str]] = {}
+    for scope in scopes:
+        resource, colon, names = scope.rpartition(":")
+        found = actions.setdefault(resource if colon else scope, [])
+        found.extend(name for name in names.split(",") if colon and name not in found)
+    return tuple(f"{resource}:{','.join(sorted(names))}" if names else resource for resource, names in actions.items())
+
+
+def with_push(scopes: Scopes) -> Scopes:
+    """Return the scopes of a push to the same repositories: its token serves a pull, too."""
+    return tuple(f"{scope},push" if scope.endswith(":pull") else scope for scope in scopes)

@@ -63,7 +63,7 @@ class HttpClient:
         self._pause = Pause()
         self._control = ControlEngine(self.settings, self._route)
         self._bulk = BulkEngine(self.settings, self._route)
-        store = CredentialStore.from_environment() if credentials is None else credentials
+        store = CredentialStore.from_environment(tell=reporter.warn) if credentials is None else credentials
         self._authorizer = Authorizer(self, self.registries, store)
 
     def request(
@@ -203,7 +203,7 @@ class HttpClient:
             )
         if request.method not in {"GET", "HEAD"} and url.hostname != request.url.hostname:
             raise Fault(f"redirects {request.method} to another host, {url.host}", passing=False)
-        self._inherit_trust(request.url, url)
+        self.inherit_trust(request.url, url)
         headers = dict(request.headers)
         if url.origin != request.url.origin:
             headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE}
@@ -247,7 +247,8 @@ class HttpClient:
             return TlsSettings()
         return self.registries.tls(url.host) or self._trust.get(url.host) or TlsSettings()
 
-    def _inherit_trust(self, source: Url, target: Url) -> None:
+    def inherit_trust(self, source: Url, target: Url) -> None:
+        """Trust, at a host that `source` leads to, the CA that was given for `source`; unless it has its own."""
         if target.host not in self._trust and source.host != target.host:
             self._trust[target.host] = self.tls(source).for_follow_up(same_host=source.hostname == target.hostname)
 
@@ -290,4 +291,4 @@ class _Read:
 
 
 def _statuses(expect: Collection[int]) -> str:
-    return " or ".join(str(status) for status in sorted(expect))
+    return " or ".join(str(status) for status in sorted(expect) if status < 300)

@@ -108,4 +108,5 @@ def _kind(response: Response, words: str) -> tuple[type[RemoteError], str]:
 def _login_hint(host: str, status: int) -> str:
     if status == 403:
         return f"the account that is used for {host} may not do this"
-    return f"log in with `docker login {host}`, or put auth for {host} into registries.yaml; or the name does not exist"
+    name = "docker.io" if host == "registry-1.docker.io" else host
+    return f"log in with `docker login {name}`, or put auth for {name} into registries.yaml; or the name does not exist"

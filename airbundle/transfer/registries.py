@@ -6,8 +6,6 @@ are ours: `configs.<host>.token_hosts` and `mirrors.<host>.default_endpoint` (do
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 import os
 import re
@@ -17,7 +15,7 @@ from typing import TypeVar
 
 from airbundle.bundle.yamldoc import Node, load
 from airbundle.errors import DocumentError, Finding
-from airbundle.transfer.credentials import Credential
+from airbundle.transfer.credentials import Credential, decode_auth
 from airbundle.transfer.hosts import WILDCARD, HostConfig, Mirror, Registries
 from airbundle.transfer.tls import TlsSettings
 from airbundle.transfer.wire import BadUrl, Url
@@ -265,12 +263,3 @@ class _Reader:
                 node.line, path, "no complete credentials", expected="username and password, auth, or identity_token"
             )
         return Credential(username, password, token)
-
-
-def decode_auth(text: str) -> tuple[str, str] | None:
-    """Return user and password of docker's `auth` (base64 of `user:password`); None when it is none."""
-    try:
-        user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    return (user, password.rstrip("\0")) if colon and user else None
