@@ -1,0 +1,122 @@
+# Shared by the scripts here: sourced by bash, from the top of the checkout. Every function does nothing, quickly, when
+# there is nothing to do, and says what it does otherwise.
+#   ensure_packages NAME…       Debian or Ubuntu packages, as root or with sudo; only those that are missing
+#   ensure_venv DIR SPEC        a Python environment with this project, such as: ensure_venv .venv ".[dev]"
+#   ensure_go_tool NAME MODULE  a Go program, built into $TOOLS: ensure_go_tool regctl github.com/…/regctl@v0.5.7
+#   say, die                    one line to stderr; die ends the script
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/airbundle-tests"
+TOOLS="$CACHE/bin"
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "needs root for: $* (run it as root, or install sudo)"
+  fi
+}
+
+# quietly CMD…: runs it, and shows what it said only when it failed.
+quietly() {
+  local log status=0
+  log=$(mktemp)
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  [ "$status" = 0 ] || { cat "$log" >&2; say "failed ($status): $*"; }
+  rm -f "$log"
+  return "$status"
+}
+
+missing_packages() {
+  local known
+  known=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
+  local name
+  for name; do
+    grep -qxF "$name installed" <<<"$known" || printf '%s\n' "$name"
+  done
+}
+
+ensure_packages() {
+  command -v dpkg-query >/dev/null || die "knows Debian and Ubuntu only; install what these have: $*"
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  say "installing Debian packages: ${missing[*]}"
+  quietly as_root apt-get -q update || die "apt-get update failed"
+  # Their services are not wanted here: nothing may start now, nor at the next boot.
+  local policy=/usr/sbin/policy-rc.d status=0
+  if [ -e "$policy" ]; then policy=; else
+    as_root sh -c "printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy"
+  fi
+  quietly as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "${missing[@]}" || status=$?
+  [ -z "$policy" ] || as_root rm -f "$policy"
+  [ "$status" = 0 ] || die "apt-get install failed"
+  [ ! -d /run/systemd/system ] || disable_services "${missing[@]}"
+}
+
+disable_services() {
+  local units
+  mapfile -t units < <(dpkg-query -L "$@" 2>/dev/null | sed -n 's,.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\1,p')
+  [ "${#units[@]}" = 0 ] || as_root systemctl --quiet disable "${units[@]}" 2>/dev/null || true
+}
+
+# is_python CMD MINOR: CMD is a Python 3.MINOR or newer (and not before 3.9.2).
+is_python() {
+  command -v "$1" >/dev/null && "$1" -c "import sys; sys.exit(sys.version_info < max((3, $2), (3, 9, 2)))" 2>/dev/null
+}
+
+# The tools of `dev` want Python 3.11 or newer for their newest versions; anything from 3.9.2 on does.
+find_python() {
+  local candidate minor
+  for minor in 11 9; do
+    for candidate in ${PYTHON:-python3} python3 python3.13 python3.12 python3.11 python3.10 python3.9 /usr/bin/python3; do
+      if is_python "$candidate" "$minor"; then printf '%s\n' "$candidate"; return; fi
+    done
+  done
+  return 1
+}
+
+# venv_current DIR SPEC: DIR has SPEC as pyproject.toml is now, and was made for this checkout.
+venv_current() { [ -x "$1/bin/python" ] && [ "$(cat "$(venv_stamp "$1" "$2")" 2>/dev/null)" = "$(venv_state)" ]; }
+venv_stamp() { printf '%s/.airbundle-%s\n' "$1" "$(tr -dc a-z <<<"$2")"; }
+venv_state() { printf '%s ' "$PWD" && sha256sum <pyproject.toml; }
+
+ensure_venv() {
+  local venv=$1 spec=$2 python
+  if venv_current "$venv" "$spec"; then return 0; fi
+  if [ "$spec" = ".[build]" ] && venv_current "$venv" ".[dev]"; then return 0; fi  # `dev` has all of `build`
+  if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    python=$(find_python) || { ensure_packages python3; python=$(find_python) || die "needs Python 3.9.2 or newer"; }
+    say "making a Python environment in $venv with $("$python" -V)"
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+      ensure_packages python3-venv
+      "$python" -c 'import ensurepip' 2>/dev/null || python=/usr/bin/python3
+    fi
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || die "could not make $venv"
+    quietly "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=24' || die "pip failed"
+  fi
+  say "installing $spec into $venv"
+  quietly "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$spec" || die "pip failed"
+  venv_state >"$(venv_stamp "$venv" "$spec")"
+}
+
+go_command() {
+  local candidate
+  for candidate in go /usr/local/go/bin/go; do
+    if command -v "$candidate" >/dev/null; then printf '%s\n' "$candidate"; return; fi
+  done
+  return 1
+}
+
+ensure_go_tool() {
+  local name=$1 module=$2 go
+  [ ! -x "$TOOLS/$name" ] || [ "$(cat "$TOOLS/.$name" 2>/dev/null)" != "$module" ] || return 0
+  go=$(go_command) || { ensure_packages golang-go; go=$(go_command) || die "no go after installing golang-go"; }
+  say "building $module with $("$go" env GOVERSION) into $TOOLS"
+  mkdir -p "$TOOLS"
+  (cd / && GOBIN="$TOOLS" GOFLAGS=-mod=mod quietly "$go" install "$module") || return 1
+  printf '%s\n' "$module" >"$TOOLS/.$name"
+}
