@@ -1,0 +1,164 @@
+"""`lock` against a real registry: what stays, what moves, what is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airbundle.bundle.lock import Lock, parse_lock
+from tests.builder.conftest import UPSTREAM, Workshop
+from tests.support import images
+
+
+def _lock(workshop: Workshop) -> Lock:
+    return parse_lock((workshop.root / "inventory/airbundle.lock.json").read_bytes())
+
+
+def test_tags_become_digests_and_stay(workshop: Workshop) -> None:
+    first, second = images.tiny_image("one"), images.tiny_image("two")
+    workshop.put(first, "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    assert workshop.lock().body["changed"] is True
+    before = (workshop.root / "inventory/airbundle.lock.json").read_bytes()
+    workshop.put(second, "app", "1.0")
+    assert workshop.lock().body["changed"] is False
+    assert (workshop.root / "inventory/airbundle.lock.json").read_bytes() == before
+    assert _lock(workshop).roots[0].descriptor.digest == first.digest
+
+
+def test_check_lists_moved_and_vanished_tags_with_old_and_new(workshop: Workshop) -> None:
+    old, new = images.tiny_image("one"), images.tiny_image("two")
+    workshop.put(old, "app", "1.0")
+    workshop.put(old, "other", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/other:1.0"])
+    workshop.lock()
+    assert workshop.lock("--check").code == 0
+    workshop.put(new, "app", "1.0")
+    (workshop.registry.storage / "docker/registry/v2/repositories/other").rename(workshop.root / "gone")
+    answer = workshop.lock("--check")
+    assert answer.code == 3
+    findings = answer.body["errors"][0]["findings"]
+    assert (findings[0]["expected"], findings[0]["found"]) == (old.digest, new.digest)
+    assert "no longer has it" in findings[1]["found"]
+    assert "images[1]" in findings[1]["where"]
+
+
+def test_update_moves_what_it_names_and_the_serial_grows(workshop: Workshop) -> None:
+    old, new = images.tiny_image("one"), images.tiny_image("two")
+    for name in ("app", "other"):
+        workshop.put(old, name, "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/other:1.0"])
+    workshop.lock()
+    before = _lock(workshop)
+    for name in ("app", "other"):
+        workshop.put(new, name, "1.0")
+    assert workshop.lock("--update", f"{UPSTREAM}/app").code == 0
+    after = _lock(workshop)
+    assert [root.descriptor.digest for root in after.roots] == [new.digest, old.digest]
+    assert after.serial > before.serial
+    assert workshop.lock("--update", "images").code == 0
+    assert {root.descriptor.digest for root in _lock(workshop).roots} == {new.digest}
+
+
+def test_renew_changes_dates_only(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"], expires="30d")
+    workshop.lock()
+    before = _lock(workshop)
+    assert workshop.lock("--renew").body["changed"] is True
+    after = _lock(workshop)
+    assert after.roots == before.roots
+    assert after.serial > before.serial
+
+
+def test_source_date_epoch_gives_the_dates(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"], expires="1d")
+    workshop.lock()
+    lock = _lock(workshop)
+    assert (lock.serial, lock.created, lock.expires) == (1700000000, "2023-11-14T22:13:20Z", "2023-11-15T22:13:20Z")
+
+
+def test_an_unknown_update_names_the_nearest(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    answer = workshop.lock("--update", f"{UPSTREAM}/ap:1.0")
+    assert answer.code == 2
+    assert f"{UPSTREAM}/app" in answer.text
+
+
+def test_all_missing_images_are_told_at_once(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/app:2.0", f"{UPSTREAM}/nothing:1"])
+    answer = workshop.lock()
+    assert answer.code == 4
+    assert "app:2.0" in answer.errors
+    assert "nothing:1" in answer.errors
+    assert "Traceback" not in answer.text
+    assert not (workshop.root / "inventory/airbundle.lock.json").exists()
+
+
+def test_an_index_without_the_platform_is_refused(workshop: Workshop) -> None:
+    index = images.index([images.tiny_image("a", platform="linux/amd64")])
+    workshop.put(index, "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"], platforms=["linux/arm64"])
+    answer = workshop.lock()
+    assert answer.code == 4
+    assert "found linux/amd64" in answer.errors
+
+
+def test_referrers_and_cosign_tags_travel_along(workshop: Workshop) -> None:
+    image = images.tiny_image("signed")
+    sbom = images.referrer(image.descriptor)
+    workshop.put(image, "app", "1.0")
+    workshop.put(sbom, "app")
+    workshop.put(images.referrers_index([sbom]), "app", images.referrers_tag(image.digest))
+    signature = images.cosign_signature(image.descriptor, f"{UPSTREAM}/app")
+    workshop.put(signature, "app", f"sha256-{image.digest[7:]}.sig")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    assert workshop.lock().code == 0
+    assert {r.digest for r in _lock(workshop).roots[0].referrers} == {sbom.digest, signature.digest}
+
+
+def test_one_get_for_a_manifest_ever(workshop: Workshop) -> None:
+    image = images.tiny_image("once")
+    workshop.put(image, "app", "1.0", "1.1")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/app:1.1"])
+    workshop.lock()
+    workshop.lock("--update", "all")
+    workshop.build(workshop.root)
+    gets = [r for r in workshop.registry.requests() if r.method == "GET" and r.path.endswith(image.digest)]
+    assert [r for r in gets if "/manifests/" in r.path][1:] == []
+
+
+def test_a_lock_that_is_damaged_is_told_with_its_fields(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    workshop.lock()
+    path = workshop.root / "inventory/airbundle.lock.json"
+    body = json.loads(path.read_text())
+    body["serial"] = "soon"
+    body["roots"][0]["descriptor"]["digest"] = "sha256:../../etc"
+    path.write_text(json.dumps(body))
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "serial" in answer.errors
+    assert "roots[0].descriptor" in answer.errors
+
+
+def test_a_wrong_epoch_is_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    assert workshop.lock().code == 2
+
+
+def test_lock_is_written_whole(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    workshop.lock()
+    names = {path.name for path in (tmp_path / "inventory").iterdir()}
+    assert names == {"bundle.yaml", "airbundle.lock.json"}
