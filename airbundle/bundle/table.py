@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from airbundle.bundle.digest import hex_of
-from airbundle.bundle.tar import BLOBS, Member, place
+from airbundle.bundle.tar import BLOBS, Member, frame_size, padded
 
 
 class BlobTable:
@@ -19,15 +20,20 @@ class BlobTable:
     """
 
     def __init__(self, blobs: Sequence[tuple[str, int]], start: int) -> None:
-        self.start = self.end = start
+        self.start = start
         self._blobs = blobs
         self._starts = array("Q")
         self._offsets = array("Q")
-        self._places = {digest: number for number, (digest, _) in enumerate(blobs)}
-        for member in place(((BLOBS + hex_of(digest), size) for digest, size in blobs), start):
-            self._starts.append(member.start)
-            self._offsets.append(member.offset)
-            self.end = member.end
+        for _, size in blobs:
+            offset = start + frame_size(start, size, blob=True)
+            self._starts.append(start)
+            self._offsets.append(offset)
+            start = offset + padded(size)
+        self.end = start
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {digest: number for number, (digest, _) in enumerate(self._blobs)}
 
     def __len__(self) -> int:
         return len(self._blobs)

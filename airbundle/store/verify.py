@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from airbundle.bundle.content import walk
 from airbundle.bundle.docker_archive import docker_manifest
+from airbundle.bundle.index import ref_of
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.statement import INSTALLER
@@ -41,11 +43,9 @@ def verify_head(bundle: BundleFile) -> None:
     _same(bundle, bundle.head[DOCKER_NAME].offset, expected, DOCKER_NAME)
     if bundle.head[DOCKER_NAME].size != len(expected):
         raise VerificationError(f"{bundle.path.name}: {DOCKER_NAME} does not follow from index.json", hint=_HINT)
-    for member in bundle.table:
-        _same(bundle, member.start, frame(member), f"header of {member.name}")
-        _padding(bundle, member)
-    _same(bundle, bundle.table.end, END, "end of the archive")
+    _frames(bundle)
     _installer(bundle)
+    _closure(bundle)
 
 
 def _same(bundle: BundleFile, position: int, expected: bytes, region: str) -> None:
@@ -57,6 +57,39 @@ def _same(bundle: BundleFile, position: int, expected: bytes, region: str) -> No
         f"{bundle.place(position + at)}: {region}: the byte at {position + at} is not what the statement implies",
         hint=_HINT,
     )
+
+
+def _frames(bundle: BundleFile) -> None:
+    """Compare what lies between the blobs: the padding of one and the frame of the next."""
+    before, name = b"", ""
+    for member in bundle.table:
+        expected = before + frame(member)
+        start = member.offset - len(expected)
+        if bundle.file.read(start, len(expected)) != expected:
+            _same(bundle, start, before, f"padding after {name}")
+            _same(bundle, member.start, frame(member), f"header of {member.name}")
+        before, name = bytes(padded(member.size) - member.size), member.name
+    _same(bundle, bundle.table.end - len(before), before, f"padding after {name}")
+    _same(bundle, bundle.table.end, END, "end of the archive")
+
+
+def _closure(bundle: BundleFile) -> None:
+    """Check that everything a root needs is there, in the size its manifest says, and nothing else."""
+    sizes = dict(bundle.toc.blobs)
+    sizes.update(bundle.toc.external)
+    needed: set[str] = set()
+    for root in bundle.index:
+        for node in walk(root, lambda descriptor: _manifest(bundle, descriptor), what=ref_of(root)):
+            for blob in (node.descriptor, *node.manifest.blobs):
+                if sizes.get(blob.digest) != blob.size:
+                    found = f"{sizes[blob.digest]} bytes" if blob.digest in sizes else "no such blob"
+                    raise VerificationError(f"{ref_of(root)}: {blob.digest}: found {found}, expected {blob.size} bytes")
+                needed.add(blob.digest)
+        if root.digest not in needed:
+            raise VerificationError(f"{ref_of(root)}: its manifest {root.digest} is not in the bundle")
+    if len(needed) != len(sizes):
+        stray = next(digest for digest in sizes if digest not in needed)
+        raise VerificationError(f"airbundle/toc.json: nothing in index.json needs {stray}")
 
 
 def _padding(bundle: BundleFile, member: Member) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from airbundle.errors import UsageError, VerificationError
+from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.store.host import host_errors
 
 SUFFIX = ".airbundle"
@@ -34,7 +34,13 @@ class Part:
 
 
 class ByteFile:
-    """Open files, one after the other, read and written by position. Safe for many threads."""
+    """Open files, one after the other, read and written by position. Safe for many threads.
+
+    Attributes:
+        parts: the files; none once it is closed.
+        path: of the first file.
+        size: of all, in bytes.
+    """
 
     def __init__(self, files: Iterable[tuple[Path, int, int]]) -> None:
         """Take over open files.
@@ -48,6 +54,7 @@ class ByteFile:
             parts.append(Part(path, fd, start, size))
             start += size
         self.parts = tuple(parts)
+        self.path = self.parts[0].path
         self.size = start
         self._starts = [part.start for part in parts]
 
@@ -67,11 +74,6 @@ class ByteFile:
                 files.append((path, fd, os.fstat(fd).st_size))
             undo.pop_all()
         return cls(files)
-
-    @property
-    def path(self) -> Path:
-        """The first file."""
-        return self.parts[0].path
 
     def part_at(self, position: int) -> Part:
         """Return the file that holds the byte at `position` (or the last, beyond the end)."""
@@ -101,8 +103,10 @@ class ByteFile:
         for fd, offset, count in self.segments(position, len(buffer)):
             end = done + count
             while done < end:
-                with host_errors("read", self._name(fd)):
+                try:
                     got = os.preadv(fd, [buffer[done:end]], offset)
+                except OSError as error:
+                    raise self._translated("read", fd, error) from error
                 if not got:
                     return done
                 done += got
@@ -128,8 +132,10 @@ class ByteFile:
             for fd, offset, count in self.segments(position, len(view)):
                 end = done + count
                 while done < end:
-                    with host_errors("write", self._name(fd)):
+                    try:
                         wrote = os.pwrite(fd, view[done:end], offset)
+                    except OSError as error:
+                        raise self._translated("write", fd, error) from error
                     done += wrote
                     offset += wrote
             if done != len(view):
@@ -155,8 +161,13 @@ class ByteFile:
     ) -> None:
         self.close()
 
-    def _name(self, fd: int) -> Path:
-        return next(part.path for part in self.parts if part.fd == fd)
+    def _translated(self, operation: str, fd: int, error: OSError) -> Exception:
+        path = next(part.path for part in self.parts if part.fd == fd)
+        try:
+            with host_errors(operation, path):
+                raise error
+        except HostError as translated:
+            return translated
 
 
 def _open(path: Path, writable: bool) -> int:
@@ -224,19 +235,19 @@ def find_parts(paths: Sequence[Path]) -> list[Path]:
     if len(paths) == 1 and not paths[0].is_dir() and not _is_volume(paths[0]):
         return [paths[0]]
     volumes: dict[str, dict[int, Path]] = {}
-    whole: list[Path] = []
+    whole: dict[Path, Path] = {}
     for path in paths:
         _look(path, volumes, whole)
     named = [match[1] for path in paths if (match := _VOLUME.fullmatch(path.name)) and not path.is_dir()]
     if named:
         volumes = {name: numbers for name, numbers in volumes.items() if name in named}
-        whole = []
+        whole = {}
     shown = ", ".join(str(path) for path in paths)
     if len(volumes) + len(whole) > 1:
-        names = sorted([*volumes, *(path.name for path in whole)])
+        names = sorted([*volumes, *(path.name for path in whole.values())])
         raise UsageError(f"{shown}: there are {len(names)} bundles: {', '.join(names)[:300]}", hint="name one of them")
     if whole:
-        return whole
+        return list(whole.values())
     for name, numbers in volumes.items():
         return _complete(name, numbers, shown)
     raise UsageError(f"{shown}: there is no bundle, and no volume of one")
@@ -247,13 +258,13 @@ def _is_volume(path: Path) -> bool:
     return match is not None and match[1].endswith(SUFFIX)
 
 
-def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: list[Path]) -> None:
+def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: dict[Path, Path]) -> None:
     """Sort what `path` names, and the volumes beside it, into `volumes` (by bundle and number) and `whole`."""
     directory = path if path.is_dir() else path.parent
     if not path.exists():
         raise UsageError(f"{path}: there is no such file")
     if path != directory and not _is_volume(path):
-        whole.append(path)
+        whole.setdefault(path.resolve(), path)
         return
     with host_errors("list", directory):
         entries = sorted(directory.iterdir())
@@ -262,7 +273,7 @@ def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: list[Path]) ->
         if match and match[1].endswith(SUFFIX):
             volumes.setdefault(match[1], {}).setdefault(int(match[2]), entry)
         elif path == directory and entry.name.endswith(SUFFIX):
-            whole.append(entry)
+            whole.setdefault(entry.resolve(), entry)
 
 
 def _complete(name: str, numbers: dict[int, Path], shown: str) -> list[Path]:
