@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.charts import Chart, make_charts
 from tests.support.corpus import Corpus
 from tests.support.corpus import corpus as make_corpus
 from tests.support.engine import Engine, run_engine
@@ -77,3 +78,9 @@ def corpus_registry(
     directory = tmp_path_factory.mktemp("corpus-registry")
     with run_registry(directory, tls=authority, auth="basic", storage=corpus.storage, read_only=True) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> list[Chart]:
+    """A dozen packaged charts that install the corpus's images; some in several versions."""
+    return make_charts(tmp_path_factory.mktemp("charts"))

@@ -10,21 +10,41 @@ from pathlib import Path
 
 import yaml
 
+from tests.support.process import program
+
 HELM = Path(sys.executable).with_name("helm")
+
+
+LOOPBACK = "registry.internal"
 
 
 def helm(*arguments: str | Path, home: Path, cwd: Path | None = None) -> str:
     """Run stock helm with a home of its own and return its output.
+
+    helm 3.17 talks plain HTTP to `oci://localhost` and `oci://127.0.0.1`, whatever it is told: for registries over TLS
+    say `registry.internal` (LOOPBACK), which is this host's loopback in a mount namespace of helm's own.
 
     Raises:
         RuntimeError: it failed; with what it said.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("HELM_")}
     env.update({f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")})
-    done = subprocess.run([HELM, *arguments], env=env, cwd=cwd, capture_output=True, text=True, check=False)
+    prefix = _with_hosts(home) if any(LOOPBACK in str(argument) for argument in arguments) else []
+    command = [*prefix, HELM, *arguments]
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"helm {' '.join(map(str, arguments))}: {done.stderr}")
     return done.stdout
+
+
+def _with_hosts(home: Path) -> list[str | Path]:
+    """Return a command prefix under which `registry.internal` is 127.0.0.1."""
+    home.mkdir(parents=True, exist_ok=True)
+    hosts = home / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {LOOPBACK}\n")
+    become_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return [program("unshare", "util-linux"), *become_root, "--mount", "sh", "-c", script, hosts]
 
 
 def write_chart(
