@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Optional, TypeVar
 
 from airbundle.errors import Interrupted
 
 T = TypeVar("T")
+
+_PATIENCE = 3.0
+"""Seconds that threads get to end once it is time to. One that hangs on a dead line dies with the process."""
 
 
 class Stop:
@@ -48,31 +52,33 @@ def for_each(tasks: Iterable[T], work: Callable[[T], None], *, jobs: int, stop: 
         The error of the task that failed first.
     """
     source = _Shared(tasks)
+    ended: SimpleQueue[Optional[BaseException]] = SimpleQueue()
 
     def worker() -> None:
-        for task in source:
-            if stop:
-                return
-            work(task)
-
-    with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="airbundle") as pool:
-        futures = [pool.submit(worker) for _ in range(max(1, jobs))]
+        error: BaseException | None = None
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = _failure(done)
-        except BaseException:
-            stop.set()
-            raise
-        if failed is not None:
-            stop.set()
-            raise failed
+            for task in source:
+                if stop:
+                    break
+                work(task)
+        except BaseException as raised:  # noqa: BLE001 - raised again where the threads were begun
+            error = raised
+        ended.put(error)
 
-
-def _failure(done: Iterable[Future[None]]) -> BaseException | None:
-    errors = [error for error in (future.exception() for future in done) if error is not None]
-    # What was only told to end says so; the reason for that is another one's error.
-    errors.sort(key=lambda error: isinstance(error, Interrupted))
-    return errors[0] if errors else None
+    threads = [threading.Thread(target=worker, name="airbundle", daemon=True) for _ in range(max(1, jobs))]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            failure = ended.get()
+            if failure is not None:
+                raise failure
+    except BaseException:
+        stop.set()
+        end = time.monotonic() + _PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        raise
 
 
 class _Shared(Iterator[T]):

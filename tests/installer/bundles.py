@@ -29,6 +29,7 @@ def make_key(directory: Path, name: str) -> Key:
     """Make a release key."""
     private, public = generate_key(b"secret")
     (directory / f"{name}.pem").write_bytes(private)
+    (directory / f"{name}.pem").chmod(0o600)
     path = directory / f"{name}.pub"
     path.write_bytes(public)
     return Key(path, load_signer(str(directory / f"{name}.pem"), lambda: b"secret"))

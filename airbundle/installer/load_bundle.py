@@ -1,0 +1,72 @@
+"""`airbundle load`: verify a bundle and load it into a registry, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from airbundle.bundle.index import CHART, IMAGE
+from airbundle.bundle.statement import Statement
+from airbundle.installer.journal import Journal
+from airbundle.installer.load import DEFAULT_JOBS, LoadResult
+from airbundle.installer.load_plan import LoadPlan
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.steps import accept, check_registry, load_into, plan_of
+from airbundle.installer.target import Target
+from airbundle.installer.verify import Gate, open_trusted
+from airbundle.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded, and where to."""
+
+    statement: Statement
+    target: Target
+    plan: LoadPlan
+    result: LoadResult
+
+    @property
+    def images(self) -> int:
+        """How many images the registry has of this bundle."""
+        return self.plan.count(IMAGE)
+
+    @property
+    def charts(self) -> int:
+        """How many charts."""
+        return self.plan.count(CHART)
+
+
+def load_bundle(
+    paths: Sequence[Path],
+    target: Target,
+    state: StateDirectory,
+    gate: Gate,
+    reporter: Reporter,
+    *,
+    jobs: int = DEFAULT_JOBS,
+) -> Loaded:
+    """Verify, then load.
+
+    Args:
+        paths: the bundle, or its volumes, or directories with them.
+        target: the registry.
+        state: whose trust counts, and whose journal is written.
+        gate: keys and allowances.
+        reporter: gets progress.
+        jobs: connections at once.
+
+    Raises:
+        VerificationError, UsageError, RemoteError, SiteError, HostError, Busy: each says what; before the first change
+            the outcome is `unchanged`.
+    """
+    state.check_free()
+    with open_trusted(paths, state, gate) as trusted:
+        plan = plan_of(trusted.bundle, target.prefix)
+        check_registry(plan, target, reporter)
+        with state.locked(f"airbundle load {trusted.bundle.path.name}"):
+            journal = Journal(state.journal)
+            accept(trusted, state, journal, "load")
+            result = load_into(trusted, plan, target, journal, reporter, jobs=jobs)
+        return Loaded(trusted.statement, target, plan, result)

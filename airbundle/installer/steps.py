@@ -1,0 +1,82 @@
+"""Steps that `load` and `install` have in common. Each is journalled, and does nothing where it is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.errors import AirbundleError
+from airbundle.installer.journal import Journal
+from airbundle.installer.load import DEFAULT_JOBS, LoadResult, load
+from airbundle.installer.load_plan import LoadPlan, plan_load
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.target import Target
+from airbundle.installer.verify import Trusted, write_trust
+from airbundle.progress import Reporter
+from airbundle.store.reader import BundleFile
+
+
+def plan_of(bundle: BundleFile, prefix: str) -> LoadPlan:
+    """Return what loading a bundle into a registry means.
+
+    Raises:
+        VerificationError: a manifest is damaged, or two names of the bundle are one at the registry.
+    """
+
+    def manifest(descriptor: Descriptor) -> bytes | None:
+        return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
+
+    return plan_load(bundle.index, manifest, prefix=prefix)
+
+
+def accept(trusted: Trusted, state: StateDirectory, journal: Journal, command: str) -> None:
+    """Make the site's trust count from now on: the first key, the highest serial, the newest time."""
+    statement, gate = trusted.statement, trusted.gate
+    allowed = [name for name, given in (("older", gate.allow_older), ("expired", gate.allow_expired)) if given]
+    journal.note(
+        command,
+        info={
+            "bundle": f"{statement.name} {statement.version}",
+            "serial": statement.serial,
+            "statement": sha256(trusted.bundle.statement_raw),
+            "signers": sorted({key_id for key_id, _ in trusted.bundle.signatures}),
+            **({"allowed": allowed} if allowed else {}),
+        },
+    )
+    write_trust(state, trusted.trust)
+
+
+def load_into(
+    trusted: Trusted,
+    plan: LoadPlan,
+    target: Target,
+    journal: Journal,
+    reporter: Reporter,
+    *,
+    jobs: int = DEFAULT_JOBS,
+    verified: Collection[str] = (),
+) -> LoadResult:
+    """Load a bundle into a registry, as `load.load`."""
+    with target.client(reporter) as client, journal.step("load", registry=target.url, prefix=target.prefix) as done:
+        result = load(trusted.bundle, plan, client, target.host, reporter=reporter, jobs=jobs, verified=verified)
+        done.update(asdict(result))
+    return result
+
+
+def check_registry(plan: LoadPlan, target: Target, reporter: Reporter) -> None:
+    """Ask the registry one question that changes nothing: is it there, is it trusted, may we ask.
+
+    Raises:
+        RemoteError: it doesn't answer, or not to us; the outcome is `unchanged`.
+    """
+    if not plan.manifests:
+        return
+    repository = next(iter(plan.manifests))
+    with target.client(reporter) as client:
+        try:
+            client.repository(f"{target.host}/{repository}").has_manifest("airbundle-preflight")
+        except AirbundleError as error:
+            error.outcome = "unchanged"
+            raise

@@ -1,0 +1,85 @@
+"""This host's own network: names, addresses, whether a port is free. Looks only; sends nothing to the outside."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+
+from airbundle.errors import HostError
+
+_PROBES = (("10.255.255.255", socket.AF_INET), ("fd00::1", socket.AF_INET6), ("192.0.2.1", socket.AF_INET))
+
+
+def host_name() -> str:
+    """Return this host's name, in lower case; the full one where the host knows it."""
+    name = socket.gethostname().lower()
+    if "." in name:
+        return name
+    full = socket.getfqdn(name).lower()
+    return full if full.startswith(f"{name}.") and not full.startswith("localhost") else name
+
+
+def host_addresses() -> list[str]:
+    """Return the addresses by which others reach this host, without loopback and link-local ones.
+
+    They are those that the kernel would use as the source towards some private and public networks (a UDP socket
+    that is connected sends nothing), and those that the host's own name stands for.
+    """
+    found: dict[str, None] = {}
+    for target, family in _PROBES:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                found[str(probe.getsockname()[0])] = None
+        except OSError:
+            continue
+    try:
+        for entry in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM):
+            found[str(entry[4][0])] = None
+    except OSError:
+        pass
+    return [address for address in found if _is_reachable(address)]
+
+
+def _is_reachable(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:  # an IPv6 address with a zone
+        return False
+    return not (address.is_loopback or address.is_link_local or address.is_unspecified)
+
+
+def resolves_here(name: str) -> bool:
+    """Tell whether `name` stands for an address of this host."""
+    try:
+        entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    own = set(host_addresses())
+    return any(ipaddress.ip_address(str(e[4][0]).partition("%")[0]).is_loopback or e[4][0] in own for e in entries)
+
+
+def port_problem(host: str, port: int) -> str:
+    """Return why nobody could listen at `host:port`; empty when one could.
+
+    Raises:
+        HostError: `host` is no address of any family.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise HostError(f"{host}: {error.strerror}", hint="expected an IP address") from None
+    with socket.socket(family, kind) as probe:
+        # As servers do: connections of an earlier server that are still closing are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "another program listens there"
+            return error.strerror or str(error)
+    return ""

@@ -1,0 +1,212 @@
+"""`airbundle load` as a process: exit codes, answers, and a kill in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airbundle.installer import lock
+from tests.installer.bundles import Key, chart, content, make_key, sign_and_write
+from tests.installer.proxy import stalling_proxy
+from tests.support.bundles import SERIAL
+from tests.support.images import layer, noise, tiny_image
+from tests.support.registries import Registry, run_registry
+from tests.support.tls import Authority
+
+BASE = layer({"base": noise("base", 4_000_000)})
+IMAGES = {f"docker.io/library/app{i}:1": tiny_image(f"app{i}", shared=[BASE], sizes=(200_000,)) for i in range(3)}
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return make_key(tmp_path_factory.mktemp("key"), "release")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
+    made = content(IMAGES, charts={"charts.example.org/app:1.0.0": chart("app", "1.0.0")}, signer=key.signer)
+    return sign_and_write(tmp_path_factory.mktemp("bundle") / "test-1.0.0.airbundle", made, key)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "airbundle", *map(str, arguments)]
+
+
+def run(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+    """Run a command with `--json`; return exit code, document and what it wrote to stderr."""
+    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment())
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "AIRBUNDLE_RETRY_SECONDS": "2"}
+
+
+def into(registry: Registry, state: Path, *more: str | Path) -> list[str | Path]:
+    assert registry.ca_file is not None
+    return ["--registry", registry.url, "--registry-ca", registry.ca_file, "--state-dir", state, *more]
+
+
+def test_the_whole_way_and_once_more(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    code, first, _ = run("load", bundle, *into(empty_registry, state, "--key", key.public))
+    assert code == 0
+    assert (first["images"], first["charts"], first["changed"], first["kind"]) == (3, 1, True, "LoadResult")
+    before = len(empty_registry.uploads())
+    code, second, _ = run("load", bundle, *into(empty_registry, state))
+    assert (code, second["changed"], second["sent"], second["tags"]) == (0, False, 0, 0)
+    assert len(empty_registry.uploads()) == before
+
+
+def test_a_load_that_is_killed_goes_on(
+    bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path, authority: Authority
+) -> None:
+    state = tmp_path / "state"
+    assert empty_registry.ca_file is not None
+    with stalling_proxy(empty_registry.port, 2_000_000) as proxy:
+        arguments: list[str | Path] = [
+            "--registry",
+            f"https://{proxy.host}",
+            "--registry-ca",
+            empty_registry.ca_file,
+            "--jobs",
+            "1",
+        ]
+        process = subprocess.Popen(
+            command("load", bundle, *arguments, "--state-dir", state, "--key", key.public),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        try:
+            assert proxy.stalled.wait(60)
+            # It still holds the lock: another one is told so.
+            code, busy, _ = run("load", bundle, *into(empty_registry, state))
+            assert code == 8
+            assert f"process {process.pid}" in busy["errors"][0]["message"]
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+    assert not list(empty_registry.storage.rglob("_manifests"))
+    code, result, _ = run("load", bundle, *into(empty_registry, state))
+    assert code == 0 and result["changed"]
+    assert len(list(empty_registry.storage.rglob("tags/1"))) == 3
+
+
+def test_an_interrupt_keeps_what_is_done(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    assert empty_registry.ca_file is not None
+    with stalling_proxy(empty_registry.port, 2_000_000) as proxy:
+        arguments: list[str | Path] = ["--registry", f"https://{proxy.host}", "--registry-ca", empty_registry.ca_file]
+        process = subprocess.Popen(
+            command("load", bundle, *arguments, "--state-dir", tmp_path / "state", "--key", key.public, "--json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert proxy.stalled.wait(60)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert json.loads(out)["errors"][0]["type"] == "Interrupted"
+    assert "Traceback" not in err
+    lock.check_free(tmp_path / "state" / "lock")
+
+
+def refused(code: int, document: dict[str, Any], *words: str, exit_code: int) -> None:
+    error = document["errors"][0]
+    text = f"{error['message']} {error.get('hint', '')}"
+    assert code == exit_code, document
+    assert all(word in text for word in words), text
+
+
+def test_without_a_key_the_next_step_is_told(bundle: Path, empty_registry: Registry, tmp_path: Path) -> None:
+    code, document, _ = run("load", bundle, *into(empty_registry, tmp_path / "state"))
+    refused(code, document, "trusts no release key", "--key release.pub", exit_code=5)
+    assert not (tmp_path / "state").exists()
+    assert empty_registry.uploads() == []
+
+
+def test_an_unsigned_bundle_is_refused(key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    path = sign_and_write(tmp_path / "u.airbundle", content(IMAGES))
+    code, document, _ = run("load", path, *into(empty_registry, tmp_path / "state", "--key", key.public))
+    refused(code, document, "not signed", exit_code=5)
+    assert not (tmp_path / "state").exists()
+
+
+def test_another_key_is_refused(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    other = make_key(tmp_path, "other")
+    state = tmp_path / "state"
+    code, document, _ = run("load", bundle, *into(empty_registry, state, "--key", other.public))
+    refused(code, document, "signed by", "trusted is", exit_code=5)
+    assert not state.exists()
+    assert run("load", bundle, *into(empty_registry, state, "--key", key.public))[0] == 0
+    by_other = sign_and_write(tmp_path / "o.airbundle", content(IMAGES), other)
+    code, document, _ = run("load", by_other, *into(empty_registry, state, "--key", other.public))
+    refused(code, document, "not one that this site trusts", exit_code=5)
+
+
+def test_an_older_and_an_expired_one_need_leave(key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    newer = sign_and_write(tmp_path / "n.airbundle", content(IMAGES, version="1.1.0", serial=SERIAL + 60), key)
+    older = sign_and_write(tmp_path / "o.airbundle", content(IMAGES), key)
+    ended = sign_and_write(
+        tmp_path / "e.airbundle", content(IMAGES, serial=SERIAL + 90, expires="2026-01-02T00:00:00Z"), key
+    )
+    assert run("load", newer, *into(empty_registry, state, "--key", key.public))[0] == 0
+    code, document, _ = run("load", older, *into(empty_registry, state))
+    refused(code, document, "is older", "--allow-older", exit_code=5)
+    assert run("load", older, *into(empty_registry, state, "--allow-older"))[0] == 0
+    code, document, _ = run("load", ended, *into(empty_registry, state))
+    refused(code, document, "expired at 2026-01-02", "--allow-expired", exit_code=5)
+    assert run("load", ended, *into(empty_registry, state, "--allow-expired"))[0] == 0
+    journal = (state / "journal.jsonl").read_text()
+    assert '"allowed": ["older"]' in journal and '"allowed": ["expired"]' in journal
+    # Leave for an older one does not lower what counts.
+    assert run("load", older, *into(empty_registry, state))[0] == 5
+
+
+def test_a_registry_that_refuses(bundle: Path, key: Key, tmp_path: Path, authority: Authority) -> None:
+    with run_registry(tmp_path / "registry", tls=authority, read_only=True) as registry:
+        code, document, _ = run("load", bundle, *into(registry, tmp_path / "state", "--key", key.public))
+    refused(code, document, "405", "read-only", exit_code=6)
+    assert document["outcome"] == "unchanged"
+
+
+def test_a_wrong_ca(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    code, document, _ = run("load", bundle, "--registry", empty_registry.url, "--key", key.public, "--state-dir", state)
+    refused(code, document, "certificate is not trusted", exit_code=6)
+    assert document["outcome"] == "unchanged"
+    assert not state.exists()
+
+
+def test_a_damaged_bundle(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    raw = bytearray(bundle.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path = tmp_path / "d.airbundle"
+    path.write_bytes(raw)
+    code, document, _ = run("load", path, *into(empty_registry, tmp_path / "state", "--key", key.public))
+    refused(code, document, "digest", exit_code=5)
+    assert not list(empty_registry.storage.rglob("_manifests"))
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "https://", "http://u:p@x", "registry:5000?x=1"])
+def test_what_is_no_registry(bundle: Path, key: Key, tmp_path: Path, url: str) -> None:
+    code, document, _ = run("load", bundle, "--registry", url, "--key", key.public, "--state-dir", tmp_path / "s")
+    refused(code, document, "--registry", exit_code=2)
+
+
+def test_the_text_for_people(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
+    arguments = command("load", bundle, *into(empty_registry, tmp_path / "state", "--key", key.public))
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"test 1.0.0 is in {empty_registry.url}: ")
+    assert "3 images, 1 charts" in done.stdout
