@@ -29,7 +29,7 @@ class Fault:
     """One way to spoil answers.
 
     Attributes:
-        kind: after `after` bytes of body `reset` the connection (RST), `truncate` (orderly end), or `stall` for `seconds`
+        kind: after `after` bytes of body `reset` the connection (RST), `truncate` (orderly end) or `stall` `seconds`
             and go on; answer `status` instead; flip a bit of the byte `after`; ignore Range (200, all).
         path: a regular expression that is found in the path.
         every: only each such request of those that fit (100: one in a hundred).
