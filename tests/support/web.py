@@ -70,7 +70,7 @@ def serve(*, tls: Authority | None = None, auth: bool = False) -> Iterator[Web]:
             else:
                 self.answer(200, content, {})
 
-        do_HEAD = do_GET  # noqa: N815 - the base class's way to name it
+        do_HEAD = do_GET
 
         def fault(self, status: int) -> None:
             if status:
