@@ -28,7 +28,7 @@ from airbundle.crypto.certificate import (
     utc_now,
 )
 from airbundle.crypto.names import Address, NameConstraints, first_refused, parse_names, permitted_names
-from airbundle.crypto.pkcs8 import ROUNDS, decode_certificate_key, encode_private_key
+from airbundle.crypto.pkcs8 import ROUNDS, decode_certificate_key, encode_private_key, is_encrypted
 from airbundle.crypto.profile import (
     BACKDATED,
     CA_DAYS,
@@ -289,6 +289,25 @@ def check_issuing(chain: Sequence[x509.Certificate], *, now: datetime | None = N
             f"the chain ends with {last.subject}; its issuer {last.issuer} is missing",
             hint="append the certificates up to the root: it is what clients trust",
         )
+
+
+def check_bundled(chain: bytes, key: bytes) -> CertificateInfo:
+    """Check a CA that is to travel in a bundle, as far as that goes without its passphrase, and describe it.
+
+    Whether the key belongs to the certificate shows at the site, when the CA is opened.
+
+    Raises:
+        UsageError: the certificate does not parse.
+        VerificationError: the key is not encrypted, the certificate is no CA's, or the chain lacks its root.
+    """
+    certificates = load_chain(chain, what="CA certificate")
+    check_issuing(certificates)
+    if not is_encrypted(key):
+        raise VerificationError(
+            "the CA's key is not encrypted: a bundle carries none in the clear",
+            hint="`openssl pkcs8 -topk8 -v2 aes256 -in KEY -out NEW`",
+        )
+    return describe(certificates[0])
 
 
 def new_server_key() -> bytes:

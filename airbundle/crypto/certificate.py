@@ -211,3 +211,12 @@ def check_key(certificate: x509.Certificate, key: CertificateKey, *, what: str) 
             f"{what}: {certificate.subject.rfc4514_string()} is for another key",
             hint="a certificate fits only the key whose CSR it was made from",
         )
+
+
+def same_key(csr: bytes, certificate: bytes) -> bool:
+    """Tell whether a certificate is for the key of a request; False when the request does not parse."""
+    try:
+        requested = x509.load_pem_x509_csr(csr).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return load_chain(certificate, what="certificate")[0].public_key() == requested

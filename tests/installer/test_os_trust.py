@@ -16,6 +16,7 @@ from tests.crypto.tools import openssl_verify
 
 CA = create_ca("first", ["a.internal"])
 SECOND = create_ca("second", ["a.internal"])
+PUBLIC = create_ca("public", ["example.org"])
 LEAF = CA.issue(["www.a.internal"]).chain
 
 
@@ -26,7 +27,8 @@ def debian(tmp_path: Path) -> Path:
     for name in ("usr/local/share/ca-certificates", "usr/share/ca-certificates", "etc/ssl/certs"):
         (root / name).mkdir(parents=True)
     (root / "etc/ca-certificates/update.d").mkdir(parents=True)
-    (root / "etc/ca-certificates.conf").write_text("# none of the public ones\n")
+    (root / "etc/ca-certificates.conf").write_text("public.crt\n")
+    (root / "usr/share/ca-certificates/public.crt").write_bytes(PUBLIC.root_pem)
     return root
 
 
@@ -55,8 +57,19 @@ def test_debian_trusts_and_forgets(tmp_path: Path, debian: Path) -> None:
     assert store.installed == (file,)
     undone = store.undo()
     assert undone.files == (file,) and not file.exists()
-    assert CA.root_pem not in bundle(debian)
+    assert bundle(debian) == PUBLIC.root_pem
+    assert not [path for path in (debian / "etc/ssl/certs").iterdir() if not path.exists()]  # no dangling links
     assert store.installed == () and not (tmp_path / "os-trust.json").exists()
+
+
+def test_the_last_certificate_of_all_goes_too(tmp_path: Path, debian: Path) -> None:
+    # update-ca-certificates leaves the bundle as it is when no certificate is left.
+    (debian / "etc/ca-certificates.conf").write_text("# the public ones are not wanted\n")
+    store = trust(tmp_path, debian)
+    store.install(CA.root_pem)
+    assert bundle(debian) == CA.root_pem
+    store.undo()
+    assert bundle(debian) == b""
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path, debian: Path) -> None:
