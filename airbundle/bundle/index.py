@@ -100,6 +100,9 @@ def _remade(root: Descriptor) -> Descriptor:
     kind, ref, total = (root.annotations.get(key, "") for key in (BUNDLE_KIND, BUNDLE_REF, BUNDLE_SIZE))
     if not kind or not ref or not (root.is_index or root.is_manifest):
         raise VerificationError(f"index.json: {root.digest} has no kind or name, or is no manifest")
+    # Shown to people before it is believed: no control characters, no unpaired surrogates.
+    if not (kind + ref + root.artifact_type).isprintable():
+        raise VerificationError(f"index.json: {root.digest}: kind, name and type are printable text")
     if not (total.isascii() and total.isdigit() and len(total) < 20):
         raise VerificationError(f"index.json: {root.digest}: {BUNDLE_SIZE} {total[:30]!r} is no number")
     return make_root(kind, ref, root, int(total), root.artifact_type)

@@ -31,7 +31,8 @@ TOC = "airbundle/toc.json"
 _WHAT = "airbundle/statement.json"
 _REQUIRED = frozenset({INDEX, LOCK, TOC})
 _LINE = re.compile(rb"(sha256:[0-9a-f]{64}) ([A-Za-z0-9+/]{4,4096}={0,2})")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TEXT_LIMIT = 255
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,9 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str):
-        raise VerificationError(f"{_WHAT}: {name} is text")
+    # It is shown to people before it is believed: no control characters, no unpaired surrogates.
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _TEXT_LIMIT:
+        raise VerificationError(f"{_WHAT}: {name} is printable text of at most {_TEXT_LIMIT} characters")
     return value
 
 

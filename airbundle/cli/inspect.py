@@ -97,7 +97,7 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
     rows = []
     for root in shown:
         locked = lock.get((kind_of(root), ref_of(root)))
-        platforms = ",".join(_platforms(locked)) if locked and kind_of(root) == "image" else ""
+        platforms = _shown(",".join(_platforms(locked))) if locked and kind_of(root) == "image" else ""
         rows.append((kind_of(root), ref_of(root), root.digest[:19], human(total_of(root)), platforms))
     console.say()
     console.table([("KIND", "NAME", "DIGEST", "SIZE", "PLATFORMS"), *rows])
@@ -126,7 +126,7 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
     ]
     if bundle.has_installer:
         digest, size = statement.subjects["installer"]
-        rows.append(("installer", f"airbundle {bundle.lock.installer_version}, {human(size)}, {digest}"))
+        rows.append(("installer", f"airbundle {_shown(bundle.lock.installer_version)}, {human(size)}, {digest}"))
     else:
         rows.append(("installer", "none"))
     if statement.base:
@@ -138,3 +138,8 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
     console.say(f"{statement.name} {statement.version}")
     for label, text in rows:
         console.say(f"  {label:<9}  {text}")
+
+
+def _shown(text: str) -> str:
+    """Return text of the lock, which nobody has verified, without what would move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
