@@ -14,6 +14,53 @@ if TYPE_CHECKING:
     from airbundle.store.cache import Cache
 
 
+def add_output(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
+    """Add what every command takes.
+
+    Args:
+        parser: of a command, or of one of its actions.
+        nested: of an action: what isn't given there keeps the value given before it.
+    """
+    default = argparse.SUPPRESS if nested else False
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", default=default, help="print one JSON document on stdout")
+    group.add_argument("-q", "--quiet", action="store_true", default=default, help="print errors only")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=default,
+        help="tell more; on a fault of airbundle, its traceback",
+    )
+    # Also read before this parser runs: it may be where the zip application unpacks native code.
+    group.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        default=argparse.SUPPRESS if nested else None,
+        help="airbundle's cache, by default $XDG_CACHE_HOME/airbundle",
+    )
+    group.add_argument("--yes", action="store_true", default=default, help="answer yes to questions")
+
+
+class Actions:
+    """The actions of a command that has several: `airbundle ca init`, `airbundle ca issue`."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._places = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(self, name: str, text: str, example: str) -> argparse.ArgumentParser:
+        """Add an action; `text` is its help, one sentence."""
+        parser = self._places.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_output(parser, nested=True)
+        return parser
+
+
 def add_bundle(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     """Add the BUNDLE argument, which defaults to the running file, and `--volumes`."""
     parser.add_argument(

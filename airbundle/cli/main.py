@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from airbundle import __version__
+from airbundle.cli.arguments import add_output
 from airbundle.cli.console import Console
 from airbundle.errors import AirbundleError, Interrupted, NoPermission, NoSpace, UsageError
 
@@ -137,7 +138,7 @@ def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.configure(own)
-    _common(own)
+    add_output(own)
     place = arguments.index(name)
     rest = arguments[:place] + arguments[place + 1 :]
     # The form of the answer is known even when the rest does not parse.
@@ -156,16 +157,6 @@ def _printed(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         parser.parse_args(arguments)
     except SystemExit:
         pass
-
-
-def _common(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    group.add_argument("-q", "--quiet", action="store_true", help="print errors only")
-    group.add_argument("-v", "--verbose", action="store_true", help="tell more; on a fault of airbundle, its traceback")
-    # Also read before this parser runs: it may be where the zip application unpacks native code.
-    group.add_argument("--cache-dir", metavar="DIR", help="airbundle's cache, by default $XDG_CACHE_HOME/airbundle")
-    group.add_argument("--yes", action="store_true", help="answer yes to questions")
 
 
 def _program() -> str:

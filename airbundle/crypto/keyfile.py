@@ -1,13 +1,14 @@
-"""Reading key files: bounded, and with a word about files that others can read."""
+"""Key files: read with a bound and a word about files that others can read; written only where none is."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
 from pathlib import Path
 
-from airbundle.errors import HostError, NoPermission, UsageError
+from airbundle.errors import HostError, NoPermission, NoSpace, UsageError
 
 KEY_FILE_LIMIT = 64 * 1024
 """Most bytes of a key or certificate file; a long chain has a tenth of it."""
@@ -38,6 +39,40 @@ def read_public_file(path: Path) -> bytes:
     return _read(path)[0]
 
 
+def write_new_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that must not be there yet, with exactly `mode` whatever the umask.
+
+    Raises:
+        UsageError: something is there already; a key is never overwritten.
+        NoPermission, HostError: it can't be written; then nothing is left.
+    """
+    try:
+        # 0600 until the bytes are there: a key is at no time readable for others.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", hint="move it away, or choose another name") from None
+    except OSError as error:
+        raise _failed(path, "write", error) from None
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _failed(path, "write", error) from None
+
+
+def _failed(path: Path, operation: str, error: OSError) -> HostError:
+    text = f"cannot {operation} {path}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(text, hint="free space there")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NoPermission(text, hint="run as a user who may, or choose another place")
+    return HostError(text)
+
+
 def _read(path: Path) -> tuple[bytes, int]:
     try:
         # Without O_NONBLOCK a FIFO in the key's place would hang the run.
@@ -52,10 +87,8 @@ def _read(path: Path) -> tuple[bytes, int]:
             os.close(descriptor)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except PermissionError:
-        raise NoPermission(f"{path}: this user may not read it") from None
     except OSError as error:
-        raise HostError(f"{path}: reading failed: {error.strerror}") from None
+        raise _failed(path, "read", error) from None
     if len(data) > KEY_FILE_LIMIT:
         raise UsageError(f"{path}: found more than {KEY_FILE_LIMIT} bytes, expected a key or certificate")
     return data, mode
