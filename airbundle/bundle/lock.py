@@ -140,9 +140,7 @@ def parse_lock(raw: bytes, *, where: str = LOCK_NAME) -> Lock:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise DocumentError(
-            f"{where}: not JSON: {error}", hint="delete it and run `airbundle lock`"
-        ) from None
+        raise DocumentError(f"{where}: not JSON: {error}", hint="delete it and run `airbundle lock`") from None
     reader = _Reader(where)
     lock = reader.lock(body)
     if reader.findings or lock is None:

@@ -60,9 +60,7 @@ class Platform:
         """Parse `linux/arm64/v8`. Raises ValueError when it isn't two or three non-empty parts."""
         parts = text.split("/")
         if len(parts) not in (2, 3) or not all(parts):
-            raise ValueError(
-                f"{text!r} is no platform; expected os/architecture[/variant], such as linux/amd64"
-            )
+            raise ValueError(f"{text!r} is no platform; expected os/architecture[/variant], such as linux/amd64")
         return cls(*parts)
 
     def satisfies(self, wanted: Platform) -> bool:
@@ -133,9 +131,7 @@ class Descriptor:
         if not all(isinstance(k, str) and isinstance(v, str) for k, v in annotations.items()):
             raise VerificationError(f"{what}: annotations map text to text")
         artifact_type = value.get("artifactType") or ""
-        return cls(
-            media_type, digest, size, annotations, _platform(value.get("platform")), str(artifact_type)
-        )
+        return cls(media_type, digest, size, annotations, _platform(value.get("platform")), str(artifact_type))
 
 
 def _platform(value: object) -> Platform | None:
@@ -282,9 +278,7 @@ def artifact_manifest(
     return canonical_json(body)
 
 
-EMPTY_DESCRIPTOR = Descriptor(
-    OCI_EMPTY, "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", 2
-)
+EMPTY_DESCRIPTOR = Descriptor(OCI_EMPTY, "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", 2)
 
 
 def airbundle_type(kind: str) -> str:

@@ -101,9 +101,7 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
     """
     rest, at, digest = text.partition("@")
     if at and not is_digest(digest):
-        raise UsageError(
-            f"reference {text!r}: {digest!r} is no digest", hint="expected @sha256:<64 hex digits>"
-        )
+        raise UsageError(f"reference {text!r}: {digest!r} is no digest", hint="expected @sha256:<64 hex digits>")
     slash = rest.rfind("/")
     colon = rest.rfind(":")
     tag = ""
