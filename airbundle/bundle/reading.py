@@ -180,7 +180,7 @@ class Reading:
             return self._mistyped(node, "a mapping of names to values", path)
         found = {}
         for key, child in node.entries.items():
-            place = f"{path}.{key}"
+            place = f"{path}.{_shown(key)}"
             key_node = Node("scalar", node.key_lines[key], 1, value=key)
             if self._text(key_node, spec.key, place) is _INVALID:
                 continue
@@ -233,7 +233,7 @@ class Reading:
         nearest = next((known for known in spec.fields if close and known.lower() == close[0]), "")
         self.wrong(
             f"unknown field {name[:80]!r} in {spec.title}",
-            f"{self.name}:{line} {dot}{name[:80]}",
+            f"{self.name}:{line} {dot}{_shown(name)}",
             code="unknown-field",
             expected="" if nearest else "one of " + ", ".join(spec.fields),
             hint=f"did you mean {nearest!r}?" if nearest else "",
@@ -273,6 +273,11 @@ class Reading:
         expected = known.expected if isinstance(known, Text) else spec.fields[name].doc
         reason = f": {because}" if because else ""
         self.wrong(f"{spec.title} lacks {name!r}{reason}", where, code="missing-field", expected=expected)
+
+
+def _shown(name: str) -> str:
+    """Return a name from the document as a terminal may show it."""
+    return name[:80] if name.isprintable() else repr(name[:80])
 
 
 def _line_of(finding: Finding) -> int:

@@ -28,6 +28,7 @@ Kind = Literal["scalar", "list", "mapping"]
 # The stub of PyYAML does not know the C loader as a subclass of the other; both are event sources for `yaml.parse`.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
 _STRING_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
@@ -197,6 +198,9 @@ class _Composer:
         if event.tag is not None and event.tag not in _STRING_TAGS:
             self._note(line, f"the tag {event.tag[:80]!r} is not supported", expected="plain values")
         if isinstance(event, yaml.ScalarEvent):
+            if _SURROGATE.search(event.value):
+                # Escapes can write what is no character, and what no encoder takes.
+                raise self._refuse(event, "an escape writes half a character", expected="\\U and eight hex digits")
             node = Node("scalar", line, column, value=_scalar(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._list(event, events, depth)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from airbundle.bundle.inventory import Inventory, parse_inventory
+from airbundle.bundle.lock import Lock, LockedRoot
+from airbundle.bundle.lockfit import lock_misfits
+from airbundle.bundle.oci import OCI_MANIFEST, Descriptor
+from tests.bundle.documents import DIGEST, minimal
+
+OTHER = "sha256:" + "ab" * 32
+FIELDS: dict[str, Any] = {
+    "images": ["redis:7.2", {"ref": "quay.io/x/y:1", "sparse": False}],
+    "charts": [{"name": "c", "repo": "https://h.example/charts", "version": "^1"}],
+    "files": [{"url": "https://h.example/f", "sha256": DIGEST}],
+    "clamav": {"source": "cvdupdate", "databases": ["daily"]},
+}
+
+
+def root(kind: str, ref: str, requested: str, **more: Any) -> LockedRoot:
+    descriptor = Descriptor(OCI_MANIFEST, more.pop("digest", OTHER), 1)
+    return LockedRoot(kind, ref, requested, "cache", "", descriptor, **more)
+
+
+ROOTS = (
+    root("image", "docker.io/library/redis:7.2", "redis:7.2", platforms=("linux/amd64",)),
+    root("image", "quay.io/x/y:1", "quay.io/x/y:1"),
+    root("chart", "h.example/charts/c:1.2.3", "https://h.example/charts c ^1"),
+    root("file", "file/f:1", "https://h.example/f", blobs=(Descriptor("", DIGEST, 1),)),
+    root("clamav", "clamav/daily:27001", "daily"),
+    root("tool", "tool/helm:3", "helm"),
+)
+
+
+def lock_of(roots: Sequence[LockedRoot] = ROOTS, *, version: str = "1", inventory: str = DIGEST) -> Lock:
+    return Lock("m", version, inventory, 1, "", "", tuple(roots))
+
+
+def inventory_with(**fields: Any) -> Inventory:
+    return parse_inventory(minimal(**{**FIELDS, **fields}))
+
+
+def test_a_lock_of_the_same_things_fits() -> None:
+    assert lock_misfits(inventory_with(), lock_of()) == []
+
+
+def test_an_equal_digest_is_enough() -> None:
+    assert lock_misfits(inventory_with(images=["other"]), lock_of(), digest=DIGEST) == []
+
+
+def test_another_digest_without_another_name_is_a_changed_setting_or_file() -> None:
+    (finding,) = lock_misfits(inventory_with(), lock_of(), digest=OTHER)
+    assert finding.code == "lock-changed"
+
+
+def test_another_spelling_of_the_same_image_fits() -> None:
+    images = ["docker.io/library/redis:7.2", FIELDS["images"][1]]
+    assert lock_misfits(inventory_with(images=images), lock_of()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"metadata": {"name": "m", "version": "2"}}, "the lock is of another version; found 1; expected 2"),
+        (
+            {"images": [*FIELDS["images"], "new:1"]},
+            "bundle.yaml:10 images[2]: the image docker.io/library/new:1 is not in",
+        ),
+        (
+            {"images": FIELDS["images"][:1]},
+            "airbundle.lock.json quay.io/x/y:1: the image quay.io/x/y:1 is in the lock, and",
+        ),
+        ({"images": ["redis:7.2", "quay.io/x/y:1"]}, "has other platforms; found all; expected linux/amd64"),
+        (
+            {"images": ["redis:7.2@" + DIGEST, FIELDS["images"][1]]},
+            "comes from elsewhere now; found redis:7.2; expected",
+        ),
+        ({"images": [{"ref": "docker-daemon:redis:7.2"}, FIELDS["images"][1]]}, "comes from elsewhere now"),
+        ({"charts": []}, "the chart https://h.example/charts c ^1 is in the lock, and not in bundle.yaml"),
+        ({"files": []}, "the file https://h.example/f is in the lock"),
+        ({"files": [{"url": "https://h.example/f", "sha256": OTHER}]}, "is pinned to another digest"),
+        ({"clamav": {"source": "cvdupdate", "databases": ["daily", "main"]}}, "database main is not in the lock"),
+        ({"clamav": None}, "ClamAV databases are in the lock, and not in the inventory"),
+    ],
+)
+def test_names_what_does_not_fit(fields: dict[str, Any], words: str) -> None:
+    (finding,) = lock_misfits(inventory_with(**fields), lock_of())
+    assert words in str(finding)
+    assert "airbundle lock" in finding.hint
+
+
+def test_a_chart_that_is_asked_for_differently() -> None:
+    charts = [{"name": "c", "repo": "https://h.example/charts", "version": "^2"}]
+    missing, extra = lock_misfits(inventory_with(charts=charts), lock_of())
+    assert (missing.code, extra.code) == ("lock-missing", "lock-extra")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airbundle.bundle.site import parse_site
+from airbundle.errors import DocumentError
+from tests.bundle.documents import SITE, site_body, to_yaml
+
+
+def finding(raw: bytes) -> str:
+    with pytest.raises(DocumentError) as caught:
+        parse_site(raw)
+    assert len(caught.value.findings) == 1, "\n".join(map(str, caught.value.findings))
+    return str(caught.value.findings[0])
+
+
+def minimal(**fields: object) -> bytes:
+    return to_yaml({"apiVersion": "airbundle.dev/v1", "kind": "Site", "metadata": {"name": "s"}, **fields})
+
+
+def test_reads_a_complete_site() -> None:
+    site = parse_site(SITE.encode())
+    assert site.name == "berlin-1"
+    assert site.cluster.context == "berlin"
+    assert (site.registry.mode, site.registry.url, site.registry.ca) == ("external", "https://harbor.test", "ca.pem")
+    assert site.registry.auth is not None
+    assert site.registry.auth.password == "hush-hush"
+    assert (site.nodes.access, site.nodes.hosts) == ("ssh", ("root@node-1",))
+    assert site.dns.records == {"registry": ("10.0.0.10",), "*.apps": ("10.0.0.11", "10.0.0.12")}
+    assert site.releases["label-studio"].enabled is False
+    assert site.values == {"synapse": ("values/synapse.yaml",), "redis": ("a.yaml", "b.yaml")}
+    assert site.secrets[0].keys == {"signing.key": "random"}
+    assert site.secrets[0].where == "site.yaml:14 secrets[0]"
+
+
+def test_the_least_site_has_defaults() -> None:
+    site = parse_site(minimal())
+    assert site.registry.mode == "embedded"
+    assert site.nodes.runtime == "containerd"
+    assert site.releases == {}
+
+
+def test_passwords_are_not_in_the_representation() -> None:
+    assert "hush-hush" not in repr(parse_site(SITE.encode()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"registry": {"mode": "external"}}, "registry lacks 'url': mode: external needs it"),
+        ({"registry": {"mode": "embeded"}}, "(did you mean 'embedded'?)"),
+        ({"nodes": {"access": "ssh"}}, "nodes lacks 'hosts': access: ssh needs it"),
+        ({"nodes": {"runtime": "cri-o"}}, "(did you mean 'crio'?)"),
+        ({"dns": {"zone": "Z_"}}, "dns.zone: wrong value; found 'Z_'; expected a DNS name"),
+        ({"dns": {"zone": "z", "records": {"a b": "x"}}}, "dns.records.a b: wrong value"),
+        ({"releases": {"x": {"enable": True}}}, "releases.x.enable: unknown field 'enable' in a release (did you mean"),
+        ({"storageclass": "x"}, "unknown field 'storageclass' in the site file (did you mean 'storageClass'?)"),
+        ({"secrets": [{"name": "a", "keys": {}}]}, "secrets[0]: a secret lacks 'namespace'"),
+        ({"secrets": [{"name": "a", "namespace": "b", "keys": {"k": "r"}}]}, "secrets[0].keys.k: wrong value"),
+    ],
+)
+def test_tells_what_is_wrong_and_where(fields: dict[str, object], words: str) -> None:
+    assert words in finding(minimal(**fields))
+
+
+def test_one_secret_twice() -> None:
+    secret = {"name": "a", "namespace": "b", "keys": {"k": "random"}}
+    assert "the secret b/a stands twice" in finding(minimal(secrets=[secret, dict(secret)]))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"registry": {"auth": {"username": "u", "password": 81547}}},
+        {"secrets": [{"name": "a", "namespace": "b", "keys": {"k": "81547 is my password"}}]},
+    ],
+)
+def test_secrets_are_not_shown(fields: dict[str, object]) -> None:
+    assert "81547" not in finding(minimal(**fields))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(site_body())), ANYTHING)
+def test_any_value_of_any_field_is_read_or_refused(name: str, value: object) -> None:
+    try:
+        parse_site(to_yaml({**site_body(), name: value}))
+    except DocumentError as error:
+        assert all(each.where.startswith("site.yaml") for each in error.findings)
