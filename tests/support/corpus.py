@@ -2,7 +2,7 @@
 
 Made once per machine (about two minutes on two cores, 0.7 GB) below `${XDG_CACHE_HOME:-~/.cache}/airbundle-tests`, in
 a directory named after the recipe, and then served read-only: `run_registry(dir, storage=corpus.storage,
-read_only=True)`. Repositories lie below their upstream host (`docker.io/library/redis`), as a mirror has them.
+read_only=True)`. Repositories lie below their upstream host (`docker.io/library/redis`, `host_5000/x`), as mirrors have them.
 
     python -m tests.support.corpus      # makes it, says what it does
 """
@@ -255,17 +255,18 @@ class _Build:
     def keep(self, recipe: Recipe, artifact: Artifact) -> None:
         """Put an image below its name, with referrer and signature if it is to have them."""
         name, _, tag = recipe.ref.rpartition(":")
+        stored = name.replace(":", "_")  # a host's port is no part of a repository
         features = set(recipe.features)
         features.update({"index"} if artifact.descriptor.is_index else ())
         features.update({"docker"} if recipe.family == "docker" else ())
         features.update({"zstd"} if recipe.compressor == "zstd" else ())
-        artifact.put(self.storage, name, *([] if "digest-only" in features else [tag]))
+        artifact.put(self.storage, stored, *([] if "digest-only" in features else [tag]))
         fallback = images.referrers_tag(artifact.digest)
         if "referrer" in features:
             listed = images.referrers_index([images.referrer(artifact.descriptor)])
-            listed.put(self.storage, name, fallback)
+            listed.put(self.storage, stored, fallback)
         if "signature" in features:
-            images.cosign_signature(artifact.descriptor, name).put(self.storage, name, f"{fallback}.sig")
+            images.cosign_signature(artifact.descriptor, name).put(self.storage, stored, f"{fallback}.sig")
         ref = f"{name}@{artifact.digest}" if "digest-only" in features else recipe.ref
         carried = [child.descriptor for child in artifact.children] or [artifact.descriptor]
         platforms = [str(item.platform) for item in carried if "unknown" not in str(item.platform)]

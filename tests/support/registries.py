@@ -88,14 +88,15 @@ class Registry:
         """Return a `registries.yaml` document that makes this registry the mirror of hosts.
 
         Args:
-            mirrored: upstream hosts, such as `docker.io`; their repositories lie here below `<host>/`
-                (`docker.io/library/redis` → `docker.io/library/redis` on this registry).
+            mirrored: upstream hosts, such as `docker.io`, which are not asked themselves; their repositories lie here
+                below `<host>/` (`docker.io/library/redis`; `h:5000/x` below `h_5000/`).
             plain: their repositories lie at the root instead.
         """
-        mirrors = {
-            host: {"endpoint": [self.url], **({} if plain else {"rewrite": {"^(.*)$": f"{host}/$1"}})}
-            for host in mirrored
-        }
+        mirrors: dict[str, Any] = {}
+        for host in mirrored:
+            mirrors[host] = {"endpoint": [self.url], "default_endpoint": False}
+            if not plain:
+                mirrors[host]["rewrite"] = {"^(.*)$": f"{host.replace(':', '_')}/$1"}
         mirrors[self.host] = {"endpoint": [self.url]}
         config: dict[str, Any] = {}
         if self.ca_file is not None:
