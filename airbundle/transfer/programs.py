@@ -1,0 +1,116 @@
+"""Other programs, run with bounds: time, output, and nothing of ours on their command line that is secret."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from airbundle.errors import AirbundleError, HostError
+
+_CHUNK = 64 * 1024
+_COMPLAINT_LIMIT = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that ended: its exit code (negative: a signal), standard output, and the end of standard error."""
+
+    code: int
+    output: bytes = field(repr=False)
+    complaint: str = ""
+
+
+class TooLong(AirbundleError):
+    """A program took more time, or said more, than it may. A subclass only for those who retry."""
+
+    exit_code = 4
+
+
+def run_program(
+    command: Sequence[str | Path],
+    *,
+    what: str,
+    env: Mapping[str, str],
+    timeout: float,
+    output_limit: int,
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+) -> Done:
+    """Run a program to its end.
+
+    Args:
+        command: the program and its arguments.
+        what: thing and operation, for errors.
+        env: its whole environment.
+        timeout: seconds; then it is killed.
+        output_limit: the most bytes it may write to standard output.
+        stdin: what it reads; then its input ends.
+        cwd: where it runs.
+
+    Raises:
+        TooLong: it took too long, or wrote too much.
+        HostError: it can't be started.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as complaints:
+        given.write(stdin)
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                [os.fspath(part) for part in command],
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=dict(env),
+                cwd=cwd,
+            )
+        except OSError as error:
+            raise HostError(f"{what}: {command[0]} can't be started: {error.strerror}") from None
+        killed = threading.Event()
+
+        def kill() -> None:
+            killed.set()
+            process.kill()
+
+        timer = threading.Timer(timeout, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            output = _read(process, output_limit)
+            code = process.wait()
+        finally:
+            timer.cancel()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if killed.is_set():
+            raise TooLong(f"{what}: {Path(command[0]).name} did not end within {timeout:.0f} s and was stopped")
+        if output is None:
+            raise TooLong(f"{what}: {Path(command[0]).name} wrote more than the {output_limit} bytes allowed")
+        return Done(code, output, _end_of(complaints))
+
+
+def _read(process: subprocess.Popen[bytes], limit: int) -> bytes | None:
+    output = bytearray()
+    if process.stdout is None:
+        return b""
+    with process.stdout as stream:
+        while True:
+            data = os.read(stream.fileno(), _CHUNK)
+            if not data:
+                return bytes(output)
+            output += data
+            if len(output) > limit:
+                process.kill()
+                return None
+
+
+def _end_of(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _COMPLAINT_LIMIT))
+    return file.read().decode("utf-8", "replace")
