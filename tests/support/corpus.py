@@ -2,13 +2,15 @@
 
 Made once per machine (about two minutes on two cores, 0.7 GB) below `${XDG_CACHE_HOME:-~/.cache}/airbundle-tests`, in
 a directory named after the recipe, and then served read-only: `run_registry(dir, storage=corpus.storage,
-read_only=True)`. Repositories lie below their upstream host (`docker.io/library/redis`, `host_5000/x`), as mirrors have them.
+read_only=True)`. Repositories lie below their upstream host (`docker.io/library/redis`, `host_5000/x`), as mirrors
+have them.
 
     python -m tests.support.corpus      # makes it, says what it does
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import json
@@ -144,10 +146,23 @@ def cache_root() -> Path:
 def recipe() -> str:
     """Return a name for what would be made: it changes with the recipe's sources and the distribution's release."""
     digest = hashlib.sha256(debian.release()["VERSION_CODENAME"].encode())
-    for module in (debian, images):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    digest.update(Path(__file__).read_bytes())
+    for path in (debian.__file__, images.__file__, __file__):
+        digest.update(_meaning(Path(str(path)).read_text()).encode())
     return digest.hexdigest()[:12]
+
+
+def _meaning(source: str) -> str:
+    """Return what a module does: the same text for the same code, whatever its comments and docstrings say."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]  # it has one
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def corpus() -> Corpus:
