@@ -6,19 +6,24 @@ import re
 
 from airbundle.transfer.wire import Headers
 
-_LINK = re.compile(r'\s*<([^<>\s]{1,8192})>((?:\s*;\s*[^\s=;,"]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)\s*(?:,|$)')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
+HEADER_LIMIT = 16 * 1024
+
+# Each expression begins with a character of its own and has no part that can match in two ways: linear in time.
+_TARGET = re.compile(r"[\s,]*<([^<>\s]+)>")
+_PARAMETER = re.compile(r"\s*;\s*([^\s=;,\"]+)(?:\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]*)))?")
 
 
 def next_link(headers: Headers) -> str | None:
     """Return the URL of the next page, relative or absolute; None when there is none."""
-    text, position = headers.get("link", ""), 0
-    while position < len(text):
-        link = _LINK.match(text, position)
-        if link is None:
+    text, position = headers.get("link", "")[:HEADER_LIMIT], 0
+    while True:
+        target = _TARGET.match(text, position)
+        if target is None:
             return None
-        rel = _REL.search(link[2])
-        if rel is not None and "next" in (rel[1] or rel[2] or "").lower().split():
-            return link[1]
-        position = link.end()
-    return None
+        position = target.end()
+        parameter = _PARAMETER.match(text, position)
+        while parameter is not None:
+            if parameter[1].lower() == "rel" and "next" in (parameter[2] or parameter[3] or "").lower().split():
+                return target[1]
+            position = parameter.end()
+            parameter = _PARAMETER.match(text, position)
