@@ -60,7 +60,7 @@ class Job:
 
 @dataclass
 class Locker:
-    """Resolves inventories.
+    """Resolves inventories. A context manager: helm's files go with it.
 
     Attributes:
         opened: the inventory, with the files beside it.
@@ -76,6 +76,12 @@ class Locker:
     def __post_init__(self) -> None:
         self.images = ImageResolver(self.client, self.cache)
         self.sources = SourceResolver(self.opened, self.client, self.cache, self.reporter)
+
+    def __enter__(self) -> Locker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sources.close()
 
     def lock(self, previous: Lock | None = None, options: LockOptions = LockOptions()) -> Lock:
         """Return the lock of an inventory.

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
 
+from airbundle.bundle.chart import materialise_chart
+from airbundle.bundle.chart_index import chart_ref
+from airbundle.bundle.chart_metadata import ChartMetadata
+from airbundle.bundle.clamav_artifact import FILE_TYPE, TITLE, clamav_artifacts
 from airbundle.bundle.content import Materialised
-from airbundle.bundle.inventory import CaRequest, ChartRequest, ClamavRequest, FileRequest, ImageRequest
-from airbundle.bundle.lock import CACHE, LockedRoot
-from airbundle.errors import UsageError
+from airbundle.bundle.digest import hex_of
+from airbundle.bundle.inventory import CVDUPDATE, CaRequest, ChartRequest, ClamavRequest, FileRequest, ImageRequest
+from airbundle.bundle.lock import CACHE, REGISTRY, LockedRoot
+from airbundle.bundle.oci import (
+    EMPTY_DESCRIPTOR,
+    EMPTY_JSON,
+    OCI_MANIFEST,
+    Descriptor,
+    airbundle_type,
+    artifact_manifest,
+)
+from airbundle.crypto.ca import check_bundled
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
+from airbundle.store.host import private_directory
 from airbundle.store.inventory_dir import InventoryDir
+from airbundle.transfer.charts import OCI_SCHEME, ChartSource
+from airbundle.transfer.clamav import collect_databases
+from airbundle.transfer.files import download_file
 from airbundle.transfer.registry import RegistryClient
 
+CA_CERTIFICATE = "ca.crt"
+CA_KEY = "ca.key"
+_PEM_LIMIT = 1024 * 1024
 
-@dataclass(frozen=True)
+
+@dataclass
 class SourceResolver:
     """Materialises charts, files, databases, CAs and images that are not in registries."""
 
@@ -24,27 +48,136 @@ class SourceResolver:
     cache: Cache
     reporter: Reporter = SILENT
 
-    def image(self, request: ImageRequest) -> LockedRoot:
-        raise UsageError("not yet")
+    charts: ChartSource = field(init=False)
 
-    def chart(self, request: ChartRequest) -> Sequence[LockedRoot]:
-        raise UsageError("not yet")
+    def __post_init__(self) -> None:
+        self.charts = ChartSource(self.client)
+
+    def close(self) -> None:
+        """Remove what helm kept."""
+        self.charts.close()
 
     def chart_version(self, request: ChartRequest) -> str:
-        raise UsageError("not yet")
+        """Return the version that a chart's range means upstream now.
+
+        Raises:
+            RemoteError: the repository fails, or has nothing that fits.
+        """
+        return self.charts.resolve(request.repo, request.name, request.version)
+
+    def chart(self, request: ChartRequest) -> Sequence[LockedRoot]:
+        """Return the root of a chart: upstream's own artifact from a registry, Helm's artifact made of an archive.
+
+        Raises:
+            RemoteError: upstream fails, or has no such chart or version.
+            VerificationError: what came is no chart.
+        """
+        if request.path:
+            return [self._local_chart(request)]
+        return [self._oci_chart(request) if request.repo.startswith(OCI_SCHEME) else self._http_chart(request)]
+
+    def _oci_chart(self, request: ChartRequest) -> LockedRoot:
+        reference = self.charts.oci_reference(request.repo, request.name, request.version)
+        descriptor, raw, metadata = self.charts.oci_chart(reference)
+        self.cache.add(raw, descriptor.media_type)
+        return LockedRoot(
+            kind="chart",
+            ref=chart_ref(request.repo, metadata.name, metadata.version),
+            requested=request.requested,
+            source=REGISTRY,
+            origin=reference.name,
+            descriptor=descriptor,
+            info=_chart_info(metadata),
+        )
+
+    def _http_chart(self, request: ChartRequest) -> LockedRoot:
+        fetched = self.charts.fetch(request.repo, request.name, request.version)
+        what = f"chart {request.repo} {request.name}"
+        made = materialise_chart(
+            fetched.archive, self.cache, what=what, provenance=fetched.provenance, info=_chart_info(fetched.metadata)
+        )
+        ref = chart_ref(request.repo, fetched.metadata.name, fetched.metadata.version)
+        return _locked("chart", ref, request.requested, request.repo, made)
 
     def file(self, request: FileRequest) -> Sequence[LockedRoot]:
-        raise UsageError("not yet")
+        """Return the root of a file, fetched from its URL or read from beside the inventory."""
+        path = None if request.url else self.opened.resolve(request.path, where=request.where)
+        if path is None:
+            digest = self._download(request)
+        else:
+            digest = self.cache.add_file(path, FILE_TYPE, expected=request.digest).digest
+        made = self._artifact("file", [(request.name, digest)], {"name": request.name})
+        ref = f"file/{request.name}:{hex_of(digest)[:12]}"
+        return [_locked("file", ref, request.requested, request.requested, made)]
 
-    def clamav(self, request: ClamavRequest) -> Sequence[LockedRoot]:
-        raise UsageError("not yet")
+    def _download(self, request: FileRequest) -> str:
+        """Fetch a file by its URL, unless the cache has its bytes; return its digest."""
+        if not self.cache.has(request.digest):
+            private_directory(self.cache.root)
+            with tempfile.TemporaryDirectory(prefix="download-", dir=self.cache.root) as directory:
+                path = download_file(self.client.http, request.url, request.digest, Path(directory))
+                self.cache.add_file(path, FILE_TYPE, expected=request.digest)
+        return request.digest
 
     def ca(self, request: CaRequest) -> Sequence[LockedRoot]:
-        raise UsageError("not yet")
+        """Return the root of a bundled CA: its certificate and its encrypted key, byte for byte.
+
+        Raises:
+            VerificationError: the key is not encrypted, or does not belong to the certificate.
+        """
+        certificate = self._small(request.cert, request.where)
+        key = self._small(request.key, request.where)
+        info = check_bundled(certificate, key)
+        files = [
+            (CA_CERTIFICATE, self.cache.add(certificate, FILE_TYPE).digest),
+            (CA_KEY, self.cache.add(key, FILE_TYPE).digest),
+        ]
+        made = self._artifact("ca", files, {"subject": info.subject})
+        return [_locked("ca", f"ca/internal:{hex_of(files[0][1])[:12]}", "ca", request.cert, made)]
+
+    def clamav(self, request: ClamavRequest) -> Sequence[LockedRoot]:
+        """Return a root for each database family; what is doubtful about them goes to the reporter."""
+        where = request.where
+        source = None if request.source == CVDUPDATE else self.opened.resolve(request.source, where=where)
+        collected = collect_databases(
+            request,
+            source=source,
+            custom=[self.opened.resolve(path, where=where) for path in request.custom],
+            state=self.cache.root / "clamav",
+            now=datetime.now(timezone.utc),
+            reporter=self.reporter,
+        )
+        for warning in collected.warnings:
+            self.reporter.warn(str(warning))
+        roots = []
+        for artifact in clamav_artifacts(collected.files):
+            for file in artifact.files:
+                self.cache.add_file(file.path, FILE_TYPE, expected=file.digest)
+            self.cache.add(EMPTY_JSON, EMPTY_DESCRIPTOR.media_type)
+            self.cache.add(artifact.manifest, OCI_MANIFEST)
+            blobs = (EMPTY_DESCRIPTOR, *artifact.layers)
+            made = Materialised(artifact.descriptor, blobs=blobs, info=artifact.info)
+            roots.append(_locked("clamav", artifact.ref, artifact.name, request.source, made))
+        return roots
+
+    def _artifact(self, kind: str, files: Sequence[tuple[str, str]], info: dict[str, str]) -> Materialised:
+        """Put an artifact of named files, whose bytes the cache has, into the cache."""
+        layers = tuple(
+            Descriptor(FILE_TYPE, digest, self.cache.path(digest).stat().st_size, {TITLE: name})
+            for name, digest in files
+        )
+        artifact_type = airbundle_type(kind)
+        self.cache.add(EMPTY_JSON, EMPTY_DESCRIPTOR.media_type)
+        made = self.cache.add(artifact_manifest(artifact_type, layers), OCI_MANIFEST)
+        descriptor = replace(made, artifact_type=artifact_type)
+        return Materialised(descriptor, blobs=(EMPTY_DESCRIPTOR, *layers), info=info)
+
+    def _small(self, path: str, where: str) -> bytes:
+        with self.opened.resolve(path, where=where).open("rb") as stream:
+            return stream.read(_PEM_LIMIT)
 
 
-def locked(kind: str, ref: str, requested: str, origin: str, made: Materialised) -> LockedRoot:
-    """Return the locked root of materialised content."""
+def _locked(kind: str, ref: str, requested: str, origin: str, made: Materialised) -> LockedRoot:
     return LockedRoot(
         kind=kind,
         ref=ref,
@@ -56,3 +189,8 @@ def locked(kind: str, ref: str, requested: str, origin: str, made: Materialised)
         blobs=made.blobs,
         info=made.info,
     )
+
+
+def _chart_info(metadata: ChartMetadata) -> dict[str, str]:
+    facts = {"name": metadata.name, "version": metadata.version, "appVersion": metadata.app_version}
+    return {key: value for key, value in facts.items() if value}

@@ -51,8 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         checksum=not args.no_checksum,
         jobs=args.jobs,
     )
-    with open_client(args, console) as client:
-        locker = Locker(opened, client, cache, console.reporter)
+    with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
         output = _output(Path(args.output), lock)
         builder = Builder(client, cache, console.reporter, restore=locker.restore)

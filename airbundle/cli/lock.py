@@ -44,8 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     opened = open_inventory(Path(args.inventory))
     previous = read_lock(opened.root)
-    with open_client(args, console) as client:
-        locker = Locker(opened, client, open_cache(args), console.reporter)
+    with open_client(args, console) as client, Locker(opened, client, open_cache(args), console.reporter) as locker:
         if args.check:
             return _check(locker, previous, console)
         options = LockOptions(tuple(args.update), args.renew, installer=not args.no_installer)

@@ -121,6 +121,8 @@ def _from_os(raised: OSError) -> AirbundleError:
 
 def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
     """Return the arguments of the command to run, or None when help or the version was printed."""
+    # The form of the answer is known even when the rest does not parse.
+    console.configure(json="--json" in arguments, quiet="--quiet" in arguments or "-q" in arguments)
     name = next((word for word in arguments if not word.startswith("-")), "")
     parser = _Parser(prog=_program(), description=_description(), formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=f"airbundle {__version__}")
@@ -141,8 +143,6 @@ def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
     add_output(own)
     place = arguments.index(name)
     rest = arguments[:place] + arguments[place + 1 :]
-    # The form of the answer is known even when the rest does not parse.
-    console.configure(json="--json" in rest, quiet="--quiet" in rest or "-q" in rest)
     try:
         args = own.parse_args(rest)
     except SystemExit:
