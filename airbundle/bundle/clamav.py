@@ -57,6 +57,7 @@ class CvdHeader:
         level: the functionality level that clamd needs for all of them.
         md5: of all bytes after the header, hex; `X` inside of .info.
         dsig: ClamAV's own signature of the MD5; `X` where there is none.
+        words: the build time as it is written.
     """
 
     time: datetime
@@ -66,6 +67,7 @@ class CvdHeader:
     md5: str
     dsig: str
     builder: str
+    words: str = ""
 
     @property
     def is_signed(self) -> bool:
@@ -140,6 +142,7 @@ def _parse_fields(text: str, what: str) -> CvdHeader:
         md5=fields[5],
         dsig=fields[6],
         builder=fields[7],
+        words=fields[1],
     )
 
 
@@ -212,6 +215,8 @@ def check_header(header: CvdHeader, info: CvdHeader, *, what: str) -> None:
         ("build time", header.time, info.time),
         ("number of signatures", header.signatures, info.signatures),
         ("functionality level", header.level, info.level),
+        ("builder", header.builder, info.builder),
+        ("time in words", header.words, info.words),
     ):
         if found != expected:
             raise VerificationError(f"{what}: the header's {name} is {found}, inside it is {expected}")
