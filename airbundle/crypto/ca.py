@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from airbundle.crypto.certificate import (
     CertificateInfo,
@@ -89,6 +90,12 @@ class Authority:
         return describe(self.chain[0])
 
     @property
+    def common_name(self) -> str:
+        """The common name of the issuing certificate, empty without one."""
+        found = self.chain[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(found[0].value) if found else ""
+
+    @property
     def constraints(self) -> tuple[NameConstraints, ...]:
         """The name constraints of each CA of the chain that has any."""
         return tuple(found for found in map(name_constraints, self.chain) if found is not None)
@@ -96,7 +103,7 @@ class Authority:
     def __repr__(self) -> str:
         return f"Authority({self.info.subject})"
 
-    def seal(self, passphrase: bytes, *, rounds: int = ROUNDS) -> bytes:
+    def seal(self, passphrase: bytes, rounds: int = ROUNDS) -> bytes:
         """Return the private key as encrypted PKCS#8 PEM.
 
         Raises:

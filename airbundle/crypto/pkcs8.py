@@ -22,7 +22,10 @@ from airbundle.crypto.cosign_key import COSIGN_LABELS, open_cosign_key
 from airbundle.errors import NoPermission, UsageError
 
 ROUNDS = 600_000
-"""Rounds of PBKDF2-HMAC-SHA256 for new keys (OWASP's figure); about 0.2 s."""
+"""Rounds of PBKDF2-HMAC-SHA256 for people's passphrases (OWASP's figure); about 0.2 s."""
+
+RANDOM_ROUNDS = 10_000
+"""Rounds for passphrases of 256 random bits: nobody guesses those at any speed."""
 
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----")
 _NIST_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)

@@ -11,12 +11,14 @@ certificates in `crypto.ca`; what is where in `ca_files`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from airbundle.crypto.ca import Authority, check_bundled, create_ca, open_ca
 from airbundle.crypto.certificate import CertificateInfo, certificate_info, load_chain, to_pem
 from airbundle.crypto.names import CLUSTER, PRIVATE_NETWORKS
+from airbundle.crypto.pkcs8 import RANDOM_ROUNDS, ROUNDS
 from airbundle.crypto.profile import CA_DAYS, SERVER_DAYS
 from airbundle.errors import UsageError
 from airbundle.installer.ca_files import CaFiles, CaState
@@ -65,7 +67,12 @@ class SiteCa:
 
     @property
     def trust_pem(self) -> bytes:
-        """What clients trust: the root; during a change-over the new and the old one."""
+        """What clients trust: the root; during a change-over the new and the old one.
+
+        Raises:
+            UsageError: there is no CA.
+        """
+        _ = self.state
         return self.files.read(self.files.path("ca.crt"))
 
     def info(self) -> CertificateInfo | None:
@@ -180,14 +187,19 @@ class SiteCa:
         return renewed.info
 
     def rotate(
-        self, name: str, permitted: Iterable[str] | None = None, *, days: int = CA_DAYS, passphrase: bytes | None = None
+        self,
+        name: str | None = None,
+        permitted: Iterable[str] | None = None,
+        *,
+        days: int = CA_DAYS,
+        passphrase: bytes | None = None,
     ) -> CertificateInfo:
         """Make a successor with a new key, signed by the present CA, and begin the change-over.
 
         From now on it issues. Clients that trust only the old CA accept what it issues; `ca.crt` has both.
 
         Args:
-            name: the successor's common name.
+            name: the successor's common name; by default `x CA` is followed by `x CA 2`.
             permitted: its constraints; by default the present ones.
             days, passphrase: as `create`.
 
@@ -199,7 +211,8 @@ class SiteCa:
         present = self.open()
         if permitted is None:
             permitted = [str(item) for each in present.constraints[:1] for item in (*each.dns, *each.networks)]
-        successor = create_ca(name, permitted, days=days)
+        base = re.sub(r" [0-9]+$", "", present.common_name)
+        successor = create_ca(name or f"{base} {self._next()}", permitted, days=days)
         cross = present.cross_sign(successor).chain_pem
         self.add_generation("site", successor.chain_pem, successor.seal, passphrase, cross=cross)
         return successor.info
@@ -226,7 +239,7 @@ class SiteCa:
         self,
         mode: str,
         chain: bytes,
-        seal: Callable[[bytes], bytes],
+        seal: Callable[[bytes, int], bytes],
         passphrase: bytes | None,
         *,
         cross: bytes | None = None,
@@ -236,7 +249,7 @@ class SiteCa:
         Args:
             mode: of the new generation.
             chain: issuing certificate up to the root, PEM.
-            seal: gives the encrypted key for a passphrase.
+            seal: gives the encrypted key for a passphrase and a number of rounds.
             passphrase: given by the operator; else one is made up and kept.
             cross: the chain by which clients of the generation before accept this one.
         """
@@ -247,7 +260,7 @@ class SiteCa:
         word = self.files.new_passphrase(kept, passphrase)
         if cross is not None:
             self.files.write_certificate(self.files.issuer(number, "cross.crt"), cross)
-        self._write_generation(mode, chain, seal(word))
+        self._write_generation(mode, chain, seal(word, RANDOM_ROUNDS if passphrase is None else ROUNDS))
 
     def add_sealed(self, mode: str, chain: bytes, key: bytes, kept: bytes | None = None) -> None:
         """As `add_generation`, with a key that is encrypted already, and the file of its passphrase, if it is kept."""

@@ -10,6 +10,7 @@ from airbundle.crypto.ca import create_ca, new_server_key
 from airbundle.crypto.certificate import CertificateInfo, certificate_info, load_chain, same_key, to_pem
 from airbundle.crypto.csr import accept_ca, accept_server, request_ca, request_server
 from airbundle.crypto.names import parse_name
+from airbundle.crypto.pkcs8 import RANDOM_ROUNDS, ROUNDS
 from airbundle.errors import UsageError
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.ca_files import CaState
@@ -49,7 +50,8 @@ class ExternalCertificates:
         if files.maybe(key) is None:
             word = files.new_passphrase(kept, passphrase)
             # Nothing but its key is used; the certificate is what the other organisation makes.
-            files.write_key(key, create_ca(name, permitted).seal(word))
+            rounds = RANDOM_ROUNDS if passphrase is None else ROUNDS
+            files.write_key(key, create_ca(name, permitted).seal(word, rounds))
         word_of = files.passphrase(kept, self._ask if passphrase is None else lambda: passphrase)
         files.write_certificate(files.path("pending.csr"), request_ca(name, permitted, files.read(key), word_of))
         return files.path("pending.csr")

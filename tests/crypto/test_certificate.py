@@ -32,6 +32,7 @@ def test_bounds() -> None:
         load_chain(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", what="file")
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(min_value=28, max_value=len(LEAF) - 30), value=st.sampled_from(b"ABCXYZ0189+/=\n-"))
 def test_a_damaged_certificate_is_described_or_refused(place: int, value: int) -> None:

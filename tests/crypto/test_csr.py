@@ -13,7 +13,8 @@ from airbundle.crypto.ca import create_ca, new_server_key, open_ca
 from airbundle.crypto.certificate import certificate_info, utc_now
 from airbundle.crypto.csr import accept_ca, accept_server, covers, request_ca, request_server
 from airbundle.errors import UsageError, VerificationError
-from tests.crypto.tools import openssl_verify, pem_blocks
+from tests.crypto.corporation import Corporation
+from tests.crypto.tools import openssl_verify, pem_blocks, unconstrained
 
 PERMITTED = ["messenger.internal", "10.0.0.0/8"]
 NAMES = ["registry.messenger.internal", "10.1.2.3"]
@@ -22,39 +23,6 @@ FAST_ROUNDS = 10
 
 def secret() -> bytes:
     return b"correct horse"
-
-
-class Corporation:
-    """RSA root and intermediate of another organisation, run with openssl."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        root = "-keyout root.key -out root.crt -subj /CN=Corporate.Root -addext keyUsage=critical,keyCertSign"
-        self._openssl(f"req -x509 -newkey rsa:2048 -nodes -days 30 {root}")
-        self._openssl("req -newkey rsa:2048 -nodes -keyout mid.key -out mid.csr -subj /CN=Corporate.Issuing")
-        (directory / "mid.ext").write_text(
-            "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n"
-        )
-        self._openssl("x509 -req -in mid.csr -CA root.crt -CAkey root.key -extfile mid.ext -days 20 -out mid.crt")
-
-    @property
-    def root(self) -> bytes:
-        return (self.directory / "root.crt").read_bytes()
-
-    @property
-    def above(self) -> bytes:
-        return (self.directory / "mid.crt").read_bytes() + self.root
-
-    def sign(self, csr: bytes, *, extensions: str = "", copy: bool = True, days: int = 10) -> bytes:
-        (self.directory / "in.csr").write_bytes(csr)
-        (self.directory / "in.ext").write_text(extensions)
-        how = "-copy_extensions copyall" if copy else "-extfile in.ext"
-        self._openssl(f"x509 -req -in in.csr -CA mid.crt -CAkey mid.key {how} -days {days} -out out.crt")
-        return (self.directory / "out.crt").read_bytes()
-
-    def _openssl(self, arguments: str) -> None:
-        command = ["openssl", *arguments.split()]
-        subprocess.run(command, cwd=self.directory, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +123,6 @@ def test_a_server_certificate_outside_of_its_cas_constraints(corporation: Corpor
     site = accept_ca(
         corporation.sign(request_ca("site CA", PERMITTED, ca_key, secret)) + corporation.above, ca_key, secret
     )
-    from tests.crypto.tools import unconstrained
-
     issued = unconstrained(open_ca(site, ca_key, secret)).issue(["www.example.org"], key=key)
     with pytest.raises(VerificationError, match=r"www\.example\.org, but its CA may only issue for messenger"):
         accept_server(issued.chain + corporation.root, key)
