@@ -1,0 +1,74 @@
+"""The whole path on real input. What is costly to make is made once: all these tests run in one worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.workshop import Workshop
+from tests.support.charts import Chart, chart_repository, push_charts
+from tests.support.corpus import Corpus
+from tests.support.measure import Measured, watch_disk
+from tests.support.registries import Registry, run_registry
+from tests.support.tls import Authority
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here as slow, and keep them together."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("acceptance")
+            item.add_marker(pytest.mark.xdist_group("acceptance"))
+
+
+@pytest.fixture(scope="session")
+def workshop(
+    tmp_path_factory: pytest.TempPathFactory,
+    corpus: Corpus,
+    corpus_registry: Registry,
+    charts: list[Chart],
+    authority: Authority,
+) -> Iterator[Workshop]:
+    """A release engineer's directory, with all upstreams running and a release key."""
+    root = tmp_path_factory.mktemp("workshop")
+    with ExitStack() as stack:
+        registry = stack.enter_context(run_registry(root / "chart-registry", tls=authority))
+        push_charts(charts, registry, "team", home=root / "helm")
+        packages = charts[0].archive.parent
+        repository = stack.enter_context(chart_repository(packages, root / "charts", tls=authority, auth=True))
+        made = Workshop(root, corpus, corpus_registry, charts, registry, repository, authority.ca_file)
+        made.write_registries()
+        made.do("key", "generate", "-o", made.key)
+        yield made
+
+
+@dataclass(frozen=True)
+class BuiltCorpus:
+    """The bundle of the whole corpus, and how its build went.
+
+    `extra_disk` is the peak use beyond the file itself, in bytes, over all that the build could write to.
+    """
+
+    inventory: Path
+    path: Path
+    build: Measured
+    extra_disk: int
+
+
+@pytest.fixture(scope="session")
+def built(workshop: Workshop) -> BuiltCorpus:
+    """The bundle of all images of the corpus and eight charts, signed."""
+    inventory = workshop.write_inventory("corpus", list(workshop.corpus.images))
+    workshop.lock(inventory)
+    output = workshop.root / "dist"
+    output.mkdir()
+    # TMPDIR is inside, too: nothing that a build writes is outside of what is watched.
+    with watch_disk(workshop.root) as disk:
+        build = workshop.build(inventory, output)
+    path = output / "corpus-1.0.0.airbundle"
+    return BuiltCorpus(inventory, path, build, disk.peak - path.stat().st_blocks * 512)
