@@ -25,8 +25,10 @@ from airbundle.bundle.oci import (
     artifact_manifest,
 )
 from airbundle.crypto.ca import check_bundled
+from airbundle.errors import UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
+from airbundle.store.chart_dir import read_local_chart
 from airbundle.store.host import private_directory
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.transfer.charts import OCI_SCHEME, ChartSource
@@ -98,6 +100,20 @@ class SourceResolver:
         )
         ref = chart_ref(request.repo, fetched.metadata.name, fetched.metadata.version)
         return _locked("chart", ref, request.requested, request.repo, made)
+
+    def _local_chart(self, request: ChartRequest) -> LockedRoot:
+        local = read_local_chart(self.opened.files(request.path, where=request.where), what=request.path)
+        metadata = local.metadata
+        if metadata.name != request.name or (request.version and metadata.version != request.version):
+            raise UsageError(
+                f"{request.where}: found the chart {metadata.name} {metadata.version} in {request.path}, "
+                f"expected {request.name} {request.version}".rstrip(),
+                hint="write the chart's own name and version into the inventory",
+            )
+        made = materialise_chart(
+            local.archive, self.cache, what=request.path, provenance=local.provenance, info=_chart_info(metadata)
+        )
+        return _locked("chart", chart_ref("", metadata.name, metadata.version), request.requested, request.path, made)
 
     def file(self, request: FileRequest) -> Sequence[LockedRoot]:
         """Return the root of a file, fetched from its URL or read from beside the inventory."""

@@ -30,6 +30,7 @@ MIRRORS = """\
 mirrors:
   quickstart.airbundle.dev:
     endpoint: ["http://{address}"]
+    default_endpoint: false   # nothing is asked on the internet
 """
 
 
