@@ -26,7 +26,7 @@ from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.bundle.tar import Member, frame
 from airbundle.errors import NoSpace, VerificationError
-from airbundle.installer.files import FILE, sync_directory
+from airbundle.installer.files import FILE, existing_parent, sync_directory
 from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Phase, Reporter
 from airbundle.store.allocate import allocate, check_room
@@ -90,7 +90,7 @@ def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
 def space_needed(bundle: BundleFile, directory: Path, *, whole: bool) -> int:
     """Return the bytes that a copy in `directory` takes: none where it is there, or its bytes can be shared."""
     target = directory / copy_name(bundle, whole=whole)
-    if target.exists() or (whole and _can_share(bundle, directory)):
+    if target.exists() or (whole and _can_share(bundle, existing_parent(directory))):
         return 0
     wanted = wanted_blobs(bundle, whole=whole)
     needed = bundle.table.start + bundle.installer_range[1]

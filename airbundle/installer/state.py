@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from airbundle.bundle.serving import Fingerprint
 from airbundle.errors import DocumentError, UsageError
 from airbundle.installer import lock
 from airbundle.installer.files import (
@@ -72,6 +73,7 @@ class InstalledBundle:
     Attributes:
         statement: digest of its statement, which binds all its bytes.
         file: name of its copy in `bundles/`; empty when none is kept.
+        verified: inode, size, mtime and ctime of that copy when all its blobs had verified.
         whole: whether the copy has all blobs; else those are left out that only the registry needs.
         installed: when, RFC 3339.
         images, charts: how many.
@@ -83,11 +85,20 @@ class InstalledBundle:
     serial: int
     statement: str
     file: str = ""
+    verified: tuple[int, ...] = ()
     whole: bool = True
     installed: str = ""
     images: int = 0
     charts: int = 0
     sparse: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of its copy; None when it isn't known."""
+        if len(self.verified) != 4:
+            return None
+        inode, size, modified, changed = self.verified
+        return inode, size, modified, changed
 
 
 @dataclass(frozen=True)
@@ -147,13 +158,14 @@ class Installed:
 
 def _known(kind: Any, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `body` that the dataclass `kind` has; a field of another type is refused."""
-    expected = {each.name: each.type for each in fields(kind)}
-    found = {name: value for name, value in body.items() if name in expected}
-    types = {"str": str, "int": int, "bool": bool}
+    expected = {each.name: str(each.type) for each in fields(kind)}
+    found: dict[str, Any] = {name: value for name, value in body.items() if name in expected}
+    types = {"str": str, "int": int, "bool": bool, "tuple[int, ...]": list}
     for name, value in found.items():
-        wanted = types.get(str(expected[name]), dict)
-        if type(value) is not wanted:
+        wanted = types.get(expected[name], dict)
+        if type(value) is not wanted or (isinstance(value, list) and any(type(item) is not int for item in value)):
             raise ValueError(f"{name} is {value!r:.80}, expected {wanted.__name__}")
+        found[name] = tuple(value) if isinstance(value, list) else value
     return found
 
 

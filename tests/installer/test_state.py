@@ -17,7 +17,11 @@ FULL = Installed(
     registry="https://registry.x:5443",
     server="https://registry.x:5443",
     program="1.0",
-    bundles=(InstalledBundle("m", "1.4.0", 7, "sha256:" + "1" * 64, images=3, sparse={"a/b:1": "sha256:…"}),),
+    bundles=(
+        InstalledBundle(
+            "m", "1.4.0", 7, "sha256:" + "1" * 64, verified=(1, 2, 3, 4), images=3, sparse={"a/b:1": "sha256:…"}
+        ),
+    ),
 )
 
 
@@ -91,6 +95,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         FULL.to_bytes().replace(b'"serial": 7', b'"serial": "7"'),
         FULL.to_bytes().replace(b'"bundles": [', b'"bundles": [3, '),
         FULL.to_bytes().replace(b'"mode": "embedded"', b'"mode": null'),
+        FULL.to_bytes().replace(b'"verified": [', b'"verified": [null,'),
     ],
 )
 def test_a_broken_state_is_told_and_not_repaired(tmp_path: Path, raw: bytes) -> None:

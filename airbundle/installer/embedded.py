@@ -1,0 +1,209 @@
+"""airbundle's own server at the site: its certificate, its configuration, and the proof that it answers.
+
+In mode `embedded` it is the registry, too; in the others it serves charts, files and the ClamAV mirror. It runs as a
+systemd unit, or as a process (`installer.service`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.serving import ServedBundle, ServerConfig
+from airbundle.crypto.names import parse_name
+from airbundle.errors import Refused, RemoteError, SiteError, UsageError
+from airbundle.installer.ca import SiteCa, site_permitted
+from airbundle.installer.ca_servers import ServerCertificate
+from airbundle.installer.files import FILE, write_file
+from airbundle.installer.load_plan import LoadPlan, Tag
+from airbundle.installer.options import Options
+from airbundle.installer.state import Installed, StateDirectory
+from airbundle.installer.target import Target
+from airbundle.installer.workers import Stop, for_each
+from airbundle.progress import Reporter
+from airbundle.transfer.hosts import Registries
+from airbundle.transfer.http import HttpClient
+from airbundle.transfer.local import host_addresses, host_name
+from airbundle.transfer.settings import HttpSettings
+from airbundle.transfer.tls import TlsSettings
+
+CONFIG = ("server", "config.json")
+LABEL = "registry"
+START_SECONDS = 120.0
+"""How long the server may take until it answers: it verifies the heads of all bundles before."""
+
+_POLL_SECONDS = 0.1
+_HEALTH_LIMIT = 4 * 1024 * 1024
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the server says of itself.
+
+    Attributes:
+        answers: whether it does.
+        instance: digest of the configuration that it runs with.
+        problem: why it is not well; empty when it is.
+    """
+
+    answers: bool
+    instance: str = ""
+    problem: str = ""
+
+
+def server_names(options: Options) -> list[str]:
+    """Return the names and addresses of this host by which clients may reach the server."""
+    names = [f"registry.{options.domain}", options.domain] if options.domain else []
+    names += [host_name(), *_LOOPBACK]
+    names += host_addresses() if options.host in ("0.0.0.0", "::") else [options.host]  # noqa: S104 - compared only
+    return [name for name in dict.fromkeys(names) if _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether a certificate can have it: hosts are called all kinds of things, such as `web_1`."""
+    try:
+        parse_name(name)
+    except UsageError:
+        return False
+    return True
+
+
+def ensure_ca(state: StateDirectory, options: Options) -> SiteCa:
+    """Return the site's CA; made now when there is none, with constraints that fit this host and its domain.
+
+    Raises:
+        UsageError: the domain is none.
+    """
+    ca = SiteCa.of(state)
+    if not ca.exists:
+        ca.create(
+            f"airbundle CA of {options.domain or host_name()}", site_permitted(options.domain, server_names(options))
+        )
+    return ca
+
+
+def ensure_certificate(ca: SiteCa, options: Options, reporter: Reporter) -> ServerCertificate:
+    """Return the server's certificate, renewed where it is due.
+
+    An address that this host has got since, and that the CA may not issue for, is left out and told.
+
+    Raises:
+        UsageError, SiteError: the CA can't issue for the site's domain.
+    """
+    names = server_names(options)
+    try:
+        return ca.server_certificate(names, label=LABEL)
+    except UsageError as error:
+        wanted = [name for name in names if name in _LOOPBACK or name.endswith(options.domain or "\0")]
+        if wanted == names:
+            raise
+        reporter.warn(f"the server's certificate is for {', '.join(wanted)} only: {error.problem}")
+        return ca.server_certificate(wanted, label=LABEL)
+
+
+def make_config(
+    state: StateDirectory, installed: Installed, options: Options, certificate: ServerCertificate, url: str
+) -> ServerConfig:
+    """Return how the server runs with what is installed."""
+    bundles = tuple(
+        ServedBundle((state.bundles / bundle.file,), (bundle.fingerprint,))
+        for bundle in installed.bundles
+        if bundle.file and bundle.fingerprint
+    )
+    return ServerConfig(
+        bundles=bundles,
+        host=options.host,
+        port=options.port,
+        tls_cert=certificate.certificate,
+        tls_key=certificate.key,
+        prefix=options.prefix,
+        serves=options.serves,
+        url=url,
+    )
+
+
+def write_config(state: StateDirectory, config: ServerConfig) -> bool:
+    """Write the server's configuration; return whether it changed."""
+    state.directory("server")
+    return write_file(state.path(*CONFIG), config.to_bytes(), FILE)
+
+
+def local_client(state: StateDirectory, url: str) -> HttpClient:
+    """Return a client that trusts the site's CA and does not wait for a server that isn't there."""
+    tls = TlsSettings(ca_file=str(state.ca_file))
+    settings = HttpSettings(retry_time=0.0, first_contact_time=0.0, stall_timeout=30.0)
+    return HttpClient(settings, side="site", registries=Registries().with_registry(url, tls=tls))
+
+
+def ask_health(client: HttpClient, url: str) -> Health:
+    """Ask the server how it is."""
+    try:
+        response = client.request(
+            "GET", f"{url}/healthz", what="the server's health", expect=(200, 503), limit=_HEALTH_LIMIT, bare=True
+        )
+        body = json.loads(response.body)
+        instance, bundles = str(body["instance"]), body["bundles"]
+        damaged = sum(len(bundle["damaged"]) for bundle in bundles)
+    except (RemoteError, Refused) as error:
+        return Health(answers=False, problem=error.problem)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Health(answers=True, problem=f"{url}/healthz: what answers is not airbundle's server")
+    problem = f"{damaged} blobs of its copies are damaged" if response.status != 200 else ""
+    return Health(True, instance, problem)
+
+
+def wait_ready(
+    state: StateDirectory, config: ServerConfig, url: str, alive: Callable[[], bool], log: Callable[[], str]
+) -> None:
+    """Wait until the server answers over TLS, with the site's CA, and runs with `config`.
+
+    Args:
+        state: with the CA's certificate.
+        config: that it was given.
+        url: at which this host reaches it.
+        alive: whether its process is there.
+        log: the end of what it printed, for the error.
+
+    Raises:
+        SiteError: it ended, does not answer in time, or is not well.
+    """
+    wanted = sha256(config.to_bytes())
+    end = time.monotonic() + START_SECONDS
+    with local_client(state, url) as client:
+        while True:
+            health = ask_health(client, url)
+            if health.answers and health.instance == wanted:
+                break
+            ended = not alive()
+            if ended or time.monotonic() > end:
+                why = "ended" if ended else f"does not answer as it should after {START_SECONDS:.0f} s"
+                raise SiteError(
+                    f"the server at {url} {why}: {_last_lines(log()) or health.problem}",
+                    hint="mend that, then run the same command again: it goes on from here",
+                )
+            time.sleep(_POLL_SECONDS)
+    if health.problem:
+        raise SiteError(f"the server at {url}: {health.problem}", hint="run the install again: it makes a new copy")
+
+
+def _last_lines(text: str) -> str:
+    return " | ".join(text.strip().splitlines()[-3:])
+
+
+def check_tags(plan: LoadPlan, target: Target, reporter: Reporter, jobs: int) -> list[str]:
+    """Ask the registry for every tag; return what is wrong, one line each."""
+    wrong: list[str] = []
+
+    def check(tag: Tag) -> None:
+        found = client.repository(f"{target.host}/{tag.repository}").has_manifest(tag.tag)
+        allowed = {tag.descriptor.digest, tag.substitute.descriptor.digest if tag.substitute else ""}
+        if found not in allowed:
+            wrong.append(f"{tag.ref}: found {found or 'nothing'}, expected {tag.descriptor.digest}")
+
+    with target.client(reporter) as client:
+        for_each(plan.tags, check, jobs=jobs, stop=Stop(client.close))
+    return sorted(wrong)
