@@ -15,6 +15,7 @@ from airbundle.installer import copy as copy_module
 from airbundle.installer.copy import Copy, copy_bundle, copy_name, space_needed, wanted_blobs
 from airbundle.progress import SILENT
 from airbundle.store.reader import BundleFile, open_bundle
+from airbundle.store.volumes import cut
 from tests.installer.bundles import Key, chart, content, sign_and_write
 from tests.support.images import layer, noise, tiny_image
 
@@ -160,13 +161,12 @@ def test_wrong_bytes_of_an_earlier_attempt_are_written_over(bundle: BundleFile, 
     assert copy(bundle, tmp_path).path.read_bytes() == path.read_bytes()
 
 
-def test_volumes_become_one_file(path: Path, bundle: BundleFile, tmp_path: Path, release_key: Key) -> None:
+def test_volumes_become_one_file(path: Path, tmp_path: Path) -> None:
     raw = path.read_bytes()
-    for number in range(4):
-        start, end = number * (len(raw) - 400_000) // 3, (number + 1) * (len(raw) - 400_000) // 3
-        (tmp_path / f"x.airbundle.{number + 1:03}").write_bytes(raw[start : end if number < 3 else None])
-        if number == 3:
-            (tmp_path / "x.airbundle.004").write_bytes(raw[start:])
+    start = 0
+    for number, size in enumerate(cut(len(raw), 1_000_000, len(INSTALLER)), 1):
+        (tmp_path / f"x.airbundle.{number:03}").write_bytes(raw[start : start + size])
+        start += size
     target = tmp_path / "bundles"
     target.mkdir()
     with open_bundle([tmp_path / "x.airbundle.001"]) as volumes:
