@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from airbundle.progress import Item
 from airbundle.store.host import host_errors, write_atomically
-from airbundle.store.volumes import ByteFile
+from airbundle.store.volumes import ByteFile, Part
 
 _CHUNK = 1024 * 1024
+_LIMIT = 1024 * 1024
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -38,6 +40,39 @@ def write_checksums(bundle: Path, sums: Mapping[str, str]) -> Path:
     with host_errors("write", path):
         write_atomically(path, text.encode(), mode=0o644)
     return path
+
+
+def read_checksums(bundle: Path) -> dict[str, str]:
+    """Return the hex digest of each file by name, as the `.sha256` file beside a bundle says; empty without one.
+
+    Nobody has signed it: it helps to say which volume is damaged, and proves nothing.
+    """
+    try:
+        with checksum_path(bundle).open("rb") as file:
+            lines = file.read(_LIMIT).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    return {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match}
+
+
+def file_sum(file: ByteFile, part: Part, item: Item | None = None) -> str:
+    """Return the hex SHA-256 of one part of an open file.
+
+    Raises:
+        HostError: it can't be read.
+    """
+    hasher = hashlib.sha256()
+    position, end = part.start, part.start + part.size
+    with memoryview(bytearray(_CHUNK)) as buffer:
+        while position < end:
+            count = file.read_into(position, buffer[: end - position])
+            if not count:
+                break
+            hasher.update(buffer[:count])
+            position += count
+            if item is not None:
+                item.advance(count)
+    return hasher.hexdigest()
 
 
 def sign_checksums(bundle: Path, sign: Callable[[bytes], bytes]) -> Path:

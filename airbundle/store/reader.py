@@ -42,7 +42,7 @@ from airbundle.bundle.tar import BLOCK, END, Member, parse_header
 from airbundle.bundle.toc import Toc, parse_toc
 from airbundle.errors import DigestMismatch, DocumentError, NotFound, VerificationError
 from airbundle.progress import SILENT, Reporter
-from airbundle.store.volumes import ByteFile, find_parts
+from airbundle.store.volumes import ByteFile, check_sizes, find_parts
 
 _CHUNK = 1024 * 1024
 _DOCUMENT_LIMIT = 256 * 1024 * 1024
@@ -70,6 +70,7 @@ def open_bundle(paths: Sequence[Path], *, writable: bool = False) -> BundleFile:
     """
     file = ByteFile.open(find_parts(paths), writable=writable)
     try:
+        check_sizes(file)
         return BundleFile(file)
     except BaseException:
         file.close()
@@ -315,10 +316,7 @@ class BundleFile:
         return "sha256:" + hasher.hexdigest() == member.digest
 
     def _check_size(self, expected: int, installer: int) -> None:
-        if len(self.file.parts) > 1:
-            from airbundle.store.verify import check_volumes
-
-            check_volumes(self.file, expected, installer)
+        check_sizes(self.file, expected, installer)
         if self.size < expected:
             raise self._truncated(f"expected {expected} bytes")
         if self.size > expected:

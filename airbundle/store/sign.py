@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 from typing import TYPE_CHECKING
 
 from airbundle.bundle.layout import SIGNATURES_NAME
 from airbundle.bundle.statement import encode_signatures
 from airbundle.errors import Busy
 from airbundle.progress import Reporter
-from airbundle.store.checksum import sign_checksums, write_checksums
-from airbundle.store.host import host_errors
+from airbundle.store.checksum import file_sum, sign_checksums, write_checksums
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import Part, bundle_path
+from airbundle.store.volumes import bundle_path
 
 if TYPE_CHECKING:
     from airbundle.crypto.keys import Signer
-
-_CHUNK = 1024 * 1024
 
 
 def sign_bundle(bundle: BundleFile, signer: Signer, *, reporter: Reporter, checksum: bool = True) -> list[str]:
@@ -54,17 +50,11 @@ def sign_bundle(bundle: BundleFile, signer: Signer, *, reporter: Reporter, check
     bundle.signatures = sorted(signatures)
     if checksum:
         path = bundle_path(first.path)
-        with reporter.phase("checksum", total=bundle.size):
-            write_checksums(path, {part.path.name: _sum(part) for part in bundle.file.parts})
+        with reporter.phase("checksum", total=bundle.size) as phase:
+            sums = {}
+            for part in bundle.file.parts:
+                with phase.item(part.path.name, part.size) as item:
+                    sums[part.path.name] = file_sum(bundle.file, part, item)
+        write_checksums(path, sums)
         sign_checksums(path, signer.sign)
     return [key_id for key_id, _ in bundle.signatures]
-
-
-def _sum(part: Part) -> str:
-    hasher = hashlib.sha256()
-    with memoryview(bytearray(_CHUNK)) as buffer, host_errors("read", part.path):
-        with open(part.fd, "rb", buffering=0, closefd=False) as file:
-            file.seek(0)
-            while count := file.readinto(buffer):
-                hasher.update(buffer[:count])
-    return hasher.hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,8 +20,9 @@ from airbundle.bundle.statement import INSTALLER
 from airbundle.bundle.tar import END, Member, frame, padded
 from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
+from airbundle.store.checksum import file_sum, read_checksums
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import ByteFile, cut, volume_name
+from airbundle.store.volumes import ByteFile, bundle_path
 
 _CHUNK = 1024 * 1024
 _HINT = "the file is damaged, or something was put into it; carry it again"
@@ -195,47 +195,34 @@ class _Hashing:
 
 def _damage(bundle: BundleFile, damaged: list[tuple[Member, str]]) -> DigestMismatch:
     findings = []
-    files: Counter[str] = Counter()
+    touched: list[list[str]] = []
     for member, found in damaged:
-        last = member.offset + max(member.size - 1, 0)
-        names = list(dict.fromkeys((bundle.place(member.offset), bundle.place(last))))
-        files.update(names)
-        findings.append(
-            Finding("blob is damaged", where=", ".join(names), code="digest", found=found, expected=member.digest)
-        )
+        parts = bundle.file.parts_of(member.offset, member.size)
+        touched.append([part.path.name for part in parts])
+        where = ", ".join(touched[-1])
+        findings.append(Finding("blob is damaged", where=where, code="digest", found=found, expected=member.digest))
     many = f"{len(damaged)} blobs are" if len(damaged) > 1 else "a blob is"
+    names = _damaged_volumes(bundle, touched)
     return DigestMismatch(
-        f"{bundle.path.name}: {many} not what the statement says; damaged: {', '.join(sorted(files))}",
+        f"{bundle.path.name}: {many} not what the statement says; damaged: {', '.join(names)}",
         findings=findings,
         hint="carry " + ("these volumes" if len(bundle.file.parts) > 1 else "the file") + " again",
     )
 
 
-def check_volumes(file: ByteFile, expected: int, installer: int) -> None:
-    """Check that each volume has the size it must have.
+def _damaged_volumes(bundle: BundleFile, touched: list[list[str]]) -> list[str]:
+    """Return the volumes to carry again, given those that each damaged blob lies in.
 
-    Args:
-        file: the volumes.
-        expected: bytes of the whole bundle.
-        installer: bytes of the zip at its end.
-
-    Raises:
-        VerificationError: names the volume that is cut, too long or missing.
+    A blob in one volume tells for sure. Where blobs cross volumes, the checksums beside them help, if they are there.
     """
-    usual = Counter(part.size for part in file.parts[:-1]).most_common(1)[0][0]
-    largest = max(usual, file.parts[0].size)
-    if file.size == expected or largest < max(installer, 1):
-        return
-    sizes = cut(expected, largest, installer)
-    for part, size in zip(file.parts, sizes):
-        if part.size != size:
-            raise VerificationError(
-                f"{part.path.name}: found {part.size} bytes, expected {size}",
-                hint="this volume is cut or of another bundle; carry it again",
-            )
-    if len(file.parts) < len(sizes):
-        name = file.path.name[: file.path.name.rfind(".")]
-        names = [volume_name(name, number) for number in range(len(file.parts) + 1, len(sizes) + 1)]
-        raise VerificationError(
-            f"{', '.join(names[:20])}: missing", hint="name the directory that has them with --volumes"
-        )
+    sure = {names[0] for names in touched if len(names) == 1}
+    if all(sure.intersection(names) for names in touched):
+        return sorted(sure)
+    suspects = {name for names in touched for name in names}
+    sums = read_checksums(bundle_path(bundle.path))
+    wrong = [
+        part.path.name
+        for part in bundle.file.parts
+        if part.path.name in suspects and sums.get(part.path.name) not in (None, file_sum(bundle.file, part))
+    ]
+    return wrong or sorted(suspects)

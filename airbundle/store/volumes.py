@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.store.host import host_errors
 
 SUFFIX = ".airbundle"
+_WHERE = "put all volumes in one directory, or name each directory with --volumes"
 _VOLUME = re.compile(r"(.+)\.([0-9]{3,})")
 
 
@@ -78,6 +80,12 @@ class ByteFile:
     def part_at(self, position: int) -> Part:
         """Return the file that holds the byte at `position` (or the last, beyond the end)."""
         return self.parts[max(bisect_right(self._starts, position) - 1, 0)]
+
+    def parts_of(self, position: int, length: int) -> tuple[Part, ...]:
+        """Return the files that hold a range; of an empty one, the file where it would begin."""
+        first = max(bisect_right(self._starts, position) - 1, 0)
+        last = max(bisect_right(self._starts, position + max(length, 1) - 1), first + 1)
+        return self.parts[first:last]
 
     def segments(self, position: int, length: int) -> list[tuple[int, int, int]]:
         """Return (descriptor, offset in it, bytes) for a range; shorter where the files end."""
@@ -222,6 +230,45 @@ def cut(total: int, size: int, tail: int) -> list[int]:
     return [*sizes, total - position]
 
 
+def check_sizes(file: ByteFile, expected: int | None = None, tail: int = 0) -> None:
+    """Check that each volume has the size it must have, as far as that can be told.
+
+    Args:
+        file: the volumes, or one file.
+        expected: bytes of the whole bundle, once they are known.
+        tail: bytes of the zip at its end.
+
+    Raises:
+        VerificationError: names the volume that is cut, too long or missing.
+    """
+    if len(file.parts) < 2 or file.size == expected:
+        return
+    # All but the last two are equal; the one before the last ends early where the zip begins.
+    counts = Counter(part.size for part in file.parts[:-1])
+    usual = max(counts, key=lambda size: (counts[size], size))
+    sizes = [usual] * (len(file.parts) - 2)
+    if expected is not None and usual >= max(tail, 1):
+        sizes = cut(expected, usual, tail)
+    for part, size in zip(file.parts, sizes):
+        if part.size != size:
+            raise _wrong_size(part, f"{size}")
+    # Of two volumes the first may be the shorter one, and tells nothing.
+    for part in file.parts[len(sizes) :]:
+        if part.size > usual and len(file.parts) > 2:
+            raise _wrong_size(part, f"at most {usual}")
+    if len(file.parts) < len(sizes):
+        name = bundle_path(file.path).name
+        names = [volume_name(name, number) for number in range(len(file.parts) + 1, len(sizes) + 1)]
+        raise VerificationError(f"{', '.join(names[:20])}: missing", hint=_WHERE)
+
+
+def _wrong_size(part: Part, expected: str) -> VerificationError:
+    return VerificationError(
+        f"{part.path.name}: found {part.size} bytes, expected {expected}",
+        hint="this volume is cut, or of another bundle; carry it again",
+    )
+
+
 def find_parts(paths: Sequence[Path]) -> list[Path]:
     """Return the file, or the volumes in order, that belong to what was named.
 
@@ -282,6 +329,6 @@ def _complete(name: str, numbers: dict[int, Path], shown: str) -> list[Path]:
         listed = ", ".join(volume_name(name, number) for number in missing[:20])
         raise VerificationError(
             f"{shown}: missing {listed or 'the right names'}",
-            hint="put all volumes in one directory, or name each directory with --volumes",
+            hint=_WHERE,
         )
     return [numbers[number] for number in sorted(numbers)]

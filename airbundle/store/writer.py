@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import encode_signatures
-from airbundle.errors import AirbundleError, UsageError, VerificationError
+from airbundle.errors import AirbundleError, HostError, UsageError, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.checksum import Follower, remove_checksums, write_checksums
@@ -74,6 +74,7 @@ class BundleWriter:
         self._journal = journal
         self._preallocated = preallocated
         self._high: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
         self._lock = threading.Lock()
         self._signed = False
         self._follower: Follower | None = None
@@ -144,16 +145,15 @@ class BundleWriter:
         hasher = hashlib.sha256()
         for piece in self._pieces(member.offset, count):
             hasher.update(piece)
-        self._high[digest] = count
+        self._high[digest] = self._noted[digest] = count
         return count, hasher
 
     def write_at(self, digest: str) -> WriteAt:
         """Return where the bytes of a blob go. One thread at a time for each blob."""
         member = self.plan.table[digest]
-        noted = self._high.setdefault(digest, 0)
+        self._high.setdefault(digest, 0)
 
         def write(offset: int, data: memoryview) -> None:
-            nonlocal noted
             end = offset + len(data)
             if offset < 0 or end > member.size:
                 raise VerificationError(f"{digest}: more than its {member.size} bytes arrived")
@@ -161,9 +161,8 @@ class BundleWriter:
             high = self._high[digest]
             if offset <= high < end:
                 self._high[digest] = high = end
-            if high - noted >= _NOTED:
-                self._journal.reached(digest, high)
-                noted = high
+            if high - self._noted.get(digest, 0) >= _NOTED:
+                self._note(digest, high)
 
         return write
 
@@ -222,8 +221,16 @@ class BundleWriter:
     ) -> None:
         if self._follower is not None:
             self._follower.stop()
+        for digest, high in self._high.items():
+            if digest not in self._journal.done and high > self._noted.get(digest, 0):
+                with suppress(HostError):  # a full disk, perhaps; the next run then fetches a little more
+                    self._note(digest, high)
         self._file.close()
         self._journal.close()
+
+    def _note(self, digest: str, high: int) -> None:
+        self._journal.reached(digest, high)
+        self._noted[digest] = high
 
     def _begin(self, reporter: Reporter) -> None:
         wanted = {blob.digest: blob.size for blob in self.plan.blobs_to_fetch}

@@ -11,7 +11,9 @@ from airbundle.bundle.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, canonical_
 from airbundle.errors import VerificationError
 
 DIGESTS = st.binary(min_size=32, max_size=32).map(lambda raw: "sha256:" + raw.hex())
-TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(lambda text: text.isprintable())
+TEXT: st.SearchStrategy[str] = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(
+    lambda text: text.isprintable()
+)
 ROOTS = st.lists(
     st.builds(
         make_root,

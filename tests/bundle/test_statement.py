@@ -27,7 +27,9 @@ SUBJECTS = {
 }
 STATEMENT = Statement("messenger", "1.4.0", 1767225600, "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z", SUBJECTS)
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=30).filter(lambda text: text.isprintable())
+TEXT: st.SearchStrategy[str] = st.text(st.characters(codec="utf-8"), max_size=30).filter(
+    lambda text: text.isprintable()
+)
 DIGESTS = st.binary(min_size=32, max_size=32).map(lambda raw: "sha256:" + raw.hex())
 NUMBERS = st.integers(0, (1 << 53) - 1)
 TIMES = st.datetimes().map(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0"))

@@ -1,7 +1,7 @@
 """Bundles for tests, made in milliseconds from the artifacts of `tests.support.images`.
 
-content = content_with({"docker.io/library/redis:7.2": tiny_image("redis")})
-path = write_bundle(tmp_path / "x.airbundle", content, installer=b"zip")
+made = make_images({"docker.io/library/redis:7.2": tiny_image("redis")})
+built = write_bundle(tmp_path / "x.airbundle", made)
 """
 
 from __future__ import annotations
