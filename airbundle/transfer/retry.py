@@ -33,6 +33,7 @@ class HostHealth:
     name: str
     reached: bool = False
     failing_since: float | None = None
+    given_up: bool = False
     not_before: float = 0.0
 
 
@@ -88,6 +89,7 @@ class Attempts:
         """The host answered, or bytes came: budgets are full again."""
         self._health.reached = True
         self._health.failing_since = None
+        self._health.given_up = False
         self._failing_since = None
         self._failures = 0
 
@@ -101,9 +103,12 @@ class Attempts:
         if self._failing_since is None:
             self._failing_since = now
         self._failures += 1
-        failing = now - min(self._failing_since, health.failing_since)
+        if not fault.passing or health.given_up:
+            raise final(fault, self._failures)
         wait = self._delay(fault)
-        if not fault.passing or failing + wait > self._allowed(fault):
+        left = self._allowed(fault) - wait
+        if now - min(self._failing_since, health.failing_since) > left:
+            health.given_up = now - health.failing_since > left
             raise final(fault, self._failures)
         logger.info("%s: %s; trying again in %.1f s", health.name, fault.reason, wait)
         if fault.wait is not None:
