@@ -28,7 +28,7 @@ BACKDATED = timedelta(days=1)
 
 PATH_LENGTH = 1
 """Room for exactly one more CA, which `rotate` needs for its cross-certificate. RFC 5280 would let 0 do for a
-successor of the same name, but Go's verifier counts that one, too (docs/decisions/0010)."""
+successor of the same name, but Go's verifier counts that one, too (docs/decisions/0012)."""
 
 _ORGANISATION = "airbundle"
 _LONGEST_COMMON_NAME = 64  # RFC 5280, ub-common-name

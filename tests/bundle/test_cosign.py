@@ -243,3 +243,15 @@ def test_a_key_that_cosign_made_signs_for_us(cosign: Path, tmp_path: Path) -> No
     assert signer.public_key.pem == (tmp_path / "cosign.pub").read_bytes()
     with pytest.raises(NoPermission, match="passphrase"):
         load_signer(str(tmp_path / "cosign.key"), lambda: b"open barley")
+
+
+@pytest.mark.parametrize("cosign", cosigns() or [pytest.param(None, marks=pytest.mark.skip(reason=MISSING))], ids=str)
+@pytest.mark.parametrize(("content", "accepted"), [(b"the statement", True), (b"another statement", False)])
+def test_cosign_verifies_blobs_that_we_sign(cosign: Path, tmp_path: Path, content: bytes, accepted: bool) -> None:
+    (tmp_path / "pub.pem").write_bytes(SIGNER.public_key.pem)
+    (tmp_path / "blob").write_bytes(content)
+    (tmp_path / "sig").write_bytes(base64.b64encode(SIGNER.sign(b"the statement")))
+    command = [str(cosign), "verify-blob", "--key", "pub.pem", "--insecure-ignore-tlog", "--signature", "sig", "blob"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is accepted, done.stderr
