@@ -66,6 +66,7 @@ class ServerConfig:
         access_log: a file, `-` for standard output, or empty for none. One line per request.
         workers: processes; 0 takes one per core, four at most.
         threads: concurrent transfers of each worker.
+        header_seconds: how long a client may take to send a request's header, with the TLS handshake before it.
     """
 
     bundles: tuple[ServedBundle, ...]
@@ -79,6 +80,7 @@ class ServerConfig:
     access_log: str = ""
     workers: int = 0
     threads: int = 64
+    header_seconds: int = 20
 
     @property
     def scheme(self) -> str:
@@ -104,6 +106,7 @@ class ServerConfig:
             "accessLog": self.access_log,
             "workers": self.workers,
             "threads": self.threads,
+            "headerSeconds": self.header_seconds,
         }
 
     def to_bytes(self) -> bytes:
@@ -223,6 +226,7 @@ class _Reader:
             access_log=self.text(body, "accessLog"),
             workers=self.number(body, "workers", 0, 256),
             threads=self.number(body, "threads", 64, 1024) or 1,
+            header_seconds=self.number(body, "headerSeconds", 20, 3600) or 1,
         )
 
 

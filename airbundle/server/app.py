@@ -10,10 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from airbundle import __version__
+from airbundle.bundle.chart_index import ChartEntry
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import CHARTS, CLAMAV, FILES, REGISTRY, ServerConfig
 from airbundle.errors import AirbundleError
-from airbundle.server.charts import ServedChart, build_charts
+from airbundle.server.charts import build_charts
 from airbundle.server.clamav import build_clamav
 from airbundle.server.deliver import deliver
 from airbundle.server.library import Check, Library
@@ -71,7 +72,7 @@ class App:
             self.repositories = build_repositories(roots, library.load, prefix=config.prefix)
             self._registry = Registry(library, self.repositories)
         self.shelves: dict[str, Shelf] = {}
-        self.charts: tuple[ServedChart, ...] = ()
+        self.charts: tuple[ChartEntry, ...] = ()
         if CHARTS in config.serves:
             self.shelves[CHARTS], self.charts = build_charts(library)
         if FILES in config.serves:

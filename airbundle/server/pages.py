@@ -8,9 +8,9 @@ from html import escape
 from urllib.parse import quote
 
 from airbundle import __version__
+from airbundle.bundle.chart_index import ChartEntry
 from airbundle.bundle.serving import CHARTS, CLAMAV, FILES
 from airbundle.bundle.statement import Statement
-from airbundle.server.charts import ServedChart
 from airbundle.server.repositories import Repository
 from airbundle.server.shelf import Shelf
 
@@ -28,7 +28,7 @@ class Served:
 
     bundles: Sequence[Statement]
     repositories: Mapping[str, Repository] | None
-    charts: Sequence[ServedChart]
+    charts: Sequence[ChartEntry]
     shelves: Sequence[str]
 
 
@@ -54,7 +54,7 @@ def _registry_part(repositories: Mapping[str, Repository], host: str) -> list[st
     return [f"<h2>Registry: {len(tags)} tags</h2>", *example, _list(tags)]
 
 
-def _charts_part(charts: Sequence[ServedChart], url: str) -> list[str]:
+def _charts_part(charts: Sequence[ChartEntry], url: str) -> list[str]:
     listed = sorted(charts, key=lambda chart: chart.path)
     example = [_pre(f"helm repo add site {url}/charts")]
     for chart in listed[:1]:

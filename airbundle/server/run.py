@@ -125,9 +125,8 @@ class _Gunicorn(BaseApplication):
             settings["worker_tmp_dir"] = "/dev/shm"  # noqa: S108
         if self._context is not None:
             context = self._context
-            settings.update(
-                certfile=str(config.tls_cert), keyfile=str(config.tls_key), ssl_context=lambda *_: context.current()
-            )
+            settings["certfile"], settings["keyfile"] = str(config.tls_cert), str(config.tls_key)
+            settings["ssl_context"] = lambda _config, _default: context.current()
         for name, value in settings.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)

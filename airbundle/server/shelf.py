@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from airbundle.bundle.clamav_artifact import TITLE
 from airbundle.bundle.digest import sha256
@@ -75,8 +74,3 @@ def build_files(library: Library) -> Shelf:
         for name, layer in layers_by_title(file):
             found.setdefault(name, blob_item(layer, file.created))
     return found
-
-
-def rfc3339(seconds: int) -> str:
-    """Return a time (since the epoch) as RFC 3339, UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

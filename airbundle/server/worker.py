@@ -1,7 +1,7 @@
 """gunicorn's threaded worker, with the deadlines that a server without a proxy before it needs.
 
 gunicorn leaves slow clients to a proxy: a connection that is silent, or sends a header byte now and then, keeps its
-thread for ever. Here a request's header, with the TLS handshake before it, must arrive within HEADER_SECONDS, and a
+thread for ever. Here a request's header, with the TLS handshake before it, must arrive within `header_seconds`, and a
 client that takes no byte of a reply is dropped by the kernel (`listen`). A worker that is told to end by a reload sends
 what it has begun.
 
@@ -16,15 +16,18 @@ import select
 import socket
 import threading
 import time
+from types import FrameType
 from typing import Any
 
+import gunicorn
 from gunicorn.workers import gthread
 
 logger = logging.getLogger(__name__)
 
-HEADER_SECONDS = 20.0
 LINGER_SECONDS = 3600
 _TICK_SECONDS = 1.0
+_DRAIN_SECONDS = 1.0
+_DRAINS_ITSELF = gunicorn.version_info >= (24,)
 _PROVE_AGAIN_SECONDS = 60.0
 
 _HELLO_MILLISECONDS = 1000
@@ -38,7 +41,13 @@ _open: set[Connection] = set()
 
 
 class Connection(gthread.TConn):
-    """A connection with a deadline for the header that it is to send next; None while none is awaited."""
+    """A connection with a deadline for the header that it is to send next; None while none is awaited.
+
+    Attributes:
+        patience: in seconds; of all connections of this process.
+    """
+
+    patience = 20.0
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -48,7 +57,7 @@ class Connection(gthread.TConn):
 
     def await_header(self) -> None:
         """Start the clock."""
-        self.deadline: float | None = time.monotonic() + HEADER_SECONDS
+        self.deadline: float | None = time.monotonic() + self.patience
 
     def has_header(self) -> None:
         """Stop the clock."""
@@ -94,10 +103,26 @@ class Worker(gthread.ThreadWorker):
         """Run; called after the fork."""
         # This process's copy only: the arbiter's own patience when it stops stays short.
         self.cfg.set("graceful_timeout", LINGER_SECONDS)
+        Connection.patience = float(self.app.wsgi().config.header_seconds)
         self.done = threading.Event()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         threading.Thread(target=self._prove, name="prove", daemon=True).start()
         super().init_process()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End (SIGTERM), but answer those whose connections were taken already; gunicorn 23 would reset them."""
+        if _DRAINS_ITSELF:
+            super().handle_exit(sig, frame)
+            return
+        for listener in self.sockets:
+            try:
+                self.poller.unregister(listener)
+            except KeyError:  # a second signal
+                return
+        threading.Timer(_DRAIN_SECONDS, self._end).start()
+
+    def _end(self) -> None:
+        self.alive = False
 
     def enqueue_req(self, conn: gthread.TConn) -> None:
         """Hand a connection to the threads; one that has gone already must not end the worker (gunicorn 23)."""

@@ -35,6 +35,7 @@ FULL = ServerConfig(
     access_log="/var/log/access.log",
     workers=3,
     threads=7,
+    header_seconds=5,
 )
 
 
