@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from airbundle.bundle.clamav import CUSTOM_FAMILY
 from airbundle.bundle.inventory import Inventory
 from airbundle.bundle.lock import LOCK_NAME, Lock, LockedRoot
 from airbundle.errors import Finding
@@ -135,6 +136,9 @@ def _databases(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
     for name in clamav.databases:
         if name not in locked:
             yield _misfit(f"the ClamAV database {name} is not in the lock", clamav.where, code="lock-missing")
+    for name in sorted(set(locked) - {*clamav.databases, CUSTOM_FAMILY}):
+        message = f"the ClamAV database {name} is in the lock, and not asked for"
+        yield _misfit(message, f"{LOCK_NAME} {name}", code="lock-extra")
 
 
 def _leftover(roots: Iterable[LockedRoot], inventory: Inventory) -> Iterable[Finding]:

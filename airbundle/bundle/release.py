@@ -20,7 +20,7 @@ CHECK = Record(
     "a check",
     {
         "http": Field(
-            Text("an http:// or https:// URL; it may hold {{ site.NAME }}", r"https?://\S+"),
+            Text("an http:// or https:// URL; it may hold {{ site.NAME }}", r"https?://(?:[^\s{}]|\{\{[^{}\n]*\}\})+"),
             "The URL that is asked after the release is deployed",
             required=True,
         ),

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airbundle.bundle.fields import ListOf, MapOf, Record, Spec
 from airbundle.bundle.inventory import DEFAULT_DATABASES, Inventory, parse_inventory
+from airbundle.bundle.inventory_fields import BUNDLE as BUNDLE_FIELDS
 from airbundle.bundle.release import find_circle
 from airbundle.errors import DocumentError, Finding
 from tests.bundle.documents import BUNDLE, DIGEST, bundle_body, minimal, to_yaml
@@ -363,6 +366,28 @@ def test_any_value_of_any_field_is_read_or_refused(name: str, value: object) -> 
         parse_inventory(to_yaml(body))
     except DocumentError as error:
         assert all(each.where.startswith("bundle.yaml") for each in error.findings)
+
+
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "inventory.md").read_text(encoding="utf-8")
+
+
+def test_the_documentation_shows_valid_inventories() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", DOCUMENTATION, re.DOTALL)
+    assert len(blocks) >= 7
+    for block in blocks:
+        parse_inventory(block.encode() if "apiVersion:" in block else minimal() + block.encode())
+
+
+def test_the_documentation_names_every_field() -> None:
+    def check(spec: Spec) -> None:
+        if isinstance(spec, Record):
+            for name, field in spec.fields.items():
+                assert re.search(rf"\b{name}\b", DOCUMENTATION), name
+                check(field.spec)
+        elif isinstance(spec, (ListOf, MapOf)):
+            check(spec.item if isinstance(spec, ListOf) else spec.value)
+
+    check(BUNDLE_FIELDS)
 
 
 def test_a_thousand_images_are_read_fast_enough_to_be_a_test() -> None:

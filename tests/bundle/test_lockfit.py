@@ -83,6 +83,7 @@ def test_another_spelling_of_the_same_image_fits() -> None:
         ({"files": []}, "the file https://h.example/f is in the lock"),
         ({"files": [{"url": "https://h.example/f", "sha256": OTHER}]}, "is pinned to another digest"),
         ({"clamav": {"source": "cvdupdate", "databases": ["daily", "main"]}}, "database main is not in the lock"),
+        ({"clamav": {"source": "cvdupdate", "databases": []}}, "database daily is in the lock, and not asked for"),
         ({"clamav": None}, "ClamAV databases are in the lock, and not in the inventory"),
     ],
 )
