@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.charts import Chart, make_charts
 from tests.support.corpus import Corpus
@@ -13,6 +14,10 @@ from tests.support.corpus import corpus as make_corpus
 from tests.support.engine import Engine, run_engine
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
+
+# No test is about time: machines are slow, and busy with other tests. Nothing is written beside the sources.
+settings.register_profile("airbundle", deadline=None, database=None, print_blob=True)
+settings.load_profile("airbundle")
 
 
 @pytest.fixture(scope="session")

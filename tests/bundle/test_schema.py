@@ -102,9 +102,11 @@ def test_what_the_schema_refuses_airbundle_refuses(kind: str, data: st.DataObjec
         if action == "drop":
             del parent[path[-1]]
         elif action == "add" and isinstance(parent, dict):
-            parent[data.draw(st.sampled_from(["nonsense", "ref", "mode", "url", "path"]))] = data.draw(WRONG)
+            parent[data.draw(st.sampled_from(["nonsense", "ref", "mode", "url", "path"]))] = copy.deepcopy(
+                data.draw(WRONG)
+            )
         else:
-            parent[path[-1]] = data.draw(WRONG)
+            parent[path[-1]] = copy.deepcopy(data.draw(WRONG))
         if not _places(body):
             break
     if not VALIDATORS[kind].is_valid(body):
