@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from airbundle.builder.images import carried_children
 from airbundle.bundle.chart import materialise_chart
 from airbundle.bundle.chart_index import chart_ref
 from airbundle.bundle.chart_metadata import ChartMetadata
 from airbundle.bundle.clamav_artifact import FILE_TYPE, TITLE, clamav_artifacts
 from airbundle.bundle.content import Materialised
 from airbundle.bundle.digest import hex_of
+from airbundle.bundle.image_source import DOCKER_DAEMON
 from airbundle.bundle.inventory import CVDUPDATE, CaRequest, ChartRequest, ClamavRequest, FileRequest, ImageRequest
 from airbundle.bundle.lock import CACHE, REGISTRY, LockedRoot
 from airbundle.bundle.oci import (
@@ -21,6 +23,7 @@ from airbundle.bundle.oci import (
     EMPTY_JSON,
     OCI_MANIFEST,
     Descriptor,
+    Manifest,
     airbundle_type,
     artifact_manifest,
 )
@@ -29,10 +32,13 @@ from airbundle.errors import UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.chart_dir import read_local_chart
+from airbundle.store.docker_archive import materialise_docker_archive
 from airbundle.store.host import private_directory
 from airbundle.store.inventory_dir import InventoryDir
+from airbundle.store.oci_layout import materialise_layout_image
 from airbundle.transfer.charts import OCI_SCHEME, ChartSource
 from airbundle.transfer.clamav import collect_databases
+from airbundle.transfer.docker_engine import materialise_engine_image
 from airbundle.transfer.files import download_file
 from airbundle.transfer.registry import RegistryClient
 
@@ -58,6 +64,32 @@ class SourceResolver:
     def close(self) -> None:
         """Remove what helm kept."""
         self.charts.close()
+
+    def image(self, request: ImageRequest) -> LockedRoot:
+        """Return the root of an image from an engine, a layout or an archive.
+
+        Raises:
+            NotFound: the source has no such image, or lacks a platform that is wanted.
+            HostError, RemoteError: the source can't be read, or the engine fails.
+            VerificationError: what came is no image.
+        """
+        source = request.source
+        if source.transport == DOCKER_DAEMON:
+            made = materialise_engine_image(source.name, self.cache)
+        elif source.transport == "docker-archive":
+            made = materialise_docker_archive(self._path(request), source.name, self.cache)
+        else:
+            what = f"{request.where} {request.requested}".strip()
+
+            def choose(manifest: Manifest) -> Sequence[Descriptor]:
+                return carried_children(manifest, request.platforms, what=what)
+
+            made = materialise_layout_image(self._path(request), source.name, self.cache, choose=choose)
+        root = _locked("image", request.target.full_name, request.requested, request.requested, made)
+        return replace(root, platforms=request.platforms)
+
+    def _path(self, request: ImageRequest) -> Path:
+        return self.opened.resolve(request.source.path, where=request.where)
 
     def chart_version(self, request: ChartRequest) -> str:
         """Return the version that a chart's range means upstream now.
