@@ -11,9 +11,8 @@ from pathlib import Path
 
 from airbundle.progress import Item
 from airbundle.store.host import host_errors, write_atomically
-from airbundle.store.volumes import ByteFile, Part
+from airbundle.store.volumes import CHUNK, ByteFile, Part
 
-_CHUNK = 1024 * 1024
 _LIMIT = 1024 * 1024
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
@@ -63,7 +62,7 @@ def file_sum(file: ByteFile, part: Part, item: Item | None = None) -> str:
     """
     hasher = hashlib.sha256()
     position, end = part.start, part.start + part.size
-    with memoryview(bytearray(_CHUNK)) as buffer:
+    with memoryview(bytearray(CHUNK)) as buffer:
         while position < end:
             count = file.read_into(position, buffer[: end - position])
             if not count:
@@ -140,7 +139,7 @@ class Follower:
 
     def _follow(self) -> None:
         try:
-            with memoryview(bytearray(_CHUNK)) as buffer:
+            with memoryview(bytearray(CHUNK)) as buffer:
                 for part in self._file.parts:
                     self._sums.append(self._hash(part.start, part.start + part.size, buffer))
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that asks for the result

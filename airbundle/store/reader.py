@@ -42,9 +42,8 @@ from airbundle.bundle.tar import BLOCK, END, Member, parse_header
 from airbundle.bundle.toc import Toc, parse_toc
 from airbundle.errors import DigestMismatch, DocumentError, NotFound, VerificationError
 from airbundle.progress import SILENT, Reporter
-from airbundle.store.volumes import ByteFile, check_sizes, find_parts
+from airbundle.store.volumes import CHUNK, ByteFile, check_sizes, find_parts
 
-_CHUNK = 1024 * 1024
 _DOCUMENT_LIMIT = 256 * 1024 * 1024
 _LIMITS = {
     OCI_LAYOUT_NAME: len(OCI_LAYOUT),
@@ -305,7 +304,7 @@ class BundleFile:
         raise NotFound(f"{self.path.name} has no blob {digest}")
 
     def _copy(self, member: Member, write: WriteAt, start: int, hasher: Hasher) -> bool:
-        with memoryview(bytearray(min(_CHUNK, member.size) or 1)) as buffer:
+        with memoryview(bytearray(min(CHUNK, member.size) or 1)) as buffer:
             while start < member.size:
                 count = self.file.read_into(member.offset + start, buffer[: member.size - start])
                 if not count:

@@ -12,10 +12,8 @@ from airbundle.store.allocate import allocate, check_room
 from airbundle.store.checksum import remove_checksums, write_checksums
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import bundle_path, cut, volume_name
+from airbundle.store.volumes import CHUNK, bundle_path, cut, volume_name
 from airbundle.store.writer import BuiltBundle
-
-_CHUNK = 1024 * 1024
 
 
 def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Reporter) -> BuiltBundle:
@@ -58,7 +56,7 @@ def _write(bundle: BundleFile, position: int, length: int, path: Path, phase: Ph
     end = position + length
     with host_errors("write", path), path.open("wb", buffering=0) as file, phase.item(path.stem, length) as item:
         allocate(file.fileno(), length, path)
-        with memoryview(bytearray(_CHUNK)) as buffer:
+        with memoryview(bytearray(CHUNK)) as buffer:
             while position < end:
                 count = bundle.file.read_into(position, buffer[: end - position])
                 piece = buffer[:count]

@@ -22,9 +22,9 @@ from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
 from airbundle.store.checksum import file_sum, read_checksums
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import ByteFile, bundle_path
+from airbundle.store.volumes import CHUNK, ByteFile, bundle_path
 
-_CHUNK = 1024 * 1024
+_AHEAD = 8 * 1024 * 1024
 _HINT = "the file is damaged, or something was put into it; carry it again"
 
 
@@ -118,7 +118,7 @@ def _installer(bundle: BundleFile) -> None:
 
 
 def _pieces(file: ByteFile, position: int, size: int) -> Iterator[memoryview]:
-    with memoryview(bytearray(min(_CHUNK, size) or 1)) as buffer:
+    with memoryview(bytearray(min(CHUNK, size) or 1)) as buffer:
         end = position + size
         while position < end:
             count = file.read_into(position, buffer[: end - position])
@@ -168,7 +168,7 @@ class _Hashing:
         return sorted(self._damaged, key=lambda found: found[0].offset)
 
     def _work(self) -> None:
-        with memoryview(bytearray(_CHUNK)) as buffer:
+        with memoryview(bytearray(CHUNK)) as buffer:
             while not self._stop:
                 with self._lock:
                     member = next(self._left, None)
@@ -184,6 +184,8 @@ class _Hashing:
         position, end = member.offset, member.offset + member.size
         with self._phase.item(member.digest[7:19], member.size) as item:
             while position < end and not self._stop:
+                if not (position - member.offset) % _AHEAD:
+                    self._bundle.file.will_need(position + _AHEAD, min(_AHEAD, end - position - _AHEAD))
                 count = self._bundle.file.read_into(position, buffer[: end - position])
                 if not count:
                     break

@@ -12,7 +12,7 @@ import stat
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,9 @@ from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.store.host import host_errors
 
 SUFFIX = ".airbundle"
+CHUNK = 128 * 1024
+"""Bytes read at once. They stay in the processor's cache: 1 MiB takes five times the kernel time."""
+
 _WHERE = "put all volumes in one directory, or name each directory with --volumes"
 _VOLUME = re.compile(r"(.+)\.([0-9]{3,})")
 
@@ -127,6 +130,12 @@ class ByteFile:
         with memoryview(buffer) as view:
             count = self.read_into(position, view)
         return bytes(buffer) if count == len(buffer) else bytes(buffer[:count])
+
+    def will_need(self, position: int, length: int) -> None:
+        """Ask the system to read a range ahead. Threads that read apart would make a disk seek at every piece."""
+        for fd, offset, count in self.segments(position, length):
+            with suppress(OSError):  # advice only
+                os.posix_fadvise(fd, offset, count, os.POSIX_FADV_WILLNEED)
 
     def write(self, position: int, data: bytes | bytearray | memoryview) -> None:
         """Write `data` at `position`; all of it lies within the files.

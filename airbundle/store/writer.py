@@ -28,11 +28,10 @@ from airbundle.store.checksum import Follower, remove_checksums, write_checksums
 from airbundle.store.host import host_errors
 from airbundle.store.journal import Journal
 from airbundle.store.plan import BundlePlan
-from airbundle.store.volumes import ByteFile, cut, volume_name
+from airbundle.store.volumes import CHUNK, ByteFile, cut, volume_name
 
 _log = logging.getLogger(__name__)
-_CHUNK = 1024 * 1024
-_NOTED = 16 * _CHUNK
+_NOTED = 16 * 1024 * 1024
 """How many bytes of a blob may be written before the journal hears of it."""
 
 
@@ -255,7 +254,7 @@ class BundleWriter:
                     self._journal.finished(digest)
 
     def _pieces(self, position: int, count: int) -> Iterator[memoryview]:
-        with memoryview(bytearray(min(_CHUNK, count))) as buffer:
+        with memoryview(bytearray(min(CHUNK, count))) as buffer:
             end = position + count
             while position < end:
                 got = self._file.read_into(position, buffer[: end - position])
