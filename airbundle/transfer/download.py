@@ -34,6 +34,10 @@ def thread_buffer() -> memoryview:
     return view
 
 
+class _Wrong(Exception):
+    """The server sent other bytes than the blob's; the text goes on after "sends"."""
+
+
 @dataclass
 class Download:
     """One blob's way from a server, over as many attempts as it takes.
@@ -52,20 +56,27 @@ class Download:
     write: WriteAt
     position: int = 0
     hasher: Hasher = field(default_factory=hashlib.sha256)
+    _best: int = 0
 
     def run(self, url: Url, *, scopes: tuple[str, ...] = (), budget: float | None = None) -> None:
         """Fetch the blob from `url`. Raises what `BlobSource.copy_blob` raises."""
         for last in (False, True):
-            self.http.run(url, self.what, lambda attempts: self._attempt(attempts, url, scopes), budget=budget)
-            found = f"sha256:{self.hasher.hexdigest()}"
-            if found == self.blob.digest:
+            try:
+                self.http.run(url, self.what, lambda attempts: self._attempt(attempts, url, scopes), budget=budget)
+                self._verify()
                 return
-            self._restart()
-            if last:
-                raise DigestMismatch(
-                    f"{self.what}: found digest {found}, expected {self.blob.digest}, twice",
-                    hint="the registry, or a proxy before it, serves wrong bytes",
-                )
+            except _Wrong as wrong:
+                self._restart()
+                if last:
+                    raise DigestMismatch(
+                        f"{self.what}: {url.host} sends {wrong}, twice",
+                        hint="the server, or a proxy before it, serves wrong bytes",
+                    ) from None
+
+    def _verify(self) -> None:
+        found = f"sha256:{self.hasher.hexdigest()}"
+        if found != self.blob.digest:
+            raise _Wrong(f"bytes of digest {found}, expected {self.blob.digest}")
 
     def _restart(self) -> None:
         self.position, self.hasher = 0, hashlib.sha256()
@@ -97,10 +108,7 @@ class Download:
             self._restart()
         length = answer.headers.number("content-length")
         if length is not None and length != self.blob.size:
-            raise Fault(
-                f"sends {length} bytes, expected {self.blob.size}",
-                error=DigestMismatch(f"{self.what}: found {length} bytes, expected {self.blob.size}"),
-            )
+            raise _Wrong(f"{length} bytes, expected {self.blob.size}")
 
     def _receive(self, answer: Answer, attempts: Attempts) -> None:
         buffer = thread_buffer()
@@ -118,15 +126,15 @@ class Download:
                     break
                 filled += count
             self._take(buffer[:filled])
-            if filled:
+            if self.position > self._best:
+                # Only what was never reached before is progress: else a server that knows no ranges and always
+                # breaks off at the same place would be asked for ever.
+                self._best = self.position
                 attempts.succeeded()
             if fault is not None:
                 raise fault
         if answer.readinto(buffer[:1]):
-            raise Fault(
-                f"sends more than {self.blob.size} bytes",
-                error=DigestMismatch(f"{self.what}: found more than {self.blob.size} bytes, as many were expected"),
-            )
+            raise _Wrong(f"more than the expected {self.blob.size} bytes")
 
     def _take(self, data: memoryview) -> None:
         if data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,16 @@ from airbundle.bundle.digest import is_digest, parse_digest, sha256
 from airbundle.bundle.oci import OCI_INDEX, Descriptor, parse_manifest
 from airbundle.errors import DigestMismatch, NotFound, Refused
 from airbundle.transfer.hosts import Endpoint
-from airbundle.transfer.problems import Response, refusal
+from airbundle.transfer.problems import Response
 from airbundle.transfer.reading import Reading
 from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrer
-from airbundle.transfer.upload import Upload, location_of
-from airbundle.transfer.wire import Url
+from airbundle.transfer.upload import Upload, upload_location
+from airbundle.transfer.wire import Fault, Url
 
 if TYPE_CHECKING:
     from airbundle.transfer.registry import RegistryClient
+
+logger = logging.getLogger(__name__)
 
 _REREADS = 4
 
@@ -78,8 +81,17 @@ class Repository(Reading):
         scopes = (*self.scopes(self._push, "pull", "push"), f"repository:{source}:pull")
         response = self.http.request("POST", url, what=what, expect=(201, 202), scopes=scopes)
         if response.status == 202:
-            self._sessions[digest] = self._location(response, what)
+            self._keep_session(digest, response)
         return response.status == 201
+
+    def _keep_session(self, digest: str, response: Response) -> None:
+        try:
+            location = upload_location(response)
+        except Fault as fault:
+            logger.info("%s: %s", self.name, fault.reason)  # a push of its own will tell
+            return
+        if location is not None:
+            self._sessions[digest] = location
 
     def push_blob(
         self,
@@ -113,6 +125,7 @@ class Repository(Reading):
             blob,
             source,
             self.url(self._push, "/blobs/uploads/"),
+            self.url(self._push, f"/blobs/{digest}"),
             self.scopes(self._push, "pull", "push"),
             advance,
             self._sessions.pop(digest, None),
@@ -176,10 +189,6 @@ class Repository(Reading):
             return self._fetch(self._push, tag, None)[1]
         except NotFound:
             return None
-
-    def _location(self, response: Response, what: str) -> Url:
-        error = refusal(response, what=what, side=self.http.side, expected="a Location")
-        return location_of(response, what=what, side_error=error)
 
 
 class _Bytes:
