@@ -81,6 +81,14 @@ class BlobSink(Protocol):
         """Tell whether it has the blob."""
         ...
 
+    def size(self, digest: str) -> int | None:
+        """Return how many bytes the blob has; None when it is not there."""
+        ...
+
+    def read(self, digest: str, limit: int) -> bytes:
+        """Return a blob's verified bytes, of which there may be at most `limit`. Raises NotFound, VerificationError."""
+        ...
+
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Keep `data` and return its descriptor."""
         ...

@@ -67,11 +67,15 @@ class Cache:
 
     def has(self, digest: str, size: int | None = None) -> bool:
         """Tell whether the blob is there, and has `size` bytes if given; its bytes are checked when they are used."""
+        found = self.size(digest)
+        return found is not None and size in (None, found)
+
+    def size(self, digest: str) -> int | None:
+        """Return how many bytes the blob has; None when it is not there."""
         try:
-            status = self.path(digest).stat()
+            return self.path(digest).stat().st_size
         except OSError:
-            return False
-        return size is None or status.st_size == size
+            return None
 
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Keep `data` and return its descriptor.
@@ -141,7 +145,7 @@ class Cache:
             def keep(offset: int, data: memoryview) -> None:
                 content[offset : offset + len(data)] = data
 
-            self._copy(file, blob, keep, 0, hashlib.sha256())
+            self._copy(file, blob, keep)
         return bytes(content)
 
     def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
@@ -155,17 +159,17 @@ class Cache:
             HostError: it can't be read.
         """
         with self._open(blob.digest) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != blob.size:
-                self._drop(blob.digest)
-                raise self._wrong(blob.digest, f"found {size} bytes, expected {blob.size}")
+            status = os.fstat(file.fileno())
+            if status.st_size != blob.size:
+                self._drop(blob.digest, status)
+                raise self._wrong(blob.digest, f"found {status.st_size} bytes, expected {blob.size}")
             if start and hasher is not None:
                 try:
                     self._hash_on(file, blob, write, start, hasher)
                     return
                 except DigestMismatch:  # the bytes before `start` may be the wrong ones: once more, from the first
                     _log.info("cached blob %s does not continue what was there; starting over", blob.digest)
-            self._copy(file, blob, write, 0, hashlib.sha256())
+            self._copy(file, blob, write)
 
     def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset` of a blob and return how many bytes, 0 at its end; unverified.
@@ -215,28 +219,21 @@ class Cache:
         with file:
             yield file
 
-    def _copy(self, file: BinaryIO, blob: Descriptor, write: WriteAt, start: int, hasher: Hasher) -> None:
-        status = os.fstat(file.fileno())
+    def _copy(self, file: BinaryIO, blob: Descriptor, write: WriteAt) -> None:
+        before = os.fstat(file.fileno())
         key = _key(blob.digest)
-        trusted = self.records.holds(key, status)
         try:
-            if trusted:
-                _read_all(file, blob, write, start)
-            else:
-                self._hash_on(file, blob, write, start, hasher)
+            if self.records.holds(key, before):
+                _read_all(file, blob, write, 0)
+                if _same(before, os.fstat(file.fileno())):
+                    return
+            self._hash_on(file, blob, write, 0, hashlib.sha256())
         except DigestMismatch as error:
-            self._drop(blob.digest)
+            self._drop(blob.digest, before)
             raise self._wrong(blob.digest, error.problem) from None
-        after = os.fstat(file.fileno())
-        if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        ):
-            self._drop(blob.digest)
-            raise self._wrong(blob.digest, "the file changed while it was read")
-        if not trusted:
-            self.records.remember(key, status)
+        # Another process may have put the same blob in its place meanwhile: then there is nothing to record.
+        if _same(before, os.fstat(file.fileno())):
+            self.records.remember(key, before)
 
     @staticmethod
     def _hash_on(file: BinaryIO, blob: Descriptor, write: WriteAt, start: int, hasher: Hasher) -> None:
@@ -249,11 +246,25 @@ class Cache:
         if found != blob.digest:
             raise DigestMismatch(f"found digest {found}, expected {blob.digest}")
 
-    def _drop(self, digest: str) -> None:
-        _log.warning("dropping %s from the cache: it is not what its name says", digest)
-        with host_errors("drop from the cache", self.root):
-            self.path(digest).unlink(missing_ok=True)
-        self.records.forget(_key(digest))
+    def _drop(self, digest: str, status: os.stat_result) -> None:
+        """Remove an entry, unless another process has put a new file in its place."""
+        path = self.path(digest)
+        with host_errors("drop from the cache", path):
+            try:
+                current = path.stat()
+            except FileNotFoundError:
+                return
+            if (current.st_dev, current.st_ino) == (status.st_dev, status.st_ino):
+                _log.warning("dropping %s from the cache: it is not what its name says", digest)
+                path.unlink(missing_ok=True)
+                self.records.forget(_key(digest))
+
+    def verified(self, digest: str) -> bool:
+        """Tell whether the blob is there, and airbundle's own record says that this very file was verified."""
+        try:
+            return self.records.holds(_key(digest), self.path(digest).stat())
+        except OSError:
+            return False
 
     @staticmethod
     def _wrong(digest: str, problem: str) -> DigestMismatch:
@@ -300,6 +311,8 @@ class Adder:
         digest = "sha256:" + self._hasher.hexdigest()
         if self._expected and digest != self._expected:
             raise DigestMismatch(f"found digest {digest}, expected {self._expected}")
+        if self._cache.verified(digest):
+            return Descriptor(media_type, digest, self.size)
         with host_errors("write to the cache", self._cache.root):
             os.fchmod(self._file.fileno(), 0o600)  # whatever the umask
             self._temporary.replace(self._cache.path(digest))
@@ -319,6 +332,14 @@ class Adder:
 
 def _key(digest: str) -> str:
     return f"sha256-{hex_of(digest)}"
+
+
+def _same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )
 
 
 def _pieces(file: BinaryIO) -> Iterator[memoryview]:
