@@ -9,7 +9,8 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from airbundle.crypto.ca import check_issuing, load_server_key
+from airbundle.crypto.authority import load_server_key
+from airbundle.crypto.ca import check_issuing
 from airbundle.crypto.certificate import (
     CertificateKey,
     alternative_names,

@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from airbundle.crypto.ca import Authority, check_bundled, create_ca, open_ca
+from airbundle.crypto.authority import Authority
+from airbundle.crypto.ca import check_bundled, create_ca, open_ca
 from airbundle.crypto.certificate import CertificateInfo, certificate_info, load_chain, to_pem
 from airbundle.crypto.names import CLUSTER, PRIVATE_NETWORKS
 from airbundle.crypto.pkcs8 import RANDOM_ROUNDS, ROUNDS

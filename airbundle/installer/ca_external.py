@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbundle.crypto.ca import create_ca, new_server_key
+from airbundle.crypto.authority import new_server_key
+from airbundle.crypto.ca import create_ca
 from airbundle.crypto.certificate import CertificateInfo, certificate_info, load_chain, same_key, to_pem
 from airbundle.crypto.csr import accept_ca, accept_server, request_ca, request_server
 from airbundle.crypto.names import parse_name

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbundle.crypto.ca import Authority, load_server_key, new_server_key
+from airbundle.crypto.authority import Authority, load_server_key, new_server_key
 from airbundle.crypto.certificate import (
     CertificateInfo,
     certificate_info,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airbundle.crypto.ca import Authority, create_ca, open_ca
+from airbundle.crypto.authority import Authority
+from airbundle.crypto.ca import create_ca, open_ca
 from airbundle.crypto.certificate import certificate_info, utc_now
 from airbundle.errors import NoPermission, UsageError, VerificationError
 from tests.crypto.tools import handshake, openssl_text, openssl_verify, pem_blocks, unconstrained

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from airbundle.crypto.ca import create_ca, new_server_key, open_ca
+from airbundle.crypto.authority import new_server_key
+from airbundle.crypto.ca import create_ca, open_ca
 from airbundle.crypto.certificate import certificate_info, utc_now
 from airbundle.crypto.csr import accept_ca, accept_server, covers, request_ca, request_server
 from airbundle.errors import UsageError, VerificationError

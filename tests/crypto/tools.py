@@ -10,7 +10,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
-from airbundle.crypto.ca import Authority, IssuedCertificate
+from airbundle.crypto.authority import Authority, IssuedCertificate
 
 
 def pem_blocks(pem: bytes) -> list[bytes]:

@@ -266,7 +266,7 @@ def test_a_carried_ca_is_kept_byte_for_byte(tmp_path: Path) -> None:
 def test_carried_cas_that_are_none(tmp_path: Path) -> None:
     chain, key = bundled()
     ca = SiteCa(tmp_path / "ca", passphrase=secret)
-    from airbundle.crypto.ca import new_server_key
+    from airbundle.crypto.authority import new_server_key
 
     for wrong_chain, wrong_key, complaint in (
         (chain, new_server_key(), "not encrypted"),
