@@ -165,6 +165,8 @@ def test_a_cut_database_is_found(directory: Path) -> None:
         ("daily-27001.cvd.sign", make_sign(b"something else"), "it is the signature of other bytes than daily.cvd"),
         ("own.ndb", b"", "the file is empty"),
     ],
+    # Signatures differ from run to run: they can't name tests that several processes share.
+    ids=["patch", "patch-of-another", "signature", "signature-of-another", "custom"],
 )
 def test_what_lies_beside_is_checked(directory: Path, name: str, data: bytes, words: str) -> None:
     (directory / name).write_bytes(data)
