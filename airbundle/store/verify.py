@@ -74,10 +74,10 @@ def _frames(bundle: BundleFile) -> None:
 
 
 def _closure(bundle: BundleFile) -> None:
-    """Check that everything a root needs is there, in the size its manifest says, and nothing else."""
-    sizes = dict(bundle.toc.blobs)
-    sizes.update(bundle.toc.external)
+    """Check that everything a root needs is there, in the size its manifest says and in the order said, and no more."""
+    sizes = dict(bundle.toc.blobs + bundle.toc.external)
     needed: set[str] = set()
+    metadata: set[str] = set()
     for root in bundle.index:
         for node in walk(root, lambda descriptor: _manifest(bundle, descriptor), what=ref_of(root)):
             for blob in (node.descriptor, *node.manifest.blobs):
@@ -85,11 +85,18 @@ def _closure(bundle: BundleFile) -> None:
                     found = f"{sizes[blob.digest]} bytes" if blob.digest in sizes else "no such blob"
                     raise VerificationError(f"{ref_of(root)}: {blob.digest}: found {found}, expected {blob.size} bytes")
                 needed.add(blob.digest)
+            metadata.add(node.descriptor.digest)
+            if node.manifest.config is not None:
+                metadata.add(node.manifest.config.digest)
         if root.digest not in needed:
             raise VerificationError(f"{ref_of(root)}: its manifest {root.digest} is not in the bundle")
     if len(needed) != len(sizes):
         stray = next(digest for digest in sizes if digest not in needed)
         raise VerificationError(f"airbundle/toc.json: nothing in index.json needs {stray}")
+    if metadata != {digest for digest, _ in bundle.toc.blobs[: bundle.toc.metadata]}:
+        raise VerificationError(
+            f"airbundle/toc.json: the first {bundle.toc.metadata} are not the manifests and configs"
+        )
 
 
 def _padding(bundle: BundleFile, member: Member) -> None:

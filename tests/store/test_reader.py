@@ -388,6 +388,15 @@ def test_a_blob_that_nothing_needs_is_named(tmp_path: Path) -> None:
         bundle.verify_head()
 
 
+def test_metadata_must_be_what_it_is_said_to_be(tmp_path: Path) -> None:
+    made = some()
+    toc = plan_bundle(made.content).toc
+    for metadata in (toc.metadata - 1, toc.metadata + 1):
+        path = incomplete(tmp_path, Toc(toc.blobs, metadata), made)
+        with open_bundle([path]) as bundle, pytest.raises(VerificationError, match="manifests and configs"):
+            bundle.verify_head()
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(sample: Sample, tmp_path: Path) -> None:
     path = tmp_path / "x.airbundle"
     path.write_bytes(sample.raw)
