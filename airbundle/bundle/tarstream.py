@@ -193,7 +193,7 @@ class TarStream:
             return int.from_bytes(field[1:], "big")
         digits = field.strip(b" \0")
         if digits and not _OCTAL.fullmatch(digits):
-            raise self._wrong(f"a header holds {bytes(digits)!r} for a number")
+            raise self._wrong(f"a header holds {bytes(digits)!r} for a number; it is no tar archive, or damaged")
         return int(digits or b"0", 8)
 
     def _pax(self, data: bytes) -> dict[str, str]:
