@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,8 @@ def test_what_is_no_archive(archive: Path, tmp_path: Path, monkeypatch: pytest.M
         materialise_docker_archive(tmp_path, "", cache)
     monkeypatch.setattr(docker_archive, "_ALWAYS", 1000)
     bomb = tmp_path / "bomb"
-    bomb.write_bytes(gzip.compress(bytes(10_000_000)))
+    member = tarfile.TarInfo("aa/layer.tar")
+    member.size = 10_000_000
+    bomb.write_bytes(gzip.compress(member.tobuf() + bytes(10_000_000)))
     with pytest.raises(VerificationError, match="more than"):
         materialise_docker_archive(bomb, "", cache)
