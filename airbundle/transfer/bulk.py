@@ -55,7 +55,9 @@ class BulkEngine:
             try:
                 return self._send(connection, key, request, reused=True)
             except _Stale:
-                pass  # closed by the server while idle: that is no fault of this request
+                if request.method not in {"GET", "HEAD"}:
+                    # It may have been acted upon: what is to be done then is for the caller to know.
+                    raise Fault("the connection was closed without an answer") from None
         connection = self._connect(request.url, tls, proxy)
         return self._send(connection, key, request, reused=False)
 

@@ -67,6 +67,9 @@ class Turn(BaseHTTPRequestHandler):
         self.seen = Seen(self.command, self.path, dict(self.headers.items()))
         if not server.state.leave_bodies:
             self.seen.body = self.rfile.read(length)
+            if len(self.seen.body) < length:  # the client hung up: there is nobody to answer
+                self.close_connection = True
+                return
         with server.state.lock:
             server.state.requests.append(self.seen)
             number = len(server.state.requests)
