@@ -19,7 +19,7 @@ from airbundle.bundle.oci import (
 )
 from airbundle.errors import VerificationError
 
-INDEX_LIMIT = 256 * 1024 * 1024
+INDEX_LIMIT = 64 * 1024 * 1024
 BUNDLE_SIZE = "dev.airbundle.size"
 """Annotation: bytes of the root and of all that it needs, in the bundle or its base, in decimal."""
 

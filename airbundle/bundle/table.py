@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -47,12 +46,6 @@ class BlobTable:
 
     def __iter__(self) -> Iterator[Member]:
         return map(self._member, range(len(self._blobs)))
-
-    def at(self, position: int) -> Member | None:
-        """Return the blob whose frame, data or padding holds the byte at `position`."""
-        if not self.start <= position < self.end:
-            return None
-        return self._member(bisect_right(self._starts, position) - 1)
 
     def _member(self, number: int) -> Member:
         digest, size = self._blobs[number]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from airbundle.bundle.digest import hex_of
 from airbundle.errors import VerificationError
 
-TOC_LIMIT = 256 * 1024 * 1024
-"""Largest toc in bytes that is read: about three million blobs."""
+TOC_LIMIT = 64 * 1024 * 1024
+"""Largest toc in bytes that is read: about 800,000 blobs."""
 
 _WHAT = "airbundle/toc.json"
 _START = b'{"apiVersion":"airbundle.dev/v1","blobs":['

@@ -30,9 +30,23 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     with open_bundle(bundle_paths(args)) as bundle:
         if not console.json:
+            problem = _incomplete(bundle)
+            if problem:
+                console.note(f"warning: {problem}")
             _show(bundle, console, every=args.all)
             return {}
         return _document(bundle)
+
+
+def _incomplete(bundle: BundleFile) -> str:
+    """Return what is missing of the file; a first volume alone can be shown, too."""
+    from airbundle.errors import VerificationError
+
+    try:
+        len(bundle.table)
+    except VerificationError as error:
+        return error.problem
+    return ""
 
 
 def _document(bundle: BundleFile) -> dict[str, Any]:
@@ -56,6 +70,7 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "expires": statement.expires,
         "base": statement.base.to_json() if statement.base else None,
         "size": bundle.size,
+        "incomplete": _incomplete(bundle),
         "files": [str(part.path) for part in bundle.file.parts],
         "blobs": len(bundle.toc.blobs),
         "external": len(bundle.toc.external),
@@ -72,7 +87,6 @@ def _installer(bundle: BundleFile) -> dict[str, Any] | None:
     return {
         "digest": digest,
         "size": size,
-        "offset": bundle.installer_range[0],
         "version": bundle.lock.installer_version,
     }
 

@@ -20,6 +20,12 @@ WARNING: THE ORIGIN OF THIS BUNDLE IS NOT PROVEN: no --key was given{unsigned}.
 """
 
 
+_SELF = """
+note: this bundle verified itself. That detects damage, not forgery: a forged one would say the same.
+      At first contact use the host's own tools, as docs/verify.md has them; later, the airbundle that is installed.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
@@ -69,6 +75,7 @@ def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
 
 
 def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:
+    from airbundle.cli.main import running_bundle
     from airbundle.cli.reporter import human
 
     statement = bundle.statement
@@ -81,3 +88,6 @@ def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:
     if not signers:
         unsigned = "" if bundle.signatures else ", and it carries no signature"
         console.note(_UNPROVEN.format(unsigned=unsigned))
+    running = running_bundle()
+    if running and any(part.path.samefile(running) for part in bundle.file.parts):
+        console.note(_SELF)

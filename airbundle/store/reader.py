@@ -44,7 +44,7 @@ from airbundle.errors import DigestMismatch, DocumentError, NotFound, Verificati
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.volumes import CHUNK, ByteFile, check_sizes, find_parts
 
-_DOCUMENT_LIMIT = 256 * 1024 * 1024
+_DOCUMENT_LIMIT = 64 * 1024 * 1024
 _LIMITS = {
     OCI_LAYOUT_NAME: len(OCI_LAYOUT),
     INDEX_NAME: _DOCUMENT_LIMIT,

@@ -66,9 +66,6 @@ def test_the_table_places_blobs_as_members_are_placed(sizes: list[int], blocks: 
     assert table.end == (expected[-1].end if expected else blocks * BLOCK)
     for member in expected:
         assert table[member.digest] == member
-        assert table.at(member.start) == member
-        assert table.at(member.end - 1) == member
-    assert table.at(table.end) is None
 
 
 @given(st.lists(st.integers(0, 70000), max_size=8))

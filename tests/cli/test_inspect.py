@@ -77,6 +77,19 @@ def test_a_delta_names_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "delta on   test 0.9.0 (serial 1)" in capsys.readouterr().out
 
 
+def test_a_first_volume_alone_is_shown_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_images({REDIS: tiny_image("redis", sizes=(200_000,))})
+    files = write_bundle(tmp_path / "x.airbundle", made, volume_size=100_000).files
+    for path in files[1:]:
+        path.unlink()
+    assert main(["inspect", str(files[0])]) == 0
+    told = capsys.readouterr()
+    assert REDIS in told.out
+    assert "x.airbundle.002 is missing" in told.err
+    assert main(["inspect", str(files[0]), "--json"]) == 0
+    assert "x.airbundle.002 is missing" in json.loads(capsys.readouterr().out)["incomplete"]
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.airbundle").write_bytes(b"no bundle" * 1000)
     assert main(["inspect", str(tmp_path / "x.airbundle")]) == 5
