@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -33,13 +32,12 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.chart_dir import read_local_chart
 from airbundle.store.docker_archive import materialise_docker_archive
-from airbundle.store.host import private_directory
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.store.oci_layout import materialise_layout_image
 from airbundle.transfer.charts import OCI_SCHEME, ChartSource
 from airbundle.transfer.clamav import collect_databases
 from airbundle.transfer.docker_engine import materialise_engine_image
-from airbundle.transfer.files import download_file
+from airbundle.transfer.files import fetch_file
 from airbundle.transfer.registry import RegistryClient
 
 CA_CERTIFICATE = "ca.crt"
@@ -149,23 +147,14 @@ class SourceResolver:
 
     def file(self, request: FileRequest) -> Sequence[LockedRoot]:
         """Return the root of a file, fetched from its URL or read from beside the inventory."""
-        path = None if request.url else self.opened.resolve(request.path, where=request.where)
-        if path is None:
-            digest = self._download(request)
+        if request.url:
+            digest = fetch_file(self.client.http, request.url, request.digest, self.cache, FILE_TYPE).digest
         else:
+            path = self.opened.resolve(request.path, where=request.where)
             digest = self.cache.add_file(path, FILE_TYPE, expected=request.digest).digest
         made = self._artifact("file", [(request.name, digest)], {"name": request.name})
         ref = f"file/{request.name}:{hex_of(digest)[:12]}"
         return [_locked("file", ref, request.requested, request.requested, made)]
-
-    def _download(self, request: FileRequest) -> str:
-        """Fetch a file by its URL, unless the cache has its bytes; return its digest."""
-        if not self.cache.has(request.digest):
-            private_directory(self.cache.root)
-            with tempfile.TemporaryDirectory(prefix="download-", dir=self.cache.root) as directory:
-                path = download_file(self.client.http, request.url, request.digest, Path(directory))
-                self.cache.add_file(path, FILE_TYPE, expected=request.digest)
-        return request.digest
 
     def ca(self, request: CaRequest) -> Sequence[LockedRoot]:
         """Return the root of a bundled CA: its certificate and its encrypted key, byte for byte.
