@@ -13,6 +13,7 @@ from airbundle import __version__
 from airbundle.builder.images import ImageResolver
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
 from airbundle.builder.sources import SourceResolver
+from airbundle.bundle.chart_index import chart_clashes
 from airbundle.bundle.durations import expires_at
 from airbundle.bundle.image_source import REGISTRY as FROM_REGISTRY
 from airbundle.bundle.inventory import ImageRequest, Inventory
@@ -249,6 +250,7 @@ def _unclashing(roots: Sequence[LockedRoot]) -> tuple[LockedRoot, ...]:
                     hint="give one of them another name (`as`), or take one away",
                 )
             )
+    findings += chart_clashes(roots)
     if findings:
         raise UsageError("entries of the inventory clash", findings=findings)
     return tuple(by_name[key] for key in sorted(by_name))

@@ -15,10 +15,11 @@ from typing import Any
 from airbundle.bundle.chart_metadata import ChartMetadata, parse_metadata
 from airbundle.bundle.chart_yaml import load_yaml
 from airbundle.bundle.digest import hex_of
+from airbundle.bundle.lock import LockedRoot
 from airbundle.bundle.oci import HELM_CHART, Descriptor, Manifest, parse_json
 from airbundle.bundle.reference import site_repository
 from airbundle.bundle.semver import parse_version
-from airbundle.errors import UsageError, VerificationError
+from airbundle.errors import Finding, VerificationError
 
 INDEX_LIMIT = 128 * 1024 * 1024
 """Largest index.yaml in bytes that is read; well-known ones have 30 MB."""
@@ -91,21 +92,24 @@ def _component(text: str) -> str:
     return _ILLEGAL.sub("-", lowered).strip("-") or "x"
 
 
-def check_clashes(entries: Iterable[ChartEntry]) -> None:
-    """Check that the index of all charts has one meaning for each name and version.
-
-    Raises:
-        UsageError: two different archives have the same name and version; names both.
-    """
-    seen: dict[tuple[str, str], ChartEntry] = {}
-    for entry in entries:
-        other = seen.setdefault((entry.metadata.name, entry.metadata.version), entry)
-        if other.archive.digest != entry.archive.digest:
-            raise UsageError(
-                f"chart {entry.metadata.name} {entry.metadata.version} comes from {other.directory} and from "
-                f"{entry.directory}, and they differ",
-                hint="the repository of all charts can have only one: take one of them away, or another version",
+def chart_clashes(roots: Iterable[LockedRoot]) -> list[Finding]:
+    """Return the charts that the index of all charts can't have side by side: equal name and version, other content."""
+    seen: dict[tuple[str, str], LockedRoot] = {}
+    findings = []
+    for root in roots:
+        if root.kind != "chart":
+            continue
+        name, version = root.info.get("name", ""), root.info.get("version", "")
+        other = seen.setdefault((name, version), root)
+        if other.ref != root.ref and other.descriptor.digest != root.descriptor.digest:
+            findings.append(
+                Finding(
+                    f"two charts are {name} {version}, and they differ: the site's repository of all charts has one",
+                    found=f"{other.requested} and {root.requested}",
+                    hint="take one of them away, or lock another version of it",
+                )
             )
+    return findings
 
 
 def chart_indexes(entries: Iterable[ChartEntry], created: str) -> dict[str, bytes]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,18 @@ from hypothesis import strategies as st
 from airbundle.bundle.chart import materialise_chart
 from airbundle.bundle.chart_index import (
     ChartEntry,
+    chart_clashes,
     chart_entry,
     chart_indexes,
     chart_ref,
-    check_clashes,
     upstream_charts,
 )
 from airbundle.bundle.chart_metadata import parse_metadata
 from airbundle.bundle.digest import hex_of, sha256
+from airbundle.bundle.lock import LockedRoot
 from airbundle.bundle.naming import site_name
-from airbundle.bundle.oci import HELM_CHART, Descriptor, parse_manifest
-from airbundle.errors import AirbundleError, UsageError, VerificationError
+from airbundle.bundle.oci import HELM_CHART, OCI_MANIFEST, Descriptor, parse_manifest
+from airbundle.errors import AirbundleError, VerificationError
 from airbundle.store.cache import Cache
 from tests.support.helm import helm, package, write_chart
 from tests.support.web import Web, serve
@@ -127,11 +127,23 @@ def test_no_charts_give_an_empty_index() -> None:
     assert json.loads(chart_indexes([], CREATED)["index.yaml"])["entries"] == {}
 
 
-def test_a_clash_is_an_error_and_names_both() -> None:
-    one, other = entry("a.org", "x", "1.0.0"), entry("b.org/c", "x", "1.0.0", b"other")
-    check_clashes([one, replace(one, directory="c.org"), entry("b.org", "x", "1.0.1", b"other")])
-    with pytest.raises(UsageError, match=r"chart x 1.0.0 comes from a\.org and from b\.org/c"):
-        check_clashes([one, other])
+def locked_chart(ref: str, version: str, content: bytes = b"x", kind: str = "chart") -> LockedRoot:
+    descriptor = Descriptor(OCI_MANIFEST, sha256(content), len(content))
+    return LockedRoot(kind, ref, f"from {ref}", "cache", "", descriptor, info={"name": "x", "version": version})
+
+
+def test_a_clash_is_found_and_names_both() -> None:
+    one, other = locked_chart("a.org/x:1.0.0", "1.0.0"), locked_chart("b.org/c/x:1.0.0", "1.0.0", b"other")
+    harmless = [
+        one,
+        locked_chart("c.org/x:1.0.0", "1.0.0"),
+        locked_chart("b.org/x:1.0.1", "1.0.1", b"other"),
+        locked_chart("x", "1.0.0", b"other", "file"),
+    ]
+    assert chart_clashes(harmless) == []
+    (finding,) = chart_clashes([*harmless, other])
+    assert finding.message.startswith("two charts are x 1.0.0, and they differ")
+    assert finding.found == "from a.org/x:1.0.0 and from b.org/c/x:1.0.0"
 
 
 @pytest.mark.parametrize(
