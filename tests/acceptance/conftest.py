@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ def workshop(
         made.write_registries()
         made.do("key", "generate", "-o", made.key)
         yield made
+    shutil.rmtree(root)
 
 
 @dataclass(frozen=True)

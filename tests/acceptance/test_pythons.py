@@ -1,0 +1,102 @@
+"""Must show 5 (and 6, without a clock): Pythons that have nothing installed run the bundle itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airbundle.bundle.digest import sha256
+from tests.acceptance.conftest import BuiltCorpus
+from tests.acceptance.test_load import skopeo
+from tests.acceptance.workshop import Workshop
+from tests.support.corpus import CorpusImage
+from tests.support.measure import Measured, run_measured
+from tests.support.pythons import pythons
+from tests.support.registries import Registry, run_registry
+from tests.support.tls import Authority
+
+WANTED = ("python3.9", "python3.11", "python3.13")
+FOUND = [path for path in pythons() if path.name in WANTED] or pythons()[-1:]
+
+
+@pytest.fixture(params=FOUND, ids=lambda path: path.name)
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A Python of which nothing but the standard library can be imported."""
+    made = tmp_path / "python"
+    subprocess.run([request.param, "-m", "venv", "--without-pip", made], check=True)
+    return made / "bin" / "python3"
+
+
+def small(workshop: Workshop) -> list[CorpusImage]:
+    """Return a few images that are small enough to be installed once per Python."""
+    return [image for image in workshop.corpus.images if {"registry", "digest-only"} & set(image.features)]
+
+
+@pytest.fixture(scope="module")
+def bundle(workshop: Workshop) -> Path:
+    """A bundle of small images and all charts."""
+    inventory = workshop.write_inventory("small", small(workshop))
+    workshop.lock(inventory)
+    workshop.build(inventory, workshop.root / "small.airbundle")
+    return workshop.root / "small.airbundle"
+
+
+class Site:
+    """A disconnected host: a bundle, a bare Python, and nothing of the builder's environment."""
+
+    def __init__(self, python: Path, home: Path) -> None:
+        self.python = python
+        self.home = home
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+
+    def run(self, bundle: Path, *words: str | Path) -> Measured:
+        """Run the bundle."""
+        return run_measured([self.python, bundle, *words], cwd=self.home, env=self.env)
+
+    def do(self, bundle: Path, *words: str | Path) -> dict[str, object]:
+        """Run the bundle with `--json`, which must end well."""
+        done = self.run(bundle, *words, "--json")
+        assert done.code == 0, done.stderr + done.stdout
+        document: dict[str, object] = json.loads(done.stdout)
+        return document
+
+
+@pytest.fixture
+def site(bare: Path, tmp_path: Path) -> Iterator[Site]:
+    """A site whose home is taken away again."""
+    home = tmp_path / "home"
+    home.mkdir()
+    yield Site(bare, home)
+    shutil.rmtree(home)
+
+
+def test_help_verify_and_inspect(workshop: Workshop, built: BuiltCorpus, site: Site) -> None:
+    assert "install" in site.run(built.path, "--help").stdout
+    site.do(built.path, "verify", "--key", workshop.public_key)
+    shown = site.run(built.path, "inspect")
+    assert shown.code == 0, shown.stderr
+    assert all(image.ref.partition("@")[0] in shown.stdout for image in workshop.corpus.images)
+
+
+def test_install_into_a_registry(
+    workshop: Workshop, bundle: Path, site: Site, authority: Authority, tmp_path: Path
+) -> None:
+    with run_registry(tmp_path / "registry", tls=authority) as registry:
+        access = ["--registry", registry.url, "--registry-ca", str(registry.ca_file)]
+        state = ["--state-dir", str(site.home / "state"), "--yes"]
+        try:
+            site.do(bundle, "install", "--key", workshop.public_key, *access, *state)
+            assert_pulls(workshop, registry, tmp_path)
+        finally:
+            site.run(bundle, "uninstall", *state)
+
+
+def assert_pulls(workshop: Workshop, registry: Registry, tmp_path: Path) -> None:
+    """Check that skopeo gets upstream's digests of the small images."""
+    for image in small(workshop):
+        assert sha256(skopeo(registry, image.site_name, tmp_path / "certs")) == image.digest
