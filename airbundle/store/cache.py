@@ -15,18 +15,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import hex_of, parse_digest
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch, HostError, NotFound, VerificationError
+from airbundle.store.blob_file import Adder, pieces, read_all, same_file
 from airbundle.store.host import host_errors, private_directory
 from airbundle.store.verified import VerifiedRecords
 
 _log = logging.getLogger(__name__)
-_CHUNK = 1024 * 1024
 _ABANDONED = 24 * 3600  # a temporary file this old, in seconds, belongs to no running process
 
 
@@ -102,7 +101,7 @@ class Cache:
         with host_errors("read", path):
             file = path.open("rb", buffering=0)
         with file, self.adder(expected) as adder:
-            for piece in _pieces(file):
+            for piece in pieces(file):
                 adder.write(piece)
             return adder.commit(media_type)
 
@@ -120,9 +119,19 @@ class Cache:
         with host_errors("write to the cache", self.root):
             for directory in (self.root, self._blobs.parent, self._blobs, self._temporary):
                 private_directory(directory)
-            adder = Adder(self, self._temporary / secrets.token_hex(16), expected)
+            adder = Adder(self._temporary / secrets.token_hex(16), expected, self._keep)
         with adder:
             yield adder
+
+    def _keep(self, digest: str, temporary: Path, fd: int) -> None:
+        """Put a finished file under its digest, unless the cache has verified bytes there."""
+        if self.verified(digest):
+            return
+        with host_errors("write to the cache", self.root):
+            os.fchmod(fd, 0o600)  # whatever the umask
+            temporary.replace(self.path(digest))
+            status = os.fstat(fd)
+        self.records.remember(_key(digest), status)
 
     def read(self, digest: str, limit: int) -> bytes:
         """Return a blob's verified bytes.
@@ -224,15 +233,15 @@ class Cache:
         key = _key(blob.digest)
         try:
             if self.records.holds(key, before):
-                _read_all(file, blob, write, 0)
-                if _same(before, os.fstat(file.fileno())):
+                read_all(file, blob, write, 0)
+                if same_file(before, os.fstat(file.fileno())):
                     return
             self._hash_on(file, blob, write, 0, hashlib.sha256())
         except DigestMismatch as error:
             self._drop(blob.digest, before)
             raise self._wrong(blob.digest, error.problem) from None
         # Another process may have put the same blob in its place meanwhile: then there is nothing to record.
-        if _same(before, os.fstat(file.fileno())):
+        if same_file(before, os.fstat(file.fileno())):
             self.records.remember(key, before)
 
     @staticmethod
@@ -241,7 +250,7 @@ class Cache:
             hasher.update(data)
             write(offset, data)
 
-        _read_all(file, blob, hashed, start)
+        read_all(file, blob, hashed, start)
         found = "sha256:" + hasher.hexdigest()
         if found != blob.digest:
             raise DigestMismatch(f"found digest {found}, expected {blob.digest}")
@@ -274,90 +283,5 @@ class Cache:
         )
 
 
-class Adder:
-    """One blob on its way into a `Cache`; a `BlobAdder`. Made by `Cache.adder`."""
-
-    def __init__(self, cache: Cache, temporary: Path, expected: str) -> None:
-        if expected:
-            parse_digest(expected, what="cache")
-        self.size = 0
-        self._cache = cache
-        self._temporary = temporary
-        self._expected = expected
-        self._hasher = hashlib.sha256()
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Append `data`.
-
-        Raises:
-            HostError: the disk is full, or fails.
-        """
-        view = memoryview(data).cast("B")
-        self._hasher.update(view)
-        self.size += len(view)
-        with host_errors("write to the cache", self._cache.root):
-            while view:
-                view = view[self._file.write(view) :]
-
-    def commit(self, media_type: str) -> Descriptor:
-        """Keep the blob under its digest, and return its descriptor.
-
-        Raises:
-            DigestMismatch: its digest is not the one expected.
-            HostError: it can't be kept.
-        """
-        digest = "sha256:" + self._hasher.hexdigest()
-        if self._expected and digest != self._expected:
-            raise DigestMismatch(f"found digest {digest}, expected {self._expected}")
-        if self._cache.verified(digest):
-            return Descriptor(media_type, digest, self.size)
-        with host_errors("write to the cache", self._cache.root):
-            os.fchmod(self._file.fileno(), 0o600)  # whatever the umask
-            self._temporary.replace(self._cache.path(digest))
-            status = os.fstat(self._file.fileno())
-        self._cache.records.remember(_key(digest), status)
-        return Descriptor(media_type, digest, self.size)
-
-    def __enter__(self) -> Adder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-
 def _key(digest: str) -> str:
     return f"sha256-{hex_of(digest)}"
-
-
-def _same(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    )
-
-
-def _pieces(file: BinaryIO) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(_CHUNK))
-    while True:
-        with host_errors("read", file.name):
-            count = os.readv(file.fileno(), [buffer])
-        if not count:
-            return
-        yield buffer[:count]
-
-
-def _read_all(file: BinaryIO, blob: Descriptor, write: WriteAt, start: int) -> None:
-    offset = file.seek(start)
-    for piece in _pieces(file):
-        if offset + len(piece) > blob.size:
-            raise DigestMismatch(f"found more bytes than the {blob.size} expected")
-        write(offset, piece)
-        offset += len(piece)
-    if offset != blob.size:
-        raise DigestMismatch(f"found {offset} bytes, expected {blob.size}")

@@ -265,3 +265,24 @@ def test_a_damaged_record_is_no_record(tmp_path_factory: pytest.TempPathFactory,
 def test_a_key_is_no_path(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError):
         VerifiedRecords(tmp_path).holds(key, tmp_path.stat())
+
+
+TOO_MUCH = """
+import resource, sys
+from pathlib import Path
+from airbundle.errors import NoSpace
+from airbundle.store.cache import Cache
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+cache = Cache(Path(sys.argv[1]))
+try:
+    cache.add(bytes(200_000), "x")
+except NoSpace as error:
+    print(error.exit_code, error.hint)
+print([path.name for path in (cache.root / "tmp").iterdir()])
+"""
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(cache: Cache) -> None:
+    done = subprocess.run([sys.executable, "-c", TOO_MUCH, str(cache.root)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("7 free space")
+    assert done.stdout.endswith("[]\n")
