@@ -250,6 +250,7 @@ class _Answer:
         self._key = key
         self._response = response
         self._left = response.length
+        self._ended = False
         self._pace = _Pace(settings)
 
     def readinto(self, buffer: memoryview) -> int:
@@ -297,6 +298,9 @@ class _Answer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ended:
+            return  # the connection may serve another thread by now
+        self._ended = True
         reusable = kind is None and not self._response.will_close and self._drained()
         self._response.close()
         if reusable:

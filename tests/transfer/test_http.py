@@ -487,6 +487,17 @@ def test_bulk_connections_are_reused_and_stale_ones_replaced() -> None:
     assert sockets[2] is sockets[3]
 
 
+def test_an_answer_gives_its_connection_back_once() -> None:
+    with fault_server(lambda turn, n: turn.reply(200, OK)) as server, client(bulk=True) as http:
+        request = Request("GET", Url.parse(server.url))
+        with http.attempt(request, what="x") as first:
+            with first:
+                assert read_all(first, 100) == OK
+            with http.attempt(request, what="x") as second:  # the same connection, now in use
+                first.__exit__(None, None, None)
+                assert read_all(second, 100) == OK
+
+
 @both_engines
 def test_many_threads_share_a_client(bulk: bool) -> None:
     def script(turn: Turn, n: int) -> None:
