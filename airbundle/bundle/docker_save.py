@@ -87,8 +87,8 @@ class _Archive:
             for data in stream.pieces():
                 layer.feed(data)
                 adder.write(data)
-            diff_id = layer.diff_id()
             descriptor = adder.commit(layer.media_type)
+        diff_id = layer.diff_id(descriptor.digest)
         if blob and descriptor.digest != f"sha256:{blob[1]}":
             raise DigestMismatch(f"{what}: found digest {descriptor.digest}, expected the one in its name")
         self.kept[name] = _Kept(descriptor, diff_id)

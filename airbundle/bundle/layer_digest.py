@@ -12,6 +12,7 @@ from airbundle.errors import VerificationError
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1024 * 1024
 _HEAD = 4
+_GZIP_WINDOW = 31  # zlib's way to say: a gzip header, and nothing else
 
 
 class LayerDigest:
@@ -34,48 +35,53 @@ class LayerDigest:
         Raises:
             VerificationError: broken gzip data.
         """
-        if self._head is not None and len(self._head) < _HEAD:
+        if len(self._head) < _HEAD:
             self._head += data
             if len(self._head) < _HEAD:
                 return
             data = self._begin()
-        self._take(data)
+        if self._gzip is not None:
+            self._unpack(data)
 
-    def diff_id(self) -> str:
+    def diff_id(self, stored: str) -> str:
         """Return the diff ID; empty for zstd, which can't be unpacked here.
+
+        Args:
+            stored: digest of the layer as it is stored; an unpacked one's diff ID is the same.
 
         Raises:
             VerificationError: gzip data that is cut off.
         """
-        if len(self._head) < _HEAD:
-            self._hasher.update(self._head)
-        if self._gzip is not None and not self._gzip.eof:
+        if self.media_type.endswith("+zstd"):
+            return ""
+        if self._gzip is None:
+            return stored
+        if not self._gzip.eof:
             raise VerificationError(f"{self._what}: the gzip data is cut off")
-        return "" if self.media_type.endswith("+zstd") else "sha256:" + self._hasher.hexdigest()
+        return "sha256:" + self._hasher.hexdigest()
 
     def _begin(self) -> bytes:
         if self._head.startswith(GZIP_MAGIC):
             self.media_type = f"{OCI_LAYER}+gzip"
-            self._gzip = zlib.decompressobj(31)
+            self._gzip = zlib.decompressobj(_GZIP_WINDOW)
         elif self._head.startswith(ZSTD_MAGIC):
             self.media_type = f"{OCI_LAYER}+zstd"
         return self._head
 
-    def _take(self, data: bytes) -> None:
-        if self._gzip is None:
-            self._hasher.update(data)
-            return
+    def _unpack(self, data: bytes) -> None:
+        gzip = self._gzip or zlib.decompressobj(_GZIP_WINDOW)
         try:
             while data:
-                if self._gzip.eof:
-                    self._gzip = zlib.decompressobj(31)
-                self._hasher.update(self._gzip.decompress(data, _CHUNK))
-                data = self._gzip.unused_data if self._gzip.eof else self._gzip.unconsumed_tail
+                if gzip.eof:
+                    gzip = zlib.decompressobj(_GZIP_WINDOW)
+                self._hasher.update(gzip.decompress(data, _CHUNK))
+                data = gzip.unused_data if gzip.eof else gzip.unconsumed_tail
             # What is left inside the decompressor comes out without more input.
-            while not self._gzip.eof:
-                rest = self._gzip.decompress(b"", _CHUNK)
+            while not gzip.eof:
+                rest = gzip.decompress(b"", _CHUNK)
                 if not rest:
                     break
                 self._hasher.update(rest)
         except zlib.error as error:
             raise VerificationError(f"{self._what}: broken gzip data: {error}") from None
+        self._gzip = gzip
