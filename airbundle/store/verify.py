@@ -17,6 +17,7 @@ from airbundle.bundle.index import ref_of
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.statement import INSTALLER
+from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded
 from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
@@ -34,6 +35,7 @@ def verify_head(bundle: BundleFile) -> None:
     Raises:
         VerificationError: names the region that differs.
     """
+    table = bundle.table  # first of all the file has the size it must have
     _same(bundle, bundle.head[OCI_LAYOUT_NAME].offset, OCI_LAYOUT, OCI_LAYOUT_NAME)
     bundle.bound_bytes(INDEX_NAME)
     bundle.bound_bytes(LOCK_MEMBER)
@@ -43,7 +45,7 @@ def verify_head(bundle: BundleFile) -> None:
     _same(bundle, bundle.head[DOCKER_NAME].offset, expected, DOCKER_NAME)
     if bundle.head[DOCKER_NAME].size != len(expected):
         raise VerificationError(f"{bundle.path.name}: {DOCKER_NAME} does not follow from index.json", hint=_HINT)
-    _frames(bundle)
+    _frames(bundle, table)
     _installer(bundle)
     _closure(bundle)
 
@@ -59,18 +61,18 @@ def _same(bundle: BundleFile, position: int, expected: bytes, region: str) -> No
     )
 
 
-def _frames(bundle: BundleFile) -> None:
+def _frames(bundle: BundleFile, table: BlobTable) -> None:
     """Compare what lies between the blobs: the padding of one and the frame of the next."""
     before, name = b"", ""
-    for member in bundle.table:
+    for member in table:
         expected = before + frame(member)
         start = member.offset - len(expected)
         if bundle.file.read(start, len(expected)) != expected:
             _same(bundle, start, before, f"padding after {name}")
             _same(bundle, member.start, frame(member), f"header of {member.name}")
         before, name = bytes(padded(member.size) - member.size), member.name
-    _same(bundle, bundle.table.end - len(before), before, f"padding after {name}")
-    _same(bundle, bundle.table.end, END, "end of the archive")
+    _same(bundle, table.end - len(before), before, f"padding after {name}")
+    _same(bundle, table.end, END, "end of the archive")
 
 
 def _closure(bundle: BundleFile) -> None:
