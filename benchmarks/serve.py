@@ -1,0 +1,105 @@
+"""Serving large blobs, against nginx sending the same bytes: at least 0.8 of its rate (design §10).
+
+    python -m benchmarks.serve [--size MIB] [--rounds N]
+
+Both run two processes on loopback, one after the other, and each figure is the best of several rounds. The client is
+curl, one and four at once. The exit code is 1 when a ratio is below the bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.bundles import make_images, write_bundle
+from tests.support.images import image, layer
+from tests.support.process import program, running
+from tests.support.serving import run_server
+from tests.support.tls import Authority
+
+BAR = 0.8
+CLIENTS = (1, 4)
+
+
+def main() -> int:
+    """Measure, print, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512, help="MiB of the blob")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="airbundle-bench-") as name:
+        return measure(Path(name), args.size << 20, args.rounds)
+
+
+def measure(directory: Path, size: int, rounds: int) -> int:
+    """Serve a blob of `size` bytes with both, over plain HTTP and TLS."""
+    big = image([layer({"blob": random.Random(1).randbytes(size)}, compression="none")])
+    blob = big.blobs[1]
+    assert blob.data is not None
+    bundle, raw = directory / "x.airbundle", directory / "blob"
+    write_bundle(bundle, make_images({"docker.io/bench/big:1": big}), checksum=False)
+    raw.write_bytes(blob.data)
+    authority = Authority(directory / "ca")
+    path = f"/v2/docker.io/bench/big/blobs/{blob.descriptor.digest}"
+    below = False
+    for tls in (None, authority):
+        with nginx(directory, tls) as url:
+            theirs = [rate(url + "/blob", tls, clients, raw.stat().st_size, rounds) for clients in CLIENTS]
+        with run_server(directory / "server", [bundle], tls=tls) as server:
+            ours = [rate(server.url + path, tls, clients, raw.stat().st_size, rounds) for clients in CLIENTS]
+        for clients, own, other in zip(CLIENTS, ours, theirs):
+            below = below or own / other < BAR
+            kind = "TLS" if tls else "plain"
+            print(f"{kind:5} {clients} clients: airbundle {own:6.0f} MB/s, nginx {other:6.0f} MB/s: {own / other:.2f}")
+        (directory / "server" / "server.log").unlink()
+    return int(below)
+
+
+def rate(url: str, tls: Authority | None, clients: int, size: int, rounds: int) -> float:
+    """Return the best rate of several rounds, in MB/s over all clients."""
+    command = [program("curl", "curl"), "-sSf", "-o", "/dev/null", url]
+    if tls is not None:
+        command += ["--cacert", str(tls.ca_file)]
+    return max(clients * size / 1e6 / _seconds(command, clients) for _ in range(rounds + 1))
+
+
+def _seconds(command: Sequence[str], clients: int) -> float:
+    began = time.monotonic()
+    processes = [subprocess.Popen(command) for _ in range(clients)]
+    assert [process.wait() for process in processes] == [0] * clients
+    return time.monotonic() - began
+
+
+@contextmanager
+def nginx(directory: Path, tls: Authority | None) -> Iterator[str]:
+    """Run nginx over `directory` with two workers and sendfile, on a free port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    certificate = tls.issue() if tls else None
+    ssl = f"ssl_certificate {certificate.cert}; ssl_certificate_key {certificate.key};" if certificate else ""
+    temporary = " ".join(
+        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = directory / "nginx.conf"
+    config.write_text(
+        f"daemon off; worker_processes 2; pid {directory}/nginx.pid; error_log stderr notice; events {{}}\n"
+        f"http {{ access_log off; sendfile on; tcp_nopush on; {temporary}\n"
+        f"server {{ listen 127.0.0.1:{port} {'ssl' if tls else ''}; root {directory}; {ssl} }} }}\n"
+    )
+    command = [program("nginx", "nginx-light"), "-p", directory, "-c", config]
+    with running(command, directory / f"nginx-{port}.log") as process:
+        process.wait_for_line("start worker process", what="nginx")
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
