@@ -19,7 +19,7 @@ from airbundle.bundle.oci import (
     parse_json,
     parse_manifest,
 )
-from airbundle.errors import DigestMismatch, NotFound, RemoteError
+from airbundle.errors import DigestMismatch, NotFound, RemoteError, UsageError
 from airbundle.transfer.download import Download
 from airbundle.transfer.hosts import Endpoint
 from airbundle.transfer.links import next_link
@@ -69,6 +69,7 @@ class Reading:
         Raises:
             NotFound, Unauthorized, RemoteError, DigestMismatch.
         """
+        checked_ref(ref, self.name)
         return self._each(lambda endpoint, budget: self._resolve(endpoint, ref, budget))
 
     def _resolve(self, endpoint: Endpoint, ref: str, budget: float | None) -> Descriptor:
@@ -95,6 +96,7 @@ class Reading:
             VerificationError: schema 1, or a body that is no manifest.
             NotFound, Unauthorized, RemoteError.
         """
+        checked_ref(ref, self.name)
         return self._each(lambda endpoint, budget: self._fetch(endpoint, ref, budget))
 
     def _fetch(self, endpoint: Endpoint, ref: str, budget: float | None) -> tuple[Descriptor, bytes]:
@@ -262,6 +264,20 @@ class Reading:
             except (RemoteError, DigestMismatch) as error:
                 self._client.passed_over(endpoint, error)
         return operation(self._endpoints[-1], None)
+
+
+def checked_ref(ref: str, name: str) -> str:
+    """Return a tag or digest that may become part of a URL.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if is_digest(ref) or _TAG.fullmatch(ref):
+        return ref
+    raise UsageError(
+        f"{name}: {ref[:150]!r} is neither a tag nor a digest",
+        hint="a tag is up to 128 letters, digits, '_', '.' and '-', and starts with none of '.-'",
+    )
 
 
 def media_type_of(response: Response) -> str:

@@ -13,7 +13,7 @@ from airbundle.bundle.oci import OCI_INDEX, Descriptor, parse_manifest
 from airbundle.errors import DigestMismatch, NotFound, Refused
 from airbundle.transfer.hosts import Endpoint
 from airbundle.transfer.problems import Response
-from airbundle.transfer.reading import Reading
+from airbundle.transfer.reading import Reading, checked_ref
 from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrer
 from airbundle.transfer.upload import Upload, upload_location
 from airbundle.transfer.wire import Fault, Url
@@ -53,6 +53,7 @@ class Repository(Reading):
 
     def has_manifest(self, ref: str) -> str | None:
         """Return the digest that a tag or digest has in this repository (HEAD), or None when it is not there."""
+        checked_ref(ref, self.name)
         what = f"{self.label(ref)}: look for manifest"
         response = self._ask(self._push, "HEAD", f"/manifests/{ref}", what, None, expect=(200, 404))
         if response.status == 404:
@@ -148,6 +149,7 @@ class Repository(Reading):
             DigestMismatch: `reference` is another digest, or the registry stored another.
             Refused: the registry does not take it; its error says why, such as MANIFEST_BLOB_UNKNOWN.
         """
+        checked_ref(reference, self.name)
         what = f"{self.label(reference)}: push manifest"
         digest = sha256(raw)
         if is_digest(reference):
