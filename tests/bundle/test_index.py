@@ -75,7 +75,11 @@ def test_other_forms_are_refused(old: str, new: str) -> None:
         parse_index(raw.replace(old.encode(), new.encode(), 1))
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"manifests":{}}', b'{"manifests":[1]}', b"[" * 99999])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"[]", b"{}", b'{"manifests":{}}', b'{"manifests":[1]}', b"[" * 99999],
+    ids=lambda raw: f"{len(raw)} bytes",
+)
 def test_no_index_is_refused(raw: bytes) -> None:
     with pytest.raises(VerificationError, match=r"index\.json"):
         parse_index(raw)

@@ -122,6 +122,7 @@ def altered(**changes: Any) -> bytes:
         altered(subject__0__annotations__size="2"),
         altered(subject__0__annotations={}),
     ],
+    ids=lambda raw: f"{len(raw)} bytes",
 )
 def test_other_forms_are_refused(raw: bytes) -> None:
     with pytest.raises(VerificationError, match=r"airbundle/statement\.json"):

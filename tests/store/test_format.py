@@ -138,7 +138,7 @@ def content() -> Made:
     return make([redis, both, arm, claim, chart], roots)
 
 
-@pytest.mark.parametrize("installer", [b"", b"PK the zip" * 1000])
+@pytest.mark.parametrize("installer", [b"", b"PK the zip" * 1000], ids=["empty", "zip"])
 def test_the_page_and_the_program_agree_on_every_byte(tmp_path: Path, installer: bytes) -> None:
     made = content()
     statement = plan_bundle(made.content, installer=installer).statement
