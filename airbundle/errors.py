@@ -27,7 +27,7 @@ Each error names the thing, the operation, what was found and what was expected;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -103,9 +103,20 @@ class DocumentError(UsageError):
 
 
 class CheckFailed(AirbundleError):
-    """A check ran and found something."""
+    """A check ran and found something. `body` is what it has to tell besides, for `--json`."""
 
     exit_code = 3
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str = "",
+        findings: Sequence[Finding] = (),
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(problem, hint=hint, findings=findings)
+        self.body: Mapping[str, Any] = body or {}
 
 
 class RemoteError(AirbundleError):

@@ -195,7 +195,7 @@ def _finish(arguments: list[str], console: Console, body: dict[str, Any] | None,
             "apiVersion": API_VERSION,
             "kind": "".join(part.capitalize() for part in name.split("-")) + "Result",
             "errors": [error.to_json()] if error else [],
-            **(body or {}),
+            **(body or getattr(error, "body", {})),
         }
         outcome = getattr(error, "outcome", None)
         if outcome:
