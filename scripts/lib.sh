@@ -111,12 +111,19 @@ go_command() {
   return 1
 }
 
+# has_go_tool NAME MODULE@VERSION: $TOOLS/NAME is that program; without a go command, that it is there has to do.
+has_go_tool() {
+  local go version=${2##*@}
+  [ -x "$TOOLS/$1" ] || return 1
+  go=$(go_command) || return 0
+  "$go" version -m "$TOOLS/$1" | grep -qE "^[[:space:]]mod[[:space:]]\S+[[:space:]]${version//./\\.}([[:space:]]|\$)"
+}
+
 ensure_go_tool() {
   local name=$1 module=$2 go
-  [ ! -x "$TOOLS/$name" ] || [ "$(cat "$TOOLS/.$name" 2>/dev/null)" != "$module" ] || return 0
+  if has_go_tool "$name" "$module"; then return 0; fi
   go=$(go_command) || { ensure_packages golang-go; go=$(go_command) || die "no go after installing golang-go"; }
   say "building $module with $("$go" env GOVERSION) into $TOOLS"
   mkdir -p "$TOOLS"
-  (cd / && GOBIN="$TOOLS" GOFLAGS=-mod=mod quietly "$go" install "$module") || return 1
-  printf '%s\n' "$module" >"$TOOLS/.$name"
+  (cd / && GOBIN="$TOOLS" GOFLAGS=-mod=mod quietly "$go" install "$module")
 }
