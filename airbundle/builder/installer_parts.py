@@ -1,6 +1,6 @@
-"""The wheels that the zip application carries: pinned by name and digest, fetched by pip into the cache.
+"""The parts of the zip application: airbundle itself, and wheels that pip fetches into the cache.
 
-The pins are part of airbundle's source (`installer_parts.json`, written by `scripts/pin-installer-parts`), so equal
+The wheels' pins are part of the source (`installer_parts.json`, written by `scripts/pin-installer-parts`), so equal
 versions of airbundle carry equal installers. pip does the fetching: it knows this host's index, proxies and trust.
 """
 
@@ -10,33 +10,67 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airbundle.bundle.digest import hex_of
+from airbundle import __version__
+from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.lock import InstallerPart
 from airbundle.errors import MissingContent
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
 PINS = "installer_parts.json"
+WHEEL = ".whl"
 _TIMEOUT_SECONDS = 600
 
 
 def pinned_parts() -> tuple[InstallerPart, ...]:
-    """Return the wheels of this version of airbundle, by file name."""
-    return tuple(InstallerPart(pin["name"], f"sha256:{pin['sha256']}", pin["size"]) for pin in _pins())
+    """Return what an installer made by this airbundle is made of: airbundle itself, then the wheels by file name."""
+    wheels = (InstallerPart(pin["name"], f"sha256:{pin['sha256']}", pin["size"]) for pin in _pins())
+    return (own_part(), *wheels)
+
+
+def own_part() -> InstallerPart:
+    """Return airbundle's own sources as a part; the digest is that of a list of paths and digests."""
+    sources = own_sources()
+    listing = "".join(f"{name}\0{sha256(data)}\n" for name, data in sorted(sources.items()))
+    return InstallerPart(f"airbundle-{__version__}", sha256(listing.encode()), sum(map(len, sources.values())))
+
+
+def own_sources() -> dict[str, bytes]:
+    """Return the files of the running airbundle by their path in the zip, without what Python has compiled."""
+    return dict(_walk(files("airbundle"), "airbundle"))
+
+
+def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            if entry.name != "__pycache__":
+                yield from _walk(entry, f"{prefix}/{entry.name}")
+        elif not entry.name.endswith((".pyc", ".swp", "~")):
+            yield f"{prefix}/{entry.name}", entry.read_bytes()
 
 
 def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter = SILENT) -> None:
     """Bring every part into the cache; ask pip only for those that are not there.
 
     Raises:
-        MissingContent: pip can't get one, or this version of airbundle has no pin for it.
+        MissingContent: pip can't get one, or this airbundle is not the one that made the lock.
     """
-    missing = {part.name: part for part in parts if not cache.has(part.digest)}
+    parts = tuple(parts)
+    wheels = [part for part in parts if part.name.endswith(WHEEL)]
+    if any(part != own_part() for part in parts if part not in wheels):
+        raise MissingContent(
+            f"the lock pins another airbundle for the installer than this one, {__version__}",
+            hint="run `airbundle lock`, which pins this one",
+        )
+    missing = {part.name: part for part in wheels if not cache.has(part.digest)}
     if not missing:
         return
     reporter.event(f"installer: fetching {len(missing)} wheels with pip")

@@ -11,18 +11,13 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from airbundle.builder.installer_parts import ensure_parts, pinned_parts
+from airbundle.builder.installer_parts import WHEEL, ensure_parts, own_sources, pinned_parts
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import InstallerPart
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
-
-if TYPE_CHECKING:
-    from importlib.abc import Traversable
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PART_LIMIT = 64 * 1024 * 1024
@@ -35,13 +30,15 @@ def build_zip(parts: Iterable[InstallerPart], cache: Cache) -> bytes:
     """Return the zip application.
 
     Args:
-        parts: the wheels; all are in the cache.
+        parts: the wheels, all in the cache; airbundle's own part stands for the running one.
         cache: where they are.
     """
-    entries = dict(_own_sources())
+    entries = own_sources()
     entries["__main__.py"] = entries["airbundle/bootstrap/entry.py"]
     native: dict[str, list[Mapping[str, object]]] = {}
     for part in sorted(parts, key=lambda part: part.name):
+        if not part.name.endswith(WHEEL):
+            continue
         raw = cache.read(part.digest, _PART_LIMIT)
         if _is_pure(part.name):
             entries.update(_wheel_sources(raw))
@@ -78,19 +75,6 @@ def write_installer(path: Path, cache: Cache, *, reporter: Reporter = SILENT) ->
     work.chmod(0o644)
     work.replace(path)
     return WrittenInstaller(path, len(raw), sha256(raw))
-
-
-def _own_sources() -> Iterator[tuple[str, bytes]]:
-    yield from _walk(files("airbundle"), "airbundle")
-
-
-def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for entry in directory.iterdir():
-        if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _walk(entry, f"{prefix}/{entry.name}")
-        elif not entry.name.endswith((".pyc", ".swp", "~")):
-            yield f"{prefix}/{entry.name}", entry.read_bytes()
 
 
 def _is_pure(name: str) -> bool:

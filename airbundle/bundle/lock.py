@@ -72,7 +72,7 @@ class LockedRoot:
 
 @dataclass(frozen=True)
 class InstallerPart:
-    """A wheel that the zip application carries: file name, `sha256:…`, size in bytes."""
+    """A part of the zip application: a wheel's file name or `airbundle-VERSION`, `sha256:…`, size in bytes."""
 
     name: str
     digest: str

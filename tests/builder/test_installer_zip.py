@@ -14,6 +14,8 @@ import pytest
 
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
 from airbundle.builder.installer_zip import build_zip, write_installer
+from airbundle.bundle.lock import InstallerPart
+from airbundle.errors import MissingContent
 from airbundle.store.cache import Cache
 from tests.support.corpus import cache_root
 from tests.support.locks import once_per_machine
@@ -106,3 +108,10 @@ def test_it_runs_from_the_end_of_another_file(installer: Path, tmp_path: Path) -
     done = _run(pythons()[0], "-I", prefixed, "--version")
     assert done.returncode == 0, done.stderr
     assert zipfile.ZipFile(io.BytesIO(prefixed.read_bytes())).testzip() is None
+
+
+def test_a_lock_of_another_airbundle_is_refused(parts_cache: Cache) -> None:
+    own, *wheels = pinned_parts()
+    other = InstallerPart(own.name, "sha256:" + "0" * 64, own.size)
+    with pytest.raises(MissingContent, match="another airbundle"):
+        ensure_parts([other, *wheels], parts_cache)

@@ -162,3 +162,71 @@ def test_lock_is_written_whole(workshop: Workshop, tmp_path: Path) -> None:
     workshop.lock()
     names = {path.name for path in (tmp_path / "inventory").iterdir()}
     assert names == {"bundle.yaml", "airbundle.lock.json"}
+
+
+def test_another_spelling_of_an_image_keeps_what_is_locked(workshop: Workshop) -> None:
+    old, new = images.tiny_image("one"), images.tiny_image("two")
+    workshop.put(old, "app", "latest")
+    workshop.inventory(images=[f"{UPSTREAM}/app"])
+    workshop.lock()
+    workshop.put(new, "app", "latest")
+    workshop.inventory(images=[f"{UPSTREAM}/app:latest"])
+    assert workshop.lock().code == 0
+    assert _lock(workshop).roots[0].descriptor.digest == old.digest
+    answer = workshop.lock("--check")
+    assert answer.code == 3
+    assert new.digest in answer.errors
+
+
+def test_one_image_under_two_names_is_locked_twice(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    entries = [{"ref": f"{UPSTREAM}/app:1.0", "as": f"internal/{name}:1"} for name in ("a", "b")]
+    workshop.inventory(images=entries)
+    assert workshop.lock().code == 0
+    assert [root.ref for root in _lock(workshop).roots] == ["docker.io/internal/a:1", "docker.io/internal/b:1"]
+    assert workshop.lock().body["changed"] is False
+    assert workshop.build(workshop.root).code == 0
+
+
+def test_a_pin_that_is_what_is_locked_keeps_it_and_another_moves_it(workshop: Workshop) -> None:
+    one, two = images.tiny_image("one"), images.tiny_image("two")
+    workshop.put(one, "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    workshop.lock()
+    workshop.put(two, "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0@{one.digest}"])
+    assert workshop.lock().code == 0
+    assert _lock(workshop).roots[0].descriptor.digest == one.digest
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0@{two.digest}"])
+    assert "pinned to another digest" in workshop.build(workshop.root).errors
+    assert workshop.lock().code == 0
+    assert _lock(workshop).roots[0].descriptor.digest == two.digest
+    # Without its pin the image is what its tag says.
+    workshop.put(one, "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    assert workshop.lock().code == 0
+    assert _lock(workshop).roots[0].descriptor.digest == one.digest
+
+
+def test_an_entry_that_was_taken_out_of_the_lock_is_missed(workshop: Workshop) -> None:
+    for name in ("app", "other"):
+        workshop.put(images.tiny_image(name), name, "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/other:1.0"])
+    workshop.lock()
+    path = workshop.root / "inventory/airbundle.lock.json"
+    body = json.loads(path.read_text())
+    del body["roots"][0]  # as after a merge by hand
+    path.write_text(json.dumps(body))
+    answer = workshop.build(workshop.root)
+    assert answer.code == 2
+    assert f"the image {UPSTREAM}/app:1.0 is not in the lock" in answer.errors
+
+
+@pytest.mark.parametrize("epoch", ["9" * 30, "²", "-1", "1.5"])
+def test_an_epoch_that_is_no_time_is_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch, epoch: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "SOURCE_DATE_EPOCH" in answer.errors

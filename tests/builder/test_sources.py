@@ -141,7 +141,7 @@ def test_a_local_file_that_changed_after_the_lock_is_told(workshop: Workshop) ->
     (directory / "notes.txt").write_text("two")
     answer = workshop.build(workshop.root)
     assert answer.code == 2
-    assert "local file" in answer.errors
+    assert "the local file notes.txt has changed" in answer.errors
 
 
 def test_clamav_databases_from_a_directory(workshop: Workshop) -> None:
@@ -218,3 +218,82 @@ def test_content_that_is_gone_from_the_cache_is_made_again_or_named(workshop: Wo
     answer = workshop.build(workshop.root)
     assert answer.code == 4
     assert "internal/app:1.0" in answer.errors
+
+
+def test_a_file_that_is_pinned_anew_or_renamed_is_locked_anew(workshop: Workshop) -> None:
+    with serve() as web:
+        web.files["/tool"] = b"one"
+        file = {"url": f"{web.url}/tool", "sha256": hashlib.sha256(b"one").hexdigest()}
+        workshop.inventory(files=[file])
+        assert workshop.lock().code == 0
+        web.files["/tool"] = b"two"
+        file["sha256"] = hashlib.sha256(b"two").hexdigest()
+        workshop.inventory(files=[file])
+        assert workshop.lock().code == 0
+        assert file["sha256"] in {blob.digest[7:] for blob in _lock(workshop).roots[0].blobs}
+        workshop.inventory(files=[{**file, "name": "better"}])
+        assert workshop.lock().code == 0
+    assert _lock(workshop).roots[0].info["name"] == "better"
+
+
+def test_one_url_under_two_names_is_two_files(workshop: Workshop) -> None:
+    with serve() as web:
+        web.files["/tool"] = b"one"
+        file = {"url": f"{web.url}/tool", "sha256": hashlib.sha256(b"one").hexdigest()}
+        workshop.inventory(files=[{**file, "name": "a"}, {**file, "name": "b"}])
+        assert {root.info["name"] for root in _build(workshop).values()} == {"a", "b"}
+
+
+def _databases(directory: Path, *names: str, version: int = 62) -> Path:
+    directory.mkdir(exist_ok=True)
+    for name in names:
+        (directory / f"{name}.cvd").write_bytes(make_cvd(name, version, datetime.now(timezone.utc)))
+    return directory
+
+
+def _versions(workshop: Workshop) -> dict[str, str]:
+    return {root.requested: root.info["version"] for root in _lock(workshop).roots}
+
+
+def test_clamav_databases_stay_until_they_are_asked_for_differently(workshop: Workshop) -> None:
+    directory = workshop.inventory(clamav={"source": "db", "databases": ["main", "daily"]})
+    databases = _databases(directory / "db", "main", "daily")
+    assert workshop.lock().code == 0
+    _databases(databases, "main", "daily", version=63)
+    assert workshop.lock().body["changed"] is False
+    workshop.inventory(clamav={"source": "db", "databases": ["main"]})
+    assert workshop.lock().code == 0
+    assert _versions(workshop) == {"main": "63"}
+    _databases(directory / "other", "main", version=64)
+    workshop.inventory(clamav={"source": "other", "databases": ["main"]})
+    assert "come from elsewhere" in workshop.build(workshop.root).errors
+    assert workshop.lock().code == 0
+    assert _versions(workshop) == {"main": "64"}
+
+
+def test_custom_signatures_that_changed_are_locked_anew_and_the_rest_stays(workshop: Workshop) -> None:
+    clamav = {"source": "db", "databases": ["main"], "custom": ["a.ndb", "b.ndb"]}
+    directory = workshop.inventory(clamav=clamav)
+    databases = _databases(directory / "db", "main")
+    for name in ("a", "b"):
+        (directory / f"{name}.ndb").write_text(f"Own.{name}:0:*:61626364\n")
+    (directory / "notes.txt").write_text("one")
+    assert workshop.lock().code == 0
+    first = _versions(workshop)
+    _databases(databases, "main", version=63)
+    workshop.inventory(clamav=clamav, files=[{"path": "notes.txt"}])
+    assert workshop.lock().code == 0
+    assert _versions(workshop)["main"] == "62"  # another entry is no reason to move
+    (directory / "a.ndb").write_text("Own.other:0:*:61626364\n")
+    answer = workshop.build(workshop.root)
+    assert answer.code == 2
+    assert "a.ndb has changed" in answer.errors
+    assert workshop.lock().code == 0
+    assert _versions(workshop)["custom"] != first["custom"]
+    workshop.inventory(clamav={**clamav, "custom": ["a.ndb"]}, files=[{"path": "notes.txt"}])
+    assert workshop.lock().code == 0
+    (custom,) = (root for root in _lock(workshop).roots if root.requested == "custom")
+    assert custom.info["files"] == "1"
+    workshop.inventory(clamav={"source": "db", "databases": ["main"]}, files=[{"path": "notes.txt"}])
+    assert workshop.lock().code == 0
+    assert "custom" not in _versions(workshop)
