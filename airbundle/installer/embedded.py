@@ -20,6 +20,8 @@ from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.files import FILE, write_file
 from airbundle.installer.load_plan import LoadPlan, Tag
 from airbundle.installer.options import Options
+from airbundle.installer.program import Program
+from airbundle.installer.service import Service, Start
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.installer.target import Target
 from airbundle.installer.workers import Stop, for_each
@@ -30,7 +32,7 @@ from airbundle.transfer.local import host_addresses, host_name
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 
-CONFIG = ("server", "config.json")
+CONFIG = "config.json"
 LABEL = "registry"
 START_SECONDS = 120.0
 """How long the server may take until it answers: it verifies the heads of all bundles before."""
@@ -126,10 +128,42 @@ def make_config(
     )
 
 
-def write_config(state: StateDirectory, config: ServerConfig) -> bool:
-    """Write the server's configuration; return whether it changed."""
-    state.directory("server")
-    return write_file(state.path(*CONFIG), config.to_bytes(), FILE)
+def start_server(state: StateDirectory, service: Service, program: Program, config: ServerConfig, url: str) -> bool:
+    """Make the server run with `config`; return whether anything had to be done.
+
+    One that runs and only gets other bundles reads its configuration again, so that pulls under way go on. What it
+    runs with is asked of itself: an earlier run may have been cut off between writing and restarting.
+
+    Args:
+        state: where the configuration lies.
+        service: keeps it running.
+        program: what is run.
+        config: what it is given.
+        url: at which this host reaches it.
+
+    Raises:
+        SiteError, HostError: it can't be started.
+    """
+    path = state.directory("server") / CONFIG
+    write_file(path, config.to_bytes(), FILE)
+    start = Start(
+        command=(*program.command, "serve", "--config", str(path)),
+        environment=program.environment,
+        host=config.host,
+        port=config.port,
+        digest=program.digest,
+    )
+    if service.ensure(start):
+        return True
+    with local_client(state, url) as client:
+        health = ask_health(client, url)
+    if health.instance == sha256(config.to_bytes()):
+        return False
+    if health.answers:
+        service.reload()
+    else:
+        service.restart(start)
+    return True
 
 
 def local_client(state: StateDirectory, url: str) -> HttpClient:

@@ -7,6 +7,7 @@
   journal.jsonl        0640   steps begun and done: journal
   lock                 0640   held while a run changes something: lock
   certs/ca.crt         0644   the certificate that clients need, alone in its directory: usable as --cert-dir
+  certs/registry/      0755   ca.crt of a registry that somebody else runs
   ca/                  0700   the internal CA and its key: ca
   server/              0750   configuration, certificate and key of the server: embedded
   bundles/             0750   verified copies of bundles: copy
@@ -108,18 +109,24 @@ class Installed:
     Attributes:
         mode: `embedded`, `container` or `url`; empty when nothing is.
         registry: `https://host:port` that nodes pull from.
+        registry_here: the same as this host reaches it.
         prefix: what repositories at the registry begin with.
-        registry_ca: path of the CA certificate for it; empty when the OS's store is enough.
+        registries: path of a `registries.yaml` with its credentials; empty for the usual places.
         server: `https://host:port` of airbundle's own server.
+        server_here: the same as this host reaches it.
+        domain: of the site; may be empty.
         program: version of the airbundle that wrote this.
         bundles: newest first.
     """
 
     mode: str = ""
     registry: str = ""
+    registry_here: str = ""
     prefix: str = ""
-    registry_ca: str = ""
+    registries: str = ""
     server: str = ""
+    server_here: str = ""
+    domain: str = ""
     program: str = ""
     bundles: tuple[InstalledBundle, ...] = ()
 
@@ -208,6 +215,11 @@ class StateDirectory:
     def ca_file(self) -> Path:
         """The CA certificate for clients, alone in its directory."""
         return self.path("certs", "ca.crt")
+
+    @property
+    def registry_ca(self) -> Path:
+        """The CA certificate of a registry that somebody else runs, alone in its directory."""
+        return self.path("certs", "registry", "ca.crt")
 
     def check_ours(self) -> None:
         """Refuse a directory that holds something else: uninstall would take it away.

@@ -1,0 +1,269 @@
+"""`airbundle install` in its plain form (design §7): verify, load, serve, check, report.
+
+Every step looks first whether it is done. So a run that was cut off anywhere goes on where it was, and a run with
+nothing to do ends with the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import airbundle
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.index import CHART, IMAGE
+from airbundle.bundle.serving import Fingerprint
+from airbundle.errors import AirbundleError, Finding, SiteError
+from airbundle.installer.ca_servers import ServerCertificate
+from airbundle.installer.copy import PARTIAL, Copy, copy_bundle, copy_name
+from airbundle.installer.embedded import (
+    check_tags,
+    ensure_ca,
+    ensure_certificate,
+    make_config,
+    start_server,
+    wait_ready,
+)
+from airbundle.installer.journal import Journal
+from airbundle.installer.load import LoadResult
+from airbundle.installer.load_plan import LoadPlan
+from airbundle.installer.options import CONTAINER, URL, Options
+from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
+from airbundle.installer.preflight import Preflight, raise_findings
+from airbundle.installer.program import check_not_older, install_program, made_files
+from airbundle.installer.report import Report
+from airbundle.installer.service import Service
+from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
+from airbundle.installer.steps import accept, load_into, plan_of
+from airbundle.installer.target import Target
+from airbundle.installer.verify import Gate, Trusted, open_trusted
+from airbundle.progress import Reporter
+
+
+def install(paths: Sequence[Path], options: Options, state: StateDirectory, gate: Gate, reporter: Reporter) -> Report:
+    """Install a bundle.
+
+    Args:
+        paths: the bundle, or its volumes, or directories with them.
+        options: which registry, and where airbundle's server listens.
+        state: the site's state directory.
+        gate: keys and allowances.
+        reporter: gets progress.
+
+    Raises:
+        VerificationError, CheckFailed, NoSpace, NoPermission: before anything changed (`unchanged`).
+        Busy: another run is under way.
+        AirbundleError: a step failed; its `outcome` is `partial`, and the same command goes on from there.
+    """
+    state.check_free()
+    with open_trusted(paths, state, gate) as trusted:
+        installed = state.read()
+        check_not_older(installed.program)
+        plan = plan_of(trusted.bundle, _prefix(options))
+        findings = Preflight(trusted, plan, options, state, installed).run()
+        raise_findings(findings, trusted.title)
+        for finding in findings:
+            reporter.warn(str(finding))
+        with state.locked(f"airbundle install {trusted.bundle.path.name}"), _partial_from_now_on():
+            return _Install(trusted, plan, options, state, reporter).run()
+
+
+def check_install(
+    paths: Sequence[Path], options: Options, state: StateDirectory, gate: Gate
+) -> tuple[str, list[Finding]]:
+    """Do what comes before the first change, and no more (`airbundle preflight`).
+
+    Returns:
+        Name and version of the bundle, and what stands in the way.
+
+    Raises:
+        As `install` before anything changed; findings are returned.
+    """
+    state.check_free()
+    with open_trusted(paths, state, gate) as trusted:
+        installed = state.read()
+        check_not_older(installed.program)
+        plan = plan_of(trusted.bundle, _prefix(options))
+        return trusted.title, Preflight(trusted, plan, options, state, installed).run()
+
+
+def _prefix(options: Options) -> str:
+    return options.target.prefix if options.target else options.prefix
+
+
+@contextmanager
+def _partial_from_now_on() -> Iterator[None]:
+    try:
+        yield
+    except AirbundleError as error:
+        error.outcome = error.outcome or "partial"
+        raise
+
+
+class _Install:
+    """One run over the steps. The lock is held."""
+
+    def __init__(
+        self, trusted: Trusted, plan: LoadPlan, options: Options, state: StateDirectory, reporter: Reporter
+    ) -> None:
+        self._trusted = trusted
+        self._plan = plan
+        self._options = options
+        self._state = state
+        self._reporter = reporter
+        self._journal = Journal(state.journal)
+        self._before = state.read()
+        self._changed = False
+
+    def run(self) -> Report:
+        """Go through the steps."""
+        accept(self._trusted, self._state, self._journal, "install")
+        result = LoadResult()
+        if self._options.target is not None:
+            result = self._load(self._options.target)
+            self._changed |= keep_registry_ca(self._state, self._options.target)
+        certificate = self._certificate()
+        registry = target_here(self._state, self._options)
+        if self._options.mode == CONTAINER:
+            self._container(certificate)
+            result = self._load(registry)
+        installed = self._installed(self._copy(), registry, result)
+        service = self._serve(installed, certificate)
+        self._check(registry)
+        self._state.write(installed)
+        self._journal.note("install", "done", info={"changed": self._changed})
+        return self._report(installed, certificate, service)
+
+    def _certificate(self) -> ServerCertificate:
+        """Return the server's certificate, of the site's own CA."""
+        certificate = ensure_certificate(ensure_ca(self._state, self._options), self._options, self._reporter)
+        self._changed |= certificate.renewed
+        return certificate
+
+    def _load(self, registry: Target) -> LoadResult:
+        jobs = self._options.jobs
+        result = load_into(self._trusted, self._plan, registry, self._journal, self._reporter, jobs=jobs)
+        self._changed |= result.changed
+        return result
+
+    def _copy(self) -> Copy:
+        """Make the site's own copy, and take away what copies of other bundles left half-written."""
+        bundle, whole = self._trusted.bundle, self._options.whole
+        directory = self._state.directory("bundles")
+        name = copy_name(bundle, whole=whole)
+        for path in directory.glob(f"*{PARTIAL}"):
+            if path.name != name + PARTIAL:
+                path.unlink(missing_ok=True)
+        known = self._known_copy(name)
+        with self._journal.step("copy", file=name) as done:
+            copy = copy_bundle(bundle, directory, whole=whole, verified=known, reporter=self._reporter)
+            done.update(file=name, verified=list(copy.verified))
+        self._changed |= copy.made
+        return copy
+
+    def _known_copy(self, name: str) -> Fingerprint | None:
+        """Return the fingerprint of a copy that an earlier run verified, though it may not have come to its end."""
+        for entry in reversed(self._journal.read()):
+            if (entry.step, entry.event, entry.info.get("file")) == ("copy", "done", name):
+                numbers = entry.info.get("verified")
+                if isinstance(numbers, list) and [type(number) for number in numbers] == [int] * 4:
+                    return numbers[0], numbers[1], numbers[2], numbers[3]
+        return None
+
+    def _installed(self, copy: Copy, registry: Target, result: LoadResult) -> Installed:
+        """Return what is installed when this run has come to its end."""
+        statement = self._trusted.statement
+        digest = sha256(self._trusted.bundle.statement_raw)
+        same = next((each for each in self._before.bundles if each.statement == digest), None)
+        bundle = InstalledBundle(
+            name=statement.name,
+            version=statement.version,
+            serial=statement.serial,
+            statement=digest,
+            file=copy.path.name,
+            verified=copy.verified,
+            whole=copy.whole,
+            installed=same.installed if same else _now(),
+            images=self._plan.count(IMAGE),
+            charts=self._plan.count(CHART),
+            sparse=result.sparse,
+        )
+        base = replace(
+            self._before,
+            mode=self._options.mode,
+            registry=registry_place(self._state, self._options).url,
+            registry_here=registry.url,
+            prefix=registry.prefix,
+            registries=str(registry.registries.absolute()) if registry.registries else "",
+            server=server_place(self._state, self._options).url,
+            server_here=self._options.here_url,
+            domain=self._options.domain,
+            program=airbundle.__version__,
+        )
+        return base.with_bundle(bundle)
+
+    def _serve(self, installed: Installed, certificate: ServerCertificate) -> Service:
+        """Make airbundle's server run with what is installed."""
+        files = [{"file": str(path)} for path in made_files(self._state)]
+        with self._journal.step("program", undo=files) as done:
+            program = install_program(self._state)
+            done.update(changed=program.changed)
+        url = server_place(self._state, self._options).url
+        config = make_config(self._state, installed, self._options, certificate, url)
+        service = Service.of(self._state)
+        with self._journal.step("serve", url=url) as done:
+            started = start_server(self._state, service, program, config, self._options.here_url)
+            wait_ready(self._state, config, self._options.here_url, service.running, service.log)
+            done.update(started=started, runs=service.describe())
+        self._changed |= started or program.changed
+        return service
+
+    def _container(self, certificate: ServerCertificate) -> None:
+        """Make registry:2 or 3 run in the Docker engine, from the bundle itself."""
+        from airbundle.installer.container import ContainerConfig, ensure_container
+
+        config = ContainerConfig(
+            certificate=certificate.certificate,
+            key=certificate.key,
+            ca_file=self._state.ca_file,
+            host=self._options.host,
+            port=self._options.container_port,
+        )
+        with self._journal.step("container", undo=[{"container": config.name}]) as done:
+            running = ensure_container(self._trusted.bundle, config, self._reporter)
+            done.update(image=running.image, changed=running.changed)
+        self._changed |= running.changed
+
+    def _check(self, registry: Target) -> None:
+        """Ask for every tag, where loading hasn't done so."""
+        if self._options.mode == URL:
+            return
+        wrong = check_tags(self._plan, registry, self._reporter, self._options.jobs)
+        if wrong:
+            raise SiteError(
+                f"the registry does not have all that was installed: {len(wrong)} tags are not right",
+                findings=[Finding(line, code="tag") for line in wrong],
+                hint="run the same command again",
+            )
+
+    def _report(self, installed: Installed, certificate: ServerCertificate, service: Service) -> Report:
+        return Report(
+            title=self._trusted.title,
+            mode=self._options.mode,
+            changed=self._changed,
+            registry=registry_place(self._state, self._options),
+            server=server_place(self._state, self._options),
+            plan=self._plan,
+            roots=self._trusted.bundle.index,
+            sparse=dict(installed.bundles[0].sparse),
+            runs_as=service.describe(),
+            certificate_days=certificate.info.days_left(),
+            notes=(*notes(self._options), *service.notes()),
+        )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

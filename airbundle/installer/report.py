@@ -1,0 +1,138 @@
+"""What an install ends with: what is where, in a few lines, and the commands to pull one image and one chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airbundle.bundle.index import CHART, IMAGE, kind_of
+from airbundle.bundle.oci import Descriptor
+from airbundle.installer.load_plan import LoadPlan, Tag
+from airbundle.installer.options import EMBEDDED
+
+SERVED = {"clamav": "ClamAV databases", "file": "files"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server of the site.
+
+    Attributes:
+        url: as clients name it.
+        here: `host[:port]` under which this host itself reaches it now.
+        ca_file: the CA certificate that clients need; empty when the OS's trust is enough.
+        plain: whether it speaks plain HTTP.
+    """
+
+    url: str
+    here: str
+    ca_file: str = ""
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is installed.
+
+    Attributes:
+        title: name and version.
+        changed: whether this run changed anything.
+        sparse: what clients get instead of an index that the registry refuses: image → digest.
+        runs_as: what keeps the server running, for people.
+        certificate_days: until the server's certificate ends; it is renewed before.
+        notes: what is to be done or known, one line each.
+    """
+
+    title: str
+    mode: str
+    changed: bool
+    registry: Place
+    server: Place
+    plan: LoadPlan
+    roots: Sequence[Descriptor]
+    sparse: dict[str, str]
+    runs_as: str
+    certificate_days: int
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report's text."""
+        did = "installed" if self.changed else "nothing to do, it is all there"
+        yield f"{self.title}: {did}"
+        yield f"  registry    {self.registry.url}   {self._counted()}"
+        yield f"  server      {self.server.url}   {', '.join(self._paths())}"
+        yield f"              {self.runs_as}; certificate for {self.certificate_days} more days"
+        if self.server.ca_file:
+            yield f"  CA          {self.server.ca_file}"
+        for ref, digest in self.sparse.items():
+            yield f"  {ref}: the registry refuses its index; the tag is {digest}"
+        commands = list(self.commands().values())
+        if commands:
+            yield "try:"
+            yield from (f"  {command}" for command in commands)
+        if self.notes:
+            yield "next:"
+            yield from (f"  {note}" for note in self.notes)
+
+    def commands(self) -> dict[str, str]:
+        """Return commands that work on this host now, by what they pull."""
+        found = {}
+        image, chart = self._first(IMAGE), self._first(CHART)
+        if image is not None:
+            found["image"] = f"podman pull {self._podman_trust()}{self.registry.here}/{image.repository}:{image.tag}"
+        if chart is not None:
+            version = chart.ref.rpartition(":")[2]
+            oci = f"oci://{self.registry.here}/{chart.repository}"
+            found["chart"] = f"helm pull {oci} --version {version}{_helm_trust(self.registry)}"
+            name = chart.repository.rpartition("/")[2]
+            url = f"https://{self.server.here}/charts"
+            found["chartRepository"] = f"helm pull {name} --repo {url} --version {version}{_helm_trust(self.server)}"
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {
+            "title": self.title,
+            "mode": self.mode,
+            "changed": self.changed,
+            "registry": {"url": self.registry.url, "ca": self.registry.ca_file},
+            "server": {"url": self.server.url, "ca": self.server.ca_file, "paths": list(self._paths())},
+            "images": self.plan.count(IMAGE),
+            "charts": self.plan.count(CHART),
+            **{kind: self._count(kind) for kind in SERVED},
+            "sparse": self.sparse,
+            "runsAs": self.runs_as,
+            "certificateDays": self.certificate_days,
+            "commands": self.commands(),
+            "next": list(self.notes),
+        }
+
+    def _first(self, kind: str) -> Tag | None:
+        return next((tag for tag in self.plan.tags if tag.kind == kind), None)
+
+    def _count(self, kind: str) -> int:
+        return sum(kind_of(root) == kind for root in self.roots)
+
+    def _counted(self) -> str:
+        return f"{self.plan.count(IMAGE)} images, {self.plan.count(CHART)} charts"
+
+    def _paths(self) -> Iterator[str]:
+        if self.mode == EMBEDDED:
+            yield "/v2/"
+        yield f"/charts/ ({self.plan.count(CHART)})"
+        for kind, words in SERVED.items():
+            count = self._count(kind)
+            if count:
+                yield f"/{'files' if kind == 'file' else kind}/ ({count} {words})"
+
+    def _podman_trust(self) -> str:
+        if self.registry.plain:
+            return "--tls-verify=false "
+        return f"--cert-dir {self.registry.ca_file.rpartition('/')[0]} " if self.registry.ca_file else ""
+
+
+def _helm_trust(place: Place) -> str:
+    if place.plain:
+        return " --plain-http"
+    return f" --ca-file {place.ca_file}" if place.ca_file else ""

@@ -1,0 +1,219 @@
+"""`airbundle status`: what is installed, and whether it is well. Looks only; a finding gives exit 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.serving import CONFIG_LIMIT, fingerprint
+from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.ca import SiteCa
+from airbundle.installer.embedded import CONFIG, ask_health, check_tags, local_client
+from airbundle.installer.files import free_space, read_file
+from airbundle.installer.journal import Entry, Journal
+from airbundle.installer.options import URL
+from airbundle.installer.service import Service
+from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
+from airbundle.installer.steps import plan_of
+from airbundle.installer.target import Target, parse_target
+from airbundle.progress import SILENT
+from airbundle.store.reader import open_bundle
+
+_FEW_DAYS = 14
+_JOBS = 4
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Status:
+    """What was found.
+
+    Attributes:
+        runs_as: what keeps the server running, for people; empty when nothing does.
+        findings: what is not well.
+        certificate_days: until the server's certificate ends; None without one.
+        ca_days: the same of the CA.
+        free: bytes on the state directory's file system.
+    """
+
+    installed: Installed
+    runs_as: str
+    findings: tuple[Finding, ...]
+    certificate_days: int | None
+    ca_days: int | None
+    free: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status for `--json`."""
+        installed = self.installed
+        return {
+            "installed": bool(installed.mode),
+            "healthy": not self.findings,
+            "mode": installed.mode,
+            "registry": installed.registry,
+            "prefix": installed.prefix,
+            "server": installed.server,
+            "runsAs": self.runs_as,
+            "certificateDays": self.certificate_days,
+            "caDays": self.ca_days,
+            "freeBytes": self.free,
+            "program": installed.program,
+            "bundles": [
+                {
+                    "name": bundle.name,
+                    "version": bundle.version,
+                    "serial": bundle.serial,
+                    "statement": bundle.statement,
+                    "installed": bundle.installed,
+                    "images": bundle.images,
+                    "charts": bundle.charts,
+                    "sparse": dict(bundle.sparse),
+                }
+                for bundle in installed.bundles
+            ],
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def read_status(state: StateDirectory) -> Status:
+    """Look at everything that was installed.
+
+    Raises:
+        DocumentError: the state does not parse.
+    """
+    installed = state.read()
+    checker = _Checker(state, installed)
+    findings = checker.run()
+    ca = SiteCa.of(state)
+    info = ca.info() if ca.exists else None
+    return Status(
+        installed=installed,
+        runs_as=checker.runs_as,
+        findings=tuple(findings),
+        certificate_days=min((each.info.days_left() for each in ca.servers()), default=None) if ca.exists else None,
+        ca_days=info.days_left() if info else None,
+        free=free_space(state.root),
+    )
+
+
+class _Checker:
+    def __init__(self, state: StateDirectory, installed: Installed) -> None:
+        self._state = state
+        self._installed = installed
+        self.runs_as = ""
+
+    def run(self) -> list[Finding]:
+        checks: Sequence[Callable[[], Iterator[Finding]]] = [self._cut_off]
+        if self._installed.mode:
+            checks = [*checks, self._copies, self._service, self._server, self._certificates, self._registry]
+        found = []
+        for check in checks:
+            try:
+                found += list(check())
+            except AirbundleError as error:
+                found += error.findings or [Finding(error.problem, code=check.__name__.strip("_"), hint=error.hint)]
+        return found
+
+    def _cut_off(self) -> Iterator[Finding]:
+        """Tell of an install that never came to its end."""
+        last = _last_run(Journal(self._state.journal).read())
+        if last is not None:
+            yield Finding(
+                "the last install did not come to its end",
+                where=f"step {last.step}",
+                code="cut-off",
+                found=last.event,
+                hint="run the same install again: it goes on from there",
+            )
+
+    def _copies(self) -> Iterator[Finding]:
+        for bundle in self._installed.bundles:
+            path = self._state.bundles / bundle.file
+            if not bundle.file:
+                continue
+            if not path.is_file():
+                yield Finding("the copy is gone", where=str(path), code="copy", hint="install the bundle again")
+            elif fingerprint(path.stat()) != bundle.fingerprint:
+                yield Finding(
+                    "the copy was touched since it was verified",
+                    where=str(path),
+                    code="copy",
+                    hint="install the bundle again: it verifies the copy, and makes it anew where it is damaged",
+                )
+
+    def _service(self) -> Iterator[Finding]:
+        service = Service.of(self._state)
+        self.runs_as = service.describe()
+        if not service.running():
+            yield Finding(
+                "the server does not run",
+                where=self._installed.server,
+                code="service",
+                hint="install the bundle again, which starts it",
+            )
+
+    def _server(self) -> Iterator[Finding]:
+        url = self._installed.server_here
+        with local_client(self._state, url) as client:
+            health = ask_health(client, url)
+        if health.problem:
+            yield Finding(health.problem, where=url, code="server", hint="install the bundle again")
+            return
+        config = read_file(self._state.path("server", CONFIG), limit=CONFIG_LIMIT)
+        if config is None or health.instance != sha256(config):
+            yield Finding(
+                "the server runs with another configuration than the installed one",
+                where=url,
+                code="server",
+                hint="install the bundle again, which restarts it",
+            )
+
+    def _certificates(self) -> Iterator[Finding]:
+        ca = SiteCa.of(self._state)
+        every = [("server's certificate", each.info.days_left()) for each in ca.servers()]
+        info = ca.info()
+        if info is not None:
+            every.append(("CA", info.days_left()))
+        for what, days in every:
+            if days < _FEW_DAYS:
+                yield Finding(
+                    f"the {what} ends in {days} days" if days >= 0 else f"the {what} has ended",
+                    where=str(self._state.path("ca")),
+                    code="certificate",
+                    hint="airbundle ca renew",
+                )
+
+    def _registry(self) -> Iterator[Finding]:
+        """Ask the registry for every tag of the newest bundle of each name."""
+        for bundle in _newest(self._installed.bundles):
+            with open_bundle([self._state.bundles / bundle.file]) as copy:
+                plan = plan_of(copy, self._installed.prefix)
+            for line in check_tags(plan, self._target(), SILENT, _JOBS)[:_SHOWN]:
+                yield Finding(line, where=self._installed.registry, code="tag", hint="install the bundle again")
+
+    def _target(self) -> Target:
+        installed = self._installed
+        kept = self._state.registry_ca
+        ca_file = (kept if kept.is_file() else None) if installed.mode == URL else self._state.ca_file
+        registries = Path(installed.registries) if installed.registries else None
+        return parse_target(installed.registry_here, prefix=installed.prefix, ca_file=ca_file, registries=registries)
+
+
+def _newest(bundles: Sequence[InstalledBundle]) -> list[InstalledBundle]:
+    found: dict[str, InstalledBundle] = {}
+    for bundle in bundles:
+        if bundle.file:
+            found.setdefault(bundle.name, bundle)
+    return list(found.values())
+
+
+def _last_run(entries: Sequence[Entry]) -> Entry | None:
+    """Return the last entry of an install that began last and has no end; None when all is well."""
+    begun = [entry for entry in entries if (entry.step, entry.event) == ("install", "note")]
+    if not begun:
+        return None
+    own = [entry for entry in entries if entry.run == begun[-1].run]
+    return None if any((entry.step, entry.event) == ("install", "done") for entry in own) else own[-1]
