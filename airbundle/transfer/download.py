@@ -1,7 +1,7 @@
 """One blob from one URL to its place: hashed from the first byte, resumed in the middle, begun again when wrong.
 
 Range requests are only SHOULD in the distribution spec: a 206 is continued, a 200 begins again at 0. Bytes are read
-into one buffer of 1 MiB for each thread, hashed and written from there; nothing else is done per byte.
+into one buffer for each thread, hashed and written from there; nothing else is done per byte.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from airbundle.transfer.problems import Response, refusal
 from airbundle.transfer.retry import Attempts
 from airbundle.transfer.wire import Answer, Fault, Request, Url, read_all
 
-BUFFER_SIZE = 1024 * 1024
-"""Bytes that are hashed and written at once."""
+BUFFER_SIZE = 256 * 1024
+"""Bytes that are hashed and written at once. From 128 KiB on, more makes nothing faster (docs/decisions/0010)."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _threads = threading.local()

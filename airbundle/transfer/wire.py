@@ -15,7 +15,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from airbundle.errors import AirbundleError
 
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?|\[[0-9A-Fa-f:.]+\]")
 _TARGET = re.compile(r"[\x21-\x7e]*")
 _PORTS = {"http": 80, "https": 443}
 URL_LIMIT = 16 * 1024

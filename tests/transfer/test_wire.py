@@ -16,6 +16,7 @@ from airbundle.transfer.wire import BadUrl, Headers, Url
         ("http://h:443/", "h:443", "/"),
         ("https://127.0.0.1:5000/a?b=c%2Fd", "127.0.0.1:5000", "/a?b=c%2Fd"),
         ("https://[::1]:5000/x", "[::1]:5000", "/x"),
+        ("https://a.b./x", "a.b.", "/x"),
         ("https://h/a|b", "h", "/a%7Cb"),
     ],
 )
@@ -41,6 +42,8 @@ def test_parse(text: str, host: str, target: str) -> None:
         "https://h/ä",
         "https://-h/",
         "https://[::1/",
+        "https://a..b/",
+        f"https://{'a' * 64}.test/",
         "https://h/" + "a" * 20000,
         "",
     ],
