@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from airbundle.builder.installer_parts import ensure_parts, pinned_parts
+from airbundle.store.cache import Cache
 from tests.acceptance.workshop import Workshop
 from tests.support.charts import Chart, chart_repository, push_charts
-from tests.support.corpus import Corpus
+from tests.support.corpus import Corpus, cache_root
+from tests.support.locks import once_per_machine
 from tests.support.measure import Measured, watch_disk
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
@@ -44,9 +47,18 @@ def workshop(
         repository = stack.enter_context(chart_repository(packages, root / "charts", tls=authority, auth=True))
         made = Workshop(root, corpus, corpus_registry, charts, registry, repository, authority.ca_file)
         made.write_registries()
+        _seed_installer_parts(Path(made.env["XDG_CACHE_HOME"]) / "airbundle")
         made.do("key", "generate", "-o", made.key)
         yield made
     shutil.rmtree(root)
+
+
+def _seed_installer_parts(cache: Path) -> None:
+    """Give the release engineer's cache the installer's wheels, which are fetched once per machine."""
+    kept = cache_root() / "installer-parts"
+    with once_per_machine("installer-parts"):
+        ensure_parts(pinned_parts(), Cache(kept))
+        shutil.copytree(kept, cache)
 
 
 @dataclass(frozen=True)

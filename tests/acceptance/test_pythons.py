@@ -7,18 +7,20 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airbundle.bundle.digest import sha256
 from tests.acceptance.conftest import BuiltCorpus
-from tests.acceptance.test_load import skopeo
+from tests.acceptance.test_install import skopeo
 from tests.acceptance.workshop import Workshop
 from tests.support.corpus import CorpusImage
+from tests.support.helm import helm
 from tests.support.measure import Measured, run_measured
+from tests.support.process import free_port
 from tests.support.pythons import pythons
-from tests.support.registries import Registry, run_registry
-from tests.support.tls import Authority
+from tests.support.registries import Registry
 
 WANTED = ("python3.9", "python3.11", "python3.13")
 FOUND = [path for path in pythons() if path.name in WANTED] or pythons()[-1:]
@@ -58,11 +60,11 @@ class Site:
         """Run the bundle."""
         return run_measured([self.python, bundle, *words], cwd=self.home, env=self.env)
 
-    def do(self, bundle: Path, *words: str | Path) -> dict[str, object]:
+    def do(self, bundle: Path, *words: str | Path) -> dict[str, Any]:
         """Run the bundle with `--json`, which must end well."""
         done = self.run(bundle, *words, "--json")
         assert done.code == 0, done.stderr + done.stdout
-        document: dict[str, object] = json.loads(done.stdout)
+        document: dict[str, Any] = json.loads(done.stdout)
         return document
 
 
@@ -83,20 +85,17 @@ def test_help_verify_and_inspect(workshop: Workshop, built: BuiltCorpus, site: S
     assert all(image.ref.partition("@")[0] in shown.stdout for image in workshop.corpus.images)
 
 
-def test_install_into_a_registry(
-    workshop: Workshop, bundle: Path, site: Site, authority: Authority, tmp_path: Path
-) -> None:
-    with run_registry(tmp_path / "registry", tls=authority) as registry:
-        access = ["--registry", registry.url, "--registry-ca", str(registry.ca_file)]
-        state = ["--state-dir", str(site.home / "state"), "--yes"]
-        try:
-            site.do(bundle, "install", "--key", workshop.public_key, *access, *state)
-            assert_pulls(workshop, registry, tmp_path)
-        finally:
-            site.run(bundle, "uninstall", *state)
-
-
-def assert_pulls(workshop: Workshop, registry: Registry, tmp_path: Path) -> None:
-    """Check that skopeo gets upstream's digests of the small images."""
-    for image in small(workshop):
-        assert sha256(skopeo(registry, image.site_name, tmp_path / "certs")) == image.digest
+def test_install(workshop: Workshop, bundle: Path, site: Site, tmp_path: Path) -> None:
+    server = f"127.0.0.1:{free_port()}"
+    state = ["--state-dir", str(site.home / "state")]
+    try:
+        report = site.do(bundle, "install", "--key", workshop.public_key, "--listen", server, "--yes", *state)
+        registry = Registry(server, site.home, Path(report["registry"]["ca"]), "", "", str)
+        for image in small(workshop):
+            assert sha256(skopeo(registry, image.site_name, tmp_path / "certs")) == image.digest
+        pull = ["redis", "--repo", f"https://{server}/charts", "--ca-file", str(registry.ca_file), "-d", str(tmp_path)]
+        helm("pull", *pull, home=tmp_path / "helm")
+        assert site.do(bundle, "install", "--listen", server, "--yes", *state)["changed"] is False
+    finally:
+        gone = site.run(bundle, "uninstall", "--yes", *state)
+    assert gone.code == 0, gone.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,13 @@ def program(name: str, package: str) -> str:
     return path
 
 
+def free_port() -> int:
+    """Return a loopback port that is free now, for programs that can't choose one and tell."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Running:
     """A program under way.
 
@@ -41,8 +49,9 @@ class Running:
         log: its standard output and error.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, begin: int) -> None:
         self._process = process
+        self._begin = begin
         self.pid = process.pid
         self.log = log
 
@@ -52,8 +61,8 @@ class Running:
         return self._process.poll() is None
 
     def text(self) -> str:
-        """Return what it has printed."""
-        return self.log.read_text(errors="replace")
+        """Return what it has printed; an earlier one's lines in the same log are left out."""
+        return self.log.read_bytes()[self._begin :].decode(errors="replace")
 
     def wait_for(self, ready: Callable[[], T | None], *, what: str, limit: float = START_LIMIT) -> T:
         """Call `ready` until it returns something else than None, and return that.
@@ -98,10 +107,11 @@ def start(
     """Start `command`, its output appended to `log`; it gets `death_signal` from the kernel when this process dies."""
     guarded = [program("setpriv", "util-linux"), "--pdeathsig", death_signal, "--", *map(str, command)]
     with log.open("ab") as output:
+        begin = output.tell()
         process = subprocess.Popen(
             guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd
         )
-    return Running(process, log)
+    return Running(process, log, begin)
 
 
 @contextmanager
