@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 
 from airbundle.bundle.serving import ServerConfig, join_host
 from airbundle.errors import AirbundleError, NoPermission, UsageError
 from airbundle.server.app import App, make_app
 from airbundle.server.library import Check
 from airbundle.server.listen import listen
-from airbundle.server.worker import Worker
+from airbundle.server.worker import Arbiter, Worker
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,11 @@ Only what gunicorn 23 (all that Python 3.9 can have) and its successors share is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -20,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import gunicorn
+from gunicorn import arbiter
 from gunicorn.workers import gthread
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,20 @@ _TEXT = b"this port speaks plain HTTP, not HTTPS\n"
 _PLAIN = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(_TEXT), _TEXT)
 
 _open: set[Connection] = set()
+
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+
+class Arbiter(arbiter.Arbiter):
+    """gunicorn's master process. A signal that meets a worker between fork and its first own handler is not lost."""
+
+    def spawn_worker(self) -> Any:
+        """Fork a worker; returns in this process only."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 class Connection(gthread.TConn):
@@ -105,20 +122,27 @@ class Worker(gthread.ThreadWorker):
         self.cfg.set("graceful_timeout", LINGER_SECONDS)
         Connection.patience = float(self.app.wsgi().config.header_seconds)
         self.done = threading.Event()
+        self.ending = False
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         threading.Thread(target=self._prove, name="prove", daemon=True).start()
         super().init_process()
+
+    def init_signals(self) -> None:
+        """Take signals, among them any that came since the fork (`Arbiter.spawn_worker`)."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End (SIGTERM), but answer those whose connections were taken already; gunicorn 23 would reset them."""
         if _DRAINS_ITSELF:
             super().handle_exit(sig, frame)
             return
+        if self.ending:
+            return
+        self.ending = True
         for listener in self.sockets:
-            try:
+            with contextlib.suppress(KeyError):  # not listening yet
                 self.poller.unregister(listener)
-            except KeyError:  # a second signal
-                return
         threading.Timer(_DRAIN_SECONDS, self._end).start()
 
     def _end(self) -> None:
