@@ -45,6 +45,11 @@ class Repository(Reading):
         self._push = push_endpoint
         self._sessions: dict[str, Url] = {}
 
+    @property
+    def push_name(self) -> str:
+        """The repository's name where it is pushed to, without the host."""
+        return self._push.repository
+
     def has_blob(self, digest: str) -> bool:
         """Tell whether the registry has a blob in this repository (HEAD)."""
         parse_digest(digest, what=f"{self.name}: blob")
@@ -164,13 +169,27 @@ class Repository(Reading):
         return digest
 
     def _put(self, raw: bytes, media_type: str, reference: str, what: str) -> Response:
+        return self.push_request("PUT", f"/manifests/{reference}", raw, media_type, expect=(200, 201, 202), what=what)
+
+    def push_request(
+        self, method: str, path: str, content: bytes | None, media_type: str, *, expect: tuple[int, ...], what: str = ""
+    ) -> Response:
+        """Make a small request that may change something, below this repository.
+
+        Args:
+            method: the HTTP method.
+            path: below the repository, such as `/manifests/1.0`.
+            content, media_type: the body.
+            expect: statuses to return; others raise.
+            what: thing and operation, for errors.
+        """
         return self.http.request(
-            "PUT",
-            self.url(self._push, f"/manifests/{reference}"),
-            what=what,
-            expect=(201, 202, 200),
-            headers={"Content-Type": media_type},
-            content=raw,
+            method,
+            self.url(self._push, path),
+            what=what or f"{self.name}: {method} {path}",
+            expect=expect,
+            headers={"Content-Type": media_type} if media_type else {},
+            content=content,
             scopes=self.scopes(self._push, "pull", "push"),
         )
 
