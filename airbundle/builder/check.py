@@ -11,6 +11,7 @@ from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.image_source import REGISTRY
 from airbundle.bundle.inventory import ChartRequest, ImageRequest, Inventory
 from airbundle.bundle.lock import Lock, LockedRoot
+from airbundle.bundle.lockmatch import root_key
 from airbundle.errors import AirbundleError, Finding, NotFound
 
 _WORKERS = 8
@@ -46,10 +47,10 @@ def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources:
     Raises:
         RemoteError: upstream can't be asked; nothing can be said then.
     """
-    by_request = {(root.kind, root.requested): root for root in lock.roots}
+    locked = {(root.kind, root_key(root)): root for root in lock.roots}
 
     def image(request: ImageRequest) -> Moved | None:
-        root = by_request.get(("image", request.requested))
+        root = locked.get(("image", request.target.full_name))
         reference = request.source.own_name
         if request.source.transport != REGISTRY or root is None or reference is None or reference.digest:
             return None
@@ -60,7 +61,7 @@ def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources:
         return _moved(root, request.requested, root.descriptor.digest, new, request.where)
 
     def chart(request: ChartRequest) -> Moved | None:
-        root = by_request.get(("chart", request.requested))
+        root = locked.get(("chart", request.requested))
         if root is None or request.path:
             return None
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -16,8 +17,10 @@ from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.chart_index import chart_clashes
 from airbundle.bundle.durations import expires_at
 from airbundle.bundle.image_source import REGISTRY as FROM_REGISTRY
-from airbundle.bundle.inventory import ImageRequest, Inventory
-from airbundle.bundle.lock import Lock, LockedRoot
+from airbundle.bundle.inventory import ChartRequest, FileRequest, ImageRequest, Inventory
+from airbundle.bundle.lock import LATEST, Lock, LockedRoot
+from airbundle.bundle.lockfit import changed_files
+from airbundle.bundle.lockmatch import database_misfits, file_misfit, image_misfit, root_key
 from airbundle.errors import AirbundleError, Finding, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -48,10 +51,15 @@ class LockOptions:
 class Job:
     """One entry of the inventory and the work that resolves it.
 
-    `local` ones are part of the inventory itself: their bytes are read again at each lock.
+    Attributes:
+        key: its name, one of its kind (`lockmatch.root_key`).
+        requested: what the inventory asks for, in its own words.
+        local: it is part of the inventory itself: its bytes are read again at each lock.
+        names: by which `--update` finds it, too.
     """
 
     kind: str
+    key: str
     requested: str
     where: str
     local: bool
@@ -95,21 +103,20 @@ class Locker:
             RemoteError: upstream failed or lacks something; every entry that could not be resolved is listed.
             UsageError: `update` names nothing that is in the inventory.
         """
-        inventory = self.opened.inventory
+        inventory, local = self.opened.inventory, self.opened.local_digests()
         jobs = self._jobs(inventory)
         _check_names(options.update, jobs)
-        kept = _kept(previous, inventory)
-        todo = [job for job in jobs if job.local or _moves(job, options.update) or job.requested not in kept[job.kind]]
-        resolved = self._run(todo)
-        roots: list[LockedRoot] = []
-        for job in jobs:
-            roots += resolved.get((job.kind, job.requested)) or kept[job.kind][job.requested]
+        kept = _kept(previous, inventory, local) if previous else {}
+        todo = [job for job in jobs if job.local or _moves(job, options.update) or (job.kind, job.key) not in kept]
+        found = {**kept, **self._run(todo)}
+        roots = [root for job in jobs for root in found[job.kind, job.key]]
         parts = pinned_parts() if options.installer else ()
         ensure_parts(parts, self.cache, reporter=self.reporter)
         lock = Lock(
             name=inventory.name,
             version=inventory.version,
-            inventory=self.opened.digest(),
+            inventory=inventory.digest(local),
+            local=local,
             serial=0,
             created="",
             expires="",
@@ -122,7 +129,7 @@ class Locker:
     def restore(self, root: LockedRoot) -> bool:
         """Make the content of a locked root again; return whether it came out as it is locked."""
         for job in self._jobs(self.opened.inventory):
-            if job.kind == root.kind and (job.requested == root.requested or job.kind == "clamav"):
+            if (job.kind, job.key) == (root.kind, root_key(root)):
                 try:
                     made = job.work()
                 except AirbundleError as error:
@@ -133,27 +140,29 @@ class Locker:
 
     def _jobs(self, inventory: Inventory) -> list[Job]:
         jobs = [self._image_job(image) for image in inventory.images]
-        jobs += [
-            Job(
-                "chart", chart.requested, chart.where, bool(chart.path), _bind(self.sources.chart, chart), (chart.name,)
-            )
-            for chart in inventory.charts
-        ]
-        jobs += [
-            Job("file", file.requested, file.where, bool(file.path), _bind(self.sources.file, file), (file.name,))
-            for file in inventory.files
-        ]
+        jobs += [self._chart_job(chart) for chart in inventory.charts]
+        jobs += [self._file_job(file) for file in inventory.files]
         if inventory.clamav is not None:
-            clamav = inventory.clamav
-            jobs.append(Job("clamav", "clamav", clamav.where, False, lambda: self.sources.clamav(clamav)))
+            work = _bind(self.sources.clamav, inventory.clamav)
+            jobs.append(Job("clamav", "clamav", "clamav", inventory.clamav.where, False, work))
         if inventory.ca.mode == "bundled":
-            jobs.append(Job("ca", "ca", inventory.ca.where, True, _bind(self.sources.ca, inventory.ca)))
+            jobs.append(Job("ca", "ca", "ca", inventory.ca.where, True, _bind(self.sources.ca, inventory.ca)))
         return jobs
 
     def _image_job(self, image: ImageRequest) -> Job:
         resolve = self.images.resolve if image.source.transport == FROM_REGISTRY else self.sources.image
-        names = (image.target.full_name, image.target.name)
-        return Job("image", image.requested, image.where, False, lambda: [resolve(image)], names)
+        name = image.target.full_name
+        return Job(
+            "image", name, image.requested, image.where, False, lambda: [resolve(image)], (name, image.target.name)
+        )
+
+    def _chart_job(self, chart: ChartRequest) -> Job:
+        work = _bind(self.sources.chart, chart)
+        return Job("chart", chart.requested, chart.requested, chart.where, bool(chart.path), work, (chart.name,))
+
+    def _file_job(self, file: FileRequest) -> Job:
+        work = _bind(self.sources.file, file)
+        return Job("file", file.name, file.requested, file.where, bool(file.path), work, (file.name,))
 
     def _run(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Sequence[LockedRoot]]:
         """Run all jobs; one that fails does not stop the others, and all failures are told at once."""
@@ -163,7 +172,7 @@ class Locker:
         def run(job: Job) -> None:
             with phase.item(job.requested, 0):
                 try:
-                    results[job.kind, job.requested] = job.work()
+                    results[job.kind, job.key] = job.work()
                 except AirbundleError as error:
                     failures.append((job, error))
 
@@ -178,24 +187,27 @@ def _bind(work: Callable[..., Sequence[LockedRoot]], request: object) -> Callabl
     return lambda: work(request)
 
 
-def _kept(previous: Lock | None, inventory: Inventory) -> dict[str, dict[str, list[LockedRoot]]]:
-    """Return kind → job → roots of the lock so far that still mean what the inventory means."""
-    kept: dict[str, dict[str, list[LockedRoot]]] = {kind: {} for kind in ("image", "chart", "file", "clamav", "ca")}
-    roots = previous.roots if previous else ()
-    images = {image.requested: image for image in inventory.images}
-    for root in roots:
-        image = images.get(root.requested)
-        if root.kind != "clamav" and (root.kind != "image" or (image is not None and _is_same_image(image, root))):
-            kept.setdefault(root.kind, {}).setdefault(root.requested, []).append(root)
-    databases = [root for root in roots if root.kind == "clamav"]
-    clamav = inventory.clamav
-    if clamav and databases and set(clamav.databases) <= {root.requested for root in databases}:
-        kept["clamav"]["clamav"] = databases
+def _kept(
+    previous: Lock, inventory: Inventory, local: Mapping[str, str]
+) -> dict[tuple[str, str], Sequence[LockedRoot]]:
+    """Return, by kind and key, the roots of the lock so far that are what the inventory asks for."""
+    images = {image.target.full_name: image for image in inventory.images}
+    files = {file.name: file for file in inventory.files}
+    kept: dict[tuple[str, str], Sequence[LockedRoot]] = {}
+    for root in previous.roots:
+        key = root_key(root)
+        image, file = images.get(key), files.get(key)
+        if (
+            root.kind == "chart"
+            or (root.kind == "image" and image is not None and image_misfit(image, root) is None)
+            or (root.kind == "file" and file is not None and file_misfit(file, root) is None)
+        ):
+            kept[root.kind, key] = [root]
+    databases = [root for root in previous.roots if root.kind == "clamav"]
+    changed = changed_files(previous, local)
+    if inventory.clamav and not any(database_misfits(inventory.clamav, databases, changed)):
+        kept["clamav", "clamav"] = databases
     return kept
-
-
-def _is_same_image(image: ImageRequest, root: LockedRoot) -> bool:
-    return image.target.full_name == root.ref and sorted(image.platforms) == sorted(root.platforms)
 
 
 def _moves(job: Job, update: Iterable[str]) -> bool:
@@ -263,12 +275,12 @@ def _dated(lock: Lock, previous: Lock | None, expires: str, *, renew: bool) -> L
         if undated.to_bytes() == lock.to_bytes():
             return previous
     epoch = os.environ.get(EPOCH_VARIABLE, "")
-    if epoch and not epoch.isdigit():
-        raise UsageError(f"{EPOCH_VARIABLE} is {epoch!r}; expected seconds since 1970")
+    if epoch and not (re.fullmatch("[0-9]{1,12}", epoch) and int(epoch) < LATEST):
+        raise UsageError(f"{EPOCH_VARIABLE} is {epoch[:40]!r}; expected seconds since 1970")
     serial = int(epoch) if epoch else int(datetime.now(timezone.utc).timestamp())
     if previous is not None:
         # A site refuses what is not newer than what it has seen.
-        serial = max(serial, previous.serial + 1)
+        serial = min(max(serial, previous.serial + 1), LATEST)
     created = datetime.fromtimestamp(serial, timezone.utc)
     end = expires_at(expires, created)
     return replace(lock, serial=serial, created=_rfc3339(created), expires=_rfc3339(end) if end else "")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airbundle.bundle.lock import LOCK_NAME, Lock, parse_lock
+from airbundle.bundle.lock import LOCK_LIMIT, LOCK_NAME, Lock, parse_lock
 from airbundle.errors import DocumentError
-
-LOCK_LIMIT = 64 * 1024 * 1024
 
 
 def read_lock(directory: Path) -> Lock | None:

@@ -17,6 +17,7 @@ from airbundle.bundle.digest import hex_of
 from airbundle.bundle.image_source import DOCKER_DAEMON
 from airbundle.bundle.inventory import CVDUPDATE, CaRequest, ChartRequest, ClamavRequest, FileRequest, ImageRequest
 from airbundle.bundle.lock import CACHE, REGISTRY, LockedRoot
+from airbundle.bundle.lockmatch import clamav_origin
 from airbundle.bundle.oci import (
     EMPTY_DESCRIPTOR,
     EMPTY_JSON,
@@ -194,7 +195,7 @@ class SourceResolver:
             self.cache.add(artifact.manifest, OCI_MANIFEST)
             blobs = (EMPTY_DESCRIPTOR, *artifact.layers)
             made = Materialised(artifact.descriptor, blobs=blobs, info=artifact.info)
-            roots.append(_locked("clamav", artifact.ref, artifact.name, request.source, made))
+            roots.append(_locked("clamav", artifact.ref, artifact.name, clamav_origin(request, artifact.name), made))
         return roots
 
     def _artifact(self, kind: str, files: Sequence[tuple[str, str]], info: dict[str, str]) -> Materialised:

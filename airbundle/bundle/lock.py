@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airbundle.bundle.digest import is_digest
 from airbundle.bundle.oci import Descriptor
-from airbundle.errors import DocumentError, Finding, VerificationError
 
 LOCK_NAME = "airbundle.lock.json"
 API_VERSION = "airbundle.dev/v1"
 REGISTRY = "registry"
 CACHE = "cache"
+LOCK_LIMIT = 64 * 1024 * 1024
+"""Largest lock in bytes that is read."""
+LATEST = 253_402_300_799
+"""The last second of the year 9999, the last one that RFC 3339 can write."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Lock:
         serial: equals `created` in seconds since the epoch; grows with each change of content.
         created, expires: RFC 3339, UTC, whole seconds; `expires` may be empty (never).
         installer: airbundle's own version and the wheels of the zip application.
+        local: path → digest of the inventory's own files, so that a person can be told which of them has changed.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Lock:
     roots: tuple[LockedRoot, ...]
     installer_version: str = ""
     installer: tuple[InstallerPart, ...] = ()
+    local: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -112,6 +116,7 @@ class Lock:
             "kind": "Lock",
             "metadata": {"name": self.name, "version": self.version},
             "inventory": self.inventory,
+            "local": dict(self.local),
             "serial": self.serial,
             "created": self.created,
             "expires": self.expires,
@@ -137,114 +142,7 @@ def parse_lock(raw: bytes, *, where: str = LOCK_NAME) -> Lock:
     Raises:
         DocumentError: it doesn't parse; every finding is listed.
     """
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"{where}: not JSON: {error}", hint="delete it and run `airbundle lock`") from None
-    reader = _Reader(where)
-    lock = reader.lock(body)
-    if reader.findings or lock is None:
-        raise DocumentError(
-            f"{where}: {len(reader.findings)} fields are not as a lock has them",
-            hint="delete it and run `airbundle lock`",
-            findings=reader.findings,
-        )
-    return lock
+    # As with the inventory: those who only hold a lock do without what reads it.
+    from airbundle.bundle.lock_reader import read_lock
 
-
-class _Reader:
-    """Reads fields and collects what is wrong with them."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.findings: list[Finding] = []
-
-    def wrong(self, path: str, found: object, expected: str) -> None:
-        self.findings.append(
-            Finding("wrong field", where=f"{self.where} {path}", found=repr(found)[:80], expected=expected)
-        )
-
-    def text(self, body: Mapping[str, Any], name: str, path: str) -> str:
-        value = body.get(name, "")
-        if not isinstance(value, str):
-            self.wrong(f"{path}{name}", value, "text")
-            return ""
-        return value
-
-    def items(self, body: Mapping[str, Any], name: str, path: str) -> list[Any]:
-        value = body.get(name, [])
-        if not isinstance(value, list):
-            self.wrong(f"{path}{name}", value, "a list")
-            return []
-        return value
-
-    def mapping(self, value: object, path: str) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            self.wrong(path, value, "an object")
-            return {}
-        return value
-
-    def descriptors(self, body: Mapping[str, Any], name: str, path: str) -> tuple[Descriptor, ...]:
-        found = (self.descriptor(v, f"{path}{name}[{i}]") for i, v in enumerate(self.items(body, name, path)))
-        return tuple(descriptor for descriptor in found if descriptor is not None)
-
-    def descriptor(self, value: object, path: str) -> Descriptor | None:
-        try:
-            return Descriptor.from_json(value, what=path)
-        except VerificationError as error:
-            self.wrong(path, value, error.problem)
-            return None
-
-    def root(self, value: object, path: str) -> LockedRoot | None:
-        body = self.mapping(value, path)
-        descriptor = self.descriptor(body.get("descriptor"), f"{path}.descriptor")
-        dot = f"{path}."
-        info = self.mapping(body.get("info", {}), f"{dot}info")
-        if descriptor is None:
-            return None
-        return LockedRoot(
-            kind=self.text(body, "kind", dot),
-            ref=self.text(body, "ref", dot),
-            requested=self.text(body, "requested", dot),
-            source=self.text(body, "source", dot),
-            origin=self.text(body, "origin", dot),
-            descriptor=descriptor,
-            children=self.descriptors(body, "children", dot),
-            platforms=tuple(str(p) for p in self.items(body, "platforms", dot)),
-            referrers=self.descriptors(body, "referrers", dot),
-            blobs=self.descriptors(body, "blobs", dot),
-            info={str(key): str(item) for key, item in info.items()},
-        )
-
-    def part(self, value: object, path: str) -> InstallerPart:
-        body = self.mapping(value, path)
-        digest, size = body.get("digest"), body.get("size")
-        if not is_digest(digest) or not isinstance(size, int):
-            self.wrong(path, value, "name, digest and size")
-            return InstallerPart("", "", 0)
-        return InstallerPart(self.text(body, "name", f"{path}."), str(digest), size)
-
-    def lock(self, value: object) -> Lock | None:
-        body = self.mapping(value, "document")
-        if body.get("apiVersion") != API_VERSION or body.get("kind") != "Lock":
-            self.wrong("apiVersion, kind", (body.get("apiVersion"), body.get("kind")), f"{API_VERSION}, Lock")
-            return None
-        metadata = self.mapping(body.get("metadata"), "metadata")
-        installer = self.mapping(body.get("installer", {}), "installer")
-        serial = body.get("serial")
-        if not isinstance(serial, int):
-            self.wrong("serial", serial, "a whole number")
-            serial = 0
-        roots = [self.root(v, f"roots[{i}]") for i, v in enumerate(self.items(body, "roots", ""))]
-        parts = self.items(installer, "parts", "installer.")
-        return Lock(
-            name=self.text(metadata, "name", "metadata."),
-            version=self.text(metadata, "version", "metadata."),
-            inventory=self.text(body, "inventory", ""),
-            serial=serial,
-            created=self.text(body, "created", ""),
-            expires=self.text(body, "expires", ""),
-            roots=tuple(root for root in roots if root is not None),
-            installer_version=self.text(installer, "version", "installer."),
-            installer=tuple(self.part(v, f"installer.parts[{i}]") for i, v in enumerate(parts)),
-        )
+    return read_lock(raw, where)

@@ -82,7 +82,7 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     if lock is None:
         lock = locker.lock(None, LockOptions(installer=installer))
         console.note(f"there was no lock; {write_lock(opened.root, lock)} pins what was found")
-    findings = lock_misfits(opened.inventory, lock, digest=opened.digest())
+    findings = lock_misfits(opened.inventory, lock, local=opened.local_digests())
     if findings:
         raise UsageError(
             f"{opened.root}: the lock does not fit the inventory", hint="run `airbundle lock`", findings=findings

@@ -64,7 +64,7 @@ def _check(locker: Locker, lock: Lock | None, console: Console) -> dict[str, Any
     if lock is None:
         raise UsageError("there is no lock to check", hint="run `airbundle lock` first")
     opened = locker.opened
-    findings = lock_misfits(opened.inventory, lock, digest=opened.digest())
+    findings = lock_misfits(opened.inventory, lock, local=opened.local_digests())
     findings += moved_findings(check_lock(opened.inventory, lock, locker.images, locker.sources))
     if findings:
         raise CheckFailed(f"{len(findings)} entries are no longer what the lock says", findings=findings)

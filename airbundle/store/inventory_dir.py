@@ -63,7 +63,11 @@ class InventoryDir:
         return sorted(self._walk(path, top, where))
 
     def digest(self) -> str:
-        """Return the digest of the inventory's meaning and its own files.
+        """Return the digest of the inventory's meaning and its own files. Raises as `local_digests`."""
+        return self.inventory.digest(self.local_digests())
+
+    def local_digests(self) -> dict[str, str]:
+        """Return path → digest of each of the inventory's own files; of a directory: of all names and bytes below it.
 
         Raises:
             DocumentError: a file it names is missing or leads out; every finding is listed.
@@ -77,7 +81,7 @@ class InventoryDir:
                 findings += error.findings
         if findings:
             raise DocumentError(f"{self.inventory.where}: files it names can't be used", findings=findings)
-        return self.inventory.digest(found)
+        return found
 
     def _digest_of(self, path: str, where: str) -> str:
         files = [(name, _file_digest(real)) for name, real in self.files(path, where=where)]

@@ -22,21 +22,21 @@ FIELDS: dict[str, Any] = {
 
 def root(kind: str, ref: str, requested: str, **more: Any) -> LockedRoot:
     descriptor = Descriptor(OCI_MANIFEST, more.pop("digest", OTHER), 1)
-    return LockedRoot(kind, ref, requested, "cache", "", descriptor, **more)
+    return LockedRoot(kind, ref, requested, "cache", more.pop("origin", ""), descriptor, **more)
 
 
 ROOTS = (
     root("image", "docker.io/library/redis:7.2", "redis:7.2", platforms=("linux/amd64",)),
     root("image", "quay.io/x/y:1", "quay.io/x/y:1"),
     root("chart", "h.example/charts/c:1.2.3", "https://h.example/charts c ^1"),
-    root("file", "file/f:1", "https://h.example/f", blobs=(Descriptor("", DIGEST, 1),)),
-    root("clamav", "clamav/daily:27001", "daily"),
+    root("file", "file/f:1", "https://h.example/f", blobs=(Descriptor("", DIGEST, 1),), info={"name": "f"}),
+    root("clamav", "clamav/daily:27001", "daily", origin="cvdupdate"),
     root("tool", "tool/helm:3", "helm"),
 )
 
 
-def lock_of(roots: Sequence[LockedRoot] = ROOTS, *, version: str = "1", inventory: str = DIGEST) -> Lock:
-    return Lock("m", version, inventory, 1, "", "", tuple(roots))
+def lock_of(roots: Sequence[LockedRoot] = ROOTS, *, version: str = "1", **more: Any) -> Lock:
+    return Lock("m", version, more.pop("inventory", DIGEST), 1, "", "", tuple(roots), **more)
 
 
 def inventory_with(**fields: Any) -> Inventory:
@@ -47,13 +47,29 @@ def test_a_lock_of_the_same_things_fits() -> None:
     assert lock_misfits(inventory_with(), lock_of()) == []
 
 
-def test_an_equal_digest_is_enough() -> None:
-    assert lock_misfits(inventory_with(images=["other"]), lock_of(), digest=DIGEST) == []
+def test_an_entry_that_was_lost_from_the_lock_is_missed_whatever_the_digest() -> None:
+    inventory = inventory_with()
+    lock = lock_of(ROOTS[1:], inventory=inventory.digest({}))
+    (finding,) = lock_misfits(inventory, lock, local={})
+    assert "docker.io/library/redis:7.2 is not in the lock" in finding.message
 
 
-def test_another_digest_without_another_name_is_a_changed_setting_or_file() -> None:
-    (finding,) = lock_misfits(inventory_with(), lock_of(), digest=OTHER)
+def test_a_changed_setting_is_told() -> None:
+    (finding,) = lock_misfits(inventory_with(), lock_of(), local={})
     assert finding.code == "lock-changed"
+    assert "a setting" in finding.message
+
+
+def test_local_files_that_changed_or_are_new_are_named() -> None:
+    manifests = [{"path": path, "release": {"name": path[0]}} for path in ("a.yaml", "b.yaml")]
+    inventory = inventory_with(manifests=manifests)
+    local = {"a.yaml": OTHER, "b.yaml": DIGEST}
+    (changed,) = lock_misfits(inventory, lock_of(local={"a.yaml": DIGEST, "b.yaml": DIGEST}), local=local)
+    assert str(changed).startswith("bundle.yaml:")
+    assert "the local file a.yaml has changed" in changed.message
+    (new,) = lock_misfits(inventory, lock_of(local={"a.yaml": OTHER}), local=local)
+    assert "the local file b.yaml is new" in new.message
+    assert lock_misfits(inventory, lock_of(inventory=inventory.digest(local), local=local), local=local) == []
 
 
 def test_another_spelling_of_the_same_image_fits() -> None:
@@ -76,14 +92,19 @@ def test_another_spelling_of_the_same_image_fits() -> None:
         ({"images": ["redis:7.2", "quay.io/x/y:1"]}, "has other platforms; found all; expected linux/amd64"),
         (
             {"images": ["redis:7.2@" + DIGEST, FIELDS["images"][1]]},
-            "comes from elsewhere now; found redis:7.2; expected",
+            "redis:7.2 is pinned to another digest; found " + OTHER,
         ),
         ({"images": [{"ref": "docker-daemon:redis:7.2"}, FIELDS["images"][1]]}, "comes from elsewhere now"),
         ({"charts": []}, "the chart https://h.example/charts c ^1 is in the lock, and not in bundle.yaml"),
-        ({"files": []}, "the file https://h.example/f is in the lock"),
+        ({"files": []}, "the file f is in the lock"),
         ({"files": [{"url": "https://h.example/f", "sha256": OTHER}]}, "is pinned to another digest"),
         ({"clamav": {"source": "cvdupdate", "databases": ["daily", "main"]}}, "database main is not in the lock"),
         ({"clamav": {"source": "cvdupdate", "databases": []}}, "database daily is in the lock, and not asked for"),
+        ({"clamav": {"source": "db", "databases": ["daily"]}}, "come from elsewhere now; found cvdupdate; expected db"),
+        (
+            {"clamav": {"source": "cvdupdate", "databases": ["daily"], "custom": ["own.ndb"]}},
+            "database custom is not in the lock",
+        ),
         ({"clamav": None}, "ClamAV databases are in the lock, and not in the inventory"),
     ],
 )

@@ -1,0 +1,154 @@
+"""How the bytes of a lock become a `Lock`: every field is checked, and all that is wrong is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airbundle.bundle.digest import is_digest
+from airbundle.bundle.lock import API_VERSION, LATEST, LOCK_LIMIT, InstallerPart, Lock, LockedRoot
+from airbundle.bundle.oci import Descriptor, parse_json
+from airbundle.errors import DocumentError, Finding, VerificationError
+
+_HINT = "bring back an earlier version of it, or delete it and run `airbundle lock`"
+
+
+def read_lock(raw: bytes, where: str) -> Lock:
+    """Read a lock. Raises DocumentError with every finding."""
+    try:
+        body = parse_json(raw, what=where, limit=LOCK_LIMIT)
+    except VerificationError as error:
+        raise DocumentError(error.problem, hint=_HINT) from None
+    reader = _Reader(where)
+    lock = reader.lock(body)
+    if reader.foreign:
+        raise DocumentError(
+            f"{where}: another version of airbundle wrote it",
+            hint=f"use that version, or {_HINT}",
+            findings=reader.findings,
+        )
+    if reader.findings or lock is None:
+        count = len(reader.findings)
+        raise DocumentError(
+            f"{where}: {count} {'field is' if count == 1 else 'fields are'} not as a lock has them",
+            hint=_HINT,
+            findings=reader.findings,
+        )
+    return lock
+
+
+class _Reader:
+    """Reads fields and collects what is wrong with them."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.findings: list[Finding] = []
+        self.foreign = False
+
+    def wrong(self, path: str, found: object, expected: str) -> None:
+        self.findings.append(
+            Finding("wrong field", where=f"{self.where} {path}", found=repr(found)[:80], expected=expected)
+        )
+
+    def text(self, body: Mapping[str, Any], name: str, path: str) -> str:
+        value = body.get(name, "")
+        if not isinstance(value, str):
+            self.wrong(f"{path}{name}", value, "text")
+            return ""
+        return value
+
+    def items(self, body: Mapping[str, Any], name: str, path: str) -> list[Any]:
+        value = body.get(name, [])
+        if not isinstance(value, list):
+            self.wrong(f"{path}{name}", value, "a list")
+            return []
+        return value
+
+    def mapping(self, value: object, path: str) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            self.wrong(path, value, "an object")
+            return {}
+        return value
+
+    def descriptors(self, body: Mapping[str, Any], name: str, path: str) -> tuple[Descriptor, ...]:
+        found = (self.descriptor(v, f"{path}{name}[{i}]") for i, v in enumerate(self.items(body, name, path)))
+        return tuple(descriptor for descriptor in found if descriptor is not None)
+
+    def descriptor(self, value: object, path: str) -> Descriptor | None:
+        try:
+            return Descriptor.from_json(value, what=path)
+        except VerificationError as error:
+            self.wrong(path, value, error.problem)
+            return None
+
+    def root(self, value: object, path: str) -> LockedRoot | None:
+        body = self.mapping(value, path)
+        descriptor = self.descriptor(body.get("descriptor"), f"{path}.descriptor")
+        dot = f"{path}."
+        info = self.mapping(body.get("info", {}), f"{dot}info")
+        if descriptor is None:
+            return None
+        return LockedRoot(
+            kind=self.text(body, "kind", dot),
+            ref=self.text(body, "ref", dot),
+            requested=self.text(body, "requested", dot),
+            source=self.text(body, "source", dot),
+            origin=self.text(body, "origin", dot),
+            descriptor=descriptor,
+            children=self.descriptors(body, "children", dot),
+            platforms=tuple(str(p) for p in self.items(body, "platforms", dot)),
+            referrers=self.descriptors(body, "referrers", dot),
+            blobs=self.descriptors(body, "blobs", dot),
+            info={str(key): str(item) for key, item in info.items()},
+        )
+
+    def doubles(self, roots: Sequence[LockedRoot]) -> None:
+        seen: set[tuple[str, str]] = set()
+        for root in roots:
+            if (root.kind, root.ref) in seen:
+                self.wrong("roots", f"{root.kind} {root.ref} twice", "each entry once")
+            seen.add((root.kind, root.ref))
+
+    def digests(self, body: Mapping[str, Any], name: str) -> dict[str, str]:
+        found = self.mapping(body.get(name, {}), name)
+        for key, digest in found.items():
+            if not is_digest(digest):
+                self.wrong(f"{name}.{key}", digest, "a digest")
+        return {key: str(digest) for key, digest in found.items()}
+
+    def part(self, value: object, path: str) -> InstallerPart:
+        body = self.mapping(value, path)
+        digest, size = body.get("digest"), body.get("size")
+        if not is_digest(digest) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            self.wrong(path, value, "name, digest and size")
+            return InstallerPart("", "", 0)
+        return InstallerPart(self.text(body, "name", f"{path}."), str(digest), size)
+
+    def lock(self, value: object) -> Lock | None:
+        body = self.mapping(value, "document")
+        version, kind = body.get("apiVersion"), body.get("kind")
+        if version != API_VERSION or kind != "Lock":
+            self.wrong("apiVersion, kind", (version, kind), f"{API_VERSION}, Lock")
+            self.foreign = kind == "Lock" and version != API_VERSION
+            return None
+        metadata = self.mapping(body.get("metadata"), "metadata")
+        installer = self.mapping(body.get("installer", {}), "installer")
+        serial = body.get("serial")
+        if not isinstance(serial, int) or isinstance(serial, bool) or not 0 <= serial <= LATEST:
+            self.wrong("serial", serial, "seconds since 1970")
+            serial = 0
+        roots = [self.root(v, f"roots[{i}]") for i, v in enumerate(self.items(body, "roots", ""))]
+        self.doubles([root for root in roots if root is not None])
+        parts = self.items(installer, "parts", "installer.")
+        return Lock(
+            name=self.text(metadata, "name", "metadata."),
+            version=self.text(metadata, "version", "metadata."),
+            inventory=self.text(body, "inventory", ""),
+            serial=serial,
+            created=self.text(body, "created", ""),
+            expires=self.text(body, "expires", ""),
+            roots=tuple(root for root in roots if root is not None),
+            installer_version=self.text(installer, "version", "installer."),
+            installer=tuple(self.part(v, f"installer.parts[{i}]") for i, v in enumerate(parts)),
+            local=self.digests(body, "local"),
+        )
