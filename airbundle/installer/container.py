@@ -1,55 +1,87 @@
 """`install --registry container`: the private registry is registry:2 or 3 from the bundle itself, in a Docker engine.
 
 The image is streamed out of the bundle into the engine. The container has a volume for its data, TLS by the site's
-CA, and starts again by itself. What talks to the engine is in `transfer.engine_registry`.
+CA, and starts again by itself. A change of certificate, port or image makes a new container over the same data; the
+one before is kept aside until the new one answers, and comes back when it doesn't (docs/container-registry.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from airbundle.errors import AirbundleError, Finding, NoPermission
+from airbundle.installer.container_checks import (
+    ASIDE,
+    CONFIG,
+    IMAGE_REF,
+    check_loadable,
+    check_name,
+    is_ours,
+    last_words,
+)
+from airbundle.installer.container_config import NAME, ContainerConfig, RunningRegistry, container_name, volume_name
+from airbundle.installer.container_image import find_registry_image
+from airbundle.installer.container_run import Ensuring, remove_image
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.reader import BundleFile
+from airbundle.transfer.containers import open_containers
+
+__all__ = [
+    "NAME",
+    "ContainerConfig",
+    "ContainerStatus",
+    "RunningRegistry",
+    "container_name",
+    "container_status",
+    "ensure_container",
+    "find_problems",
+    "remove_container",
+]
 
 
 @dataclass(frozen=True)
-class ContainerConfig:
-    """How the registry's container is to run.
+class ContainerStatus:
+    """What the engine says of the registry's container.
 
     Attributes:
-        certificate, key: its TLS certificate (with chain) and key, PEM files.
-        ca_file: by which this host checks that it answers.
-        host, port: where it is published on this host.
-        name: of the container; its data's volume is called the same, with `-data`.
-        image: which image of the bundle; empty: the registry image is found.
+        name, volume: in the engine.
+        state: the engine's word: `running`, `restarting`, `exited`, …
+        restarts: how often the engine has restarted it.
+        image: name in the bundle of the image that it runs.
+        instance: digest of the configuration that it runs with.
+        started: when, RFC 3339.
+        problem: why it is not well; empty when it is.
     """
 
-    certificate: Path
-    key: Path
-    ca_file: Path
-    host: str = "0.0.0.0"  # noqa: S104 - nodes pull from it
-    port: int = 5000
-    name: str = "airbundle-registry"
-    image: str = ""
-
-
-@dataclass(frozen=True)
-class RunningRegistry:
-    """A registry that answers.
-
-    Attributes:
-        url: at which this host reaches it.
-        changed: whether anything had to be done.
-        image: the reference in the bundle that it runs.
-        container: its name in the engine.
-    """
-
-    url: str
-    changed: bool
+    name: str
+    volume: str
+    state: str
+    restarts: int
     image: str
-    container: str
+    instance: str
+    started: str
+    problem: str
+
+
+def find_problems(
+    bundle: BundleFile, *, name: str = NAME, image: str = "", environ: Mapping[str, str] | None = None
+) -> Iterator[Finding]:
+    """Yield what stands in the way of a registry in a container; looks only.
+
+    Args:
+        bundle: whose head has verified.
+        name: of the container.
+        image: as in `ContainerConfig`.
+        environ: the environment, for DOCKER_HOST.
+    """
+    try:
+        with open_containers(environ) as engine:
+            check_name(engine, name)
+            check_loadable(engine, bundle, find_registry_image(bundle, engine.platform, image))
+    except AirbundleError as error:
+        code = "permission" if isinstance(error, NoPermission) else "container"
+        yield Finding(error.problem, where="--registry container", code=code, hint=error.hint)
 
 
 def ensure_container(
@@ -59,5 +91,81 @@ def ensure_container(
     *,
     environ: Mapping[str, str] | None = None,
 ) -> RunningRegistry:
-    """Make the container run as `config` says; one that does is left alone, the data are kept in any case."""
-    raise NotImplementedError
+    """Make the container run as `config` says, and wait until it answers over TLS.
+
+    One that does is left alone. One with another certificate, port or image is made anew; its data are kept.
+
+    Args:
+        bundle: verified; carries the image.
+        config: how it is to run.
+        reporter: gets progress.
+        environ: the environment, for DOCKER_HOST.
+
+    Raises:
+        HostError, NoPermission, Unreachable: the engine can't be used; the outcome is `unchanged`.
+        UsageError, SiteError, VerificationError: the image can't be used, or something that is not ours has one of
+            the names; the outcome is `unchanged`.
+        SiteError, RemoteError: it could not be started, or does not answer; the outcome is `rolled-back`: the
+            container before runs again, where there was one.
+    """
+    try:
+        with open_containers(environ) as engine:
+            return Ensuring(engine, bundle, config, reporter).run()
+    except AirbundleError as error:
+        error.outcome = error.outcome or "unchanged"
+        raise
+
+
+def container_status(name: str = NAME, *, environ: Mapping[str, str] | None = None) -> ContainerStatus | None:
+    """Return what the engine says of the registry's container; None when there is none of ours.
+
+    Raises:
+        HostError, NoPermission, RemoteError: the engine can't be used.
+    """
+    with open_containers(environ) as engine:
+        found = engine.find(name)
+        if found is None or not is_ours(found.labels):
+            return None
+        problem = ""
+        if found.status != "running":
+            problem = f"container {name} is {found.status}; {last_words(engine, found)}"
+        labels = found.labels
+        return ContainerStatus(
+            name=name,
+            volume=volume_name(name),
+            state=found.status,
+            restarts=found.restarts,
+            image=labels.get(IMAGE_REF, ""),
+            instance=labels.get(CONFIG, ""),
+            started=found.started,
+            problem=problem,
+        )
+
+
+def remove_container(name: str = NAME, *, keep_volume: bool, environ: Mapping[str, str] | None = None) -> bool:
+    """Remove the container, its image where nothing else uses it, and its data.
+
+    Args:
+        name: of the container.
+        keep_volume: leave the data.
+        environ: the environment, for DOCKER_HOST.
+
+    Returns:
+        Whether there was anything to remove.
+
+    Raises:
+        SiteError: what has the name is not airbundle's; it is left alone.
+        HostError, NoPermission, RemoteError: the engine can't be used, or refuses.
+    """
+    removed = False
+    with open_containers(environ) as engine:
+        check_name(engine, name)
+        for each in (name + ASIDE, name):
+            found = engine.find(each)
+            if found is not None:
+                engine.remove(found)
+                remove_image(engine, found)
+                removed = True
+        if not keep_volume:
+            removed |= engine.remove_volume(volume_name(name))
+    return removed

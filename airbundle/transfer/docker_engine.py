@@ -15,11 +15,17 @@ from airbundle.bundle.content import BlobSink, Materialised
 from airbundle.bundle.digest import is_digest
 from airbundle.bundle.docker_save import CONFIG_LIMIT, config_diff_ids, image_of, read_save
 from airbundle.bundle.oci import OCI_LAYER, Descriptor
-from airbundle.errors import HostError, NoPermission, NotFound, RemoteError, Side, Unreachable
+from airbundle.errors import HostError, NoPermission, NoSpace, NotFound, RemoteError, Side, Unreachable
 from airbundle.transfer.problems import clean
 
 _CHUNK = 1024 * 1024
 _TIMEOUT = 600.0  # seconds in which the engine must send something; it prepares a while before the first byte
+_SDK_HINT = {
+    "upstream": "pip install 'airbundle[docker]'",
+    # Nothing can be fetched there: what the distribution's media have, or what needs no engine.
+    "site": "run the bundle itself, which carries it, or install the distribution's python3-docker",
+}
+_FULL_HINT = "free space below its data directory (`docker info` names it), then run the same command again"
 
 
 @contextmanager
@@ -42,8 +48,7 @@ def open_engine(*, side: Side = "upstream", environ: Mapping[str, str] | None = 
         from docker.errors import DockerException
     except ImportError:
         raise HostError(
-            "Docker images need the docker SDK for Python, which is not installed",
-            hint="pip install 'airbundle[docker]'",
+            "the Docker engine is used through the docker SDK for Python, which is not installed", hint=_SDK_HINT[side]
         ) from None
     try:
         client = docker.DockerClient.from_env(environment=dict(env), timeout=_TIMEOUT)
@@ -73,7 +78,7 @@ def materialise_engine_image(
         HostError: the sink can't take it.
     """
     what = f"docker-daemon:{name}"
-    with open_engine(side=side, environ=environ) as client, _translated(what, side):
+    with open_engine(side=side, environ=environ) as client, engine_errors(what, side):
         image = client.images.get(name)
         known = _from_sink(image, sink, what)
         if known is not None:
@@ -115,9 +120,22 @@ class _Chunks:
 
 
 @contextmanager
-def _translated(what: str, side: Side) -> Iterator[None]:
+def engine_errors(what: str, side: Side) -> Iterator[None]:
+    """Translate what the docker SDK raises.
+
+    Args:
+        what: thing and operation, for errors.
+        side: whose engine it is.
+
+    Raises:
+        NotFound: the engine has no such image, container or volume.
+        NoSpace: the engine's disk is full.
+        RemoteError: the engine refuses, with its own words.
+        Unreachable: it went away.
+    """
     import requests
     from docker.errors import APIError, DockerException, ImageNotFound
+    from docker.errors import NotFound as NothingThere
 
     try:
         yield
@@ -127,8 +145,12 @@ def _translated(what: str, side: Side) -> Iterator[None]:
             side=side,
             hint="`docker images` lists what it has; build or pull it first",
         ) from None
+    except NothingThere as error:
+        raise NotFound(f"{what}: the Docker engine says: {clean(str(error.explanation))}", side=side) from None
     except APIError as error:
         said = clean(str(error.explanation or error))
+        if "no space left" in said:
+            raise NoSpace(f"{what}: the Docker engine's disk is full: {said}", hint=_FULL_HINT) from None
         raise RemoteError(f"{what}: the Docker engine says: {said}", side=side, status=error.status_code) from None
     except (DockerException, requests.RequestException) as error:
         raise Unreachable(f"{what}: the Docker engine failed: {clean(str(error))}", side=side) from None

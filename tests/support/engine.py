@@ -15,7 +15,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,18 +35,21 @@ _ENTRY = ["/bin/registry"]
 _COMMAND = ["serve", "/etc/docker/registry/config.yml"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Engine:
     """An engine that answers.
 
     Attributes:
         socket: its API socket.
         bridge_address: the host's address on its bridge; containers reach the host there.
+        command_line: how dockerd is started; `log`: where its output goes.
     """
 
     socket: Path
     bridge_address: str
     process: Running
+    command_line: Sequence[str | Path]
+    log: Path
 
     @property
     def url(self) -> str:
@@ -66,6 +69,12 @@ class Engine:
             yield client
         finally:
             client.close()
+
+    def restart(self) -> None:
+        """Stop the engine, which stops its containers, and start it again over the same data."""
+        self.process.stop(40)
+        self.log.rename(self.log.with_suffix(".before.log"))
+        self.process = _start(self.command_line, self.log)
 
     def command(self, *arguments: str) -> str:
         """Run the docker command line and return its output.
@@ -138,13 +147,22 @@ def run_engine(directory: Path) -> Iterator[Engine]:
             *("--host", f"unix://{home / 'docker.sock'}", "--bridge", bridge),
             *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
         ]
-        # TERM, not KILL, when this process dies: the engine then stops its containers and its containerd.
-        process = start(command, directory / "dockerd.log", death_signal="TERM")
-        stack.callback(process.stop, 40)
-        process.wait_for_line(r"API listen on", what="dockerd")
-        engine = Engine(home / "docker.sock", address, process)
+        log = directory / "dockerd.log"
+        engine = Engine(home / "docker.sock", address, _start(command, log), command, log)
+        stack.callback(lambda: engine.process.stop(40))
         stack.callback(_remove_containers, engine)
         yield engine
+
+
+def _start(command: Sequence[str | Path], log: Path) -> Running:
+    # TERM, not KILL, when this process dies: the engine then stops its containers and its containerd.
+    process = start(command, log, death_signal="TERM")
+    try:
+        process.wait_for_line(r"API listen on", what="dockerd")
+    except BaseException:
+        process.stop(40)
+        raise
+    return process
 
 
 def _remove_containers(engine: Engine) -> None:

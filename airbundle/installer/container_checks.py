@@ -1,0 +1,72 @@
+"""What a registry in a container needs of the engine and of the bundle; nothing is changed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airbundle.errors import SiteError
+from airbundle.installer.container_config import volume_name
+from airbundle.installer.container_image import RegistryImage
+from airbundle.store.reader import BundleFile
+from airbundle.transfer.containers import Container, ContainerEngine
+
+ROLE, CONFIG, IMAGE_REF = "dev.airbundle.role", "dev.airbundle.config", "dev.airbundle.image"
+"""Labels: whose a container or volume is, the digest that it runs with, its image's name in the bundle."""
+
+OURS = "registry"
+ASIDE = "-before"
+"""Ending of the name of a container that a new one is to replace."""
+
+LOG_LINES = 5
+
+
+def is_ours(labels: Mapping[str, str]) -> bool:
+    """Tell whether airbundle made what has these labels."""
+    return labels.get(ROLE) == OURS
+
+
+def check_name(engine: ContainerEngine, name: str) -> None:
+    """Refuse to touch what somebody else called by the names that we give."""
+    for each in (name, name + ASIDE):
+        found = engine.find(each)
+        if found is not None and not is_ours(found.labels):
+            raise SiteError(
+                f"the Docker engine has a container {each} that airbundle did not make (image {found.image})",
+                outcome="unchanged",
+                hint=f"rename it (`docker rename {each} NEW`), or remove it",
+            )
+    labels = engine.volume_labels(volume_name(name))
+    if labels is not None and not is_ours(labels):
+        raise SiteError(
+            f"the Docker engine has a volume {volume_name(name)} that airbundle did not make",
+            outcome="unchanged",
+            hint="copy what is in it to a volume of another name, then remove it",
+        )
+
+
+def check_loadable(engine: ContainerEngine, bundle: BundleFile, image: RegistryImage) -> None:
+    """Refuse an image that can't come into the engine; one that is there already may lack its layers here."""
+    if engine.image_layers(image.name) == image.diff_ids:
+        return
+    missing = [layer for layer in image.layers if not bundle.has_blob(layer.digest)]
+    if missing:
+        base = bundle.statement.base
+        raise SiteError(
+            f"{image.ref}: {bundle.path.name} is a delta and leaves out {len(missing)} of its layers, "
+            "which the Docker engine does not have",
+            outcome="unchanged",
+            hint=f"install its base, {base.name} {base.version}, first" if base else "",
+        )
+    if image.zstd and not engine.takes_zstd:
+        raise SiteError(
+            f"{image.ref} has layers packed with zstd, which the Docker engine {engine.version} can't load",
+            outcome="unchanged",
+            hint="carry one with gzip layers, use an engine of version 23 or newer, or use --registry embedded",
+        )
+
+
+def last_words(engine: ContainerEngine, container: Container) -> str:
+    """Return why a container ended, for an error."""
+    lines = engine.log(container, LOG_LINES)
+    ended = f"exit code {container.exit_code}"
+    return container.error or (f"{ended}: {' | '.join(lines)}" if lines else f"{ended}, and it printed nothing")
