@@ -104,10 +104,9 @@ class ImageResolver:
             yield referrer, f"{target.name}@{referrer.digest}"
         for suffix in COSIGN_SUFFIXES if with_tags else ():
             tag = f"sha256-{hex_of(subject.digest)}.{suffix}"
-            try:
-                yield repository.resolve(tag), f"{target.name}:{tag}"
-            except NotFound:
-                continue
+            found = repository.look_beside(tag)
+            if found is not None:
+                yield found, f"{target.name}:{tag}"
 
 
 def _own_name(request: ImageRequest) -> Reference:

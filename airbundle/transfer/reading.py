@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING
 
 from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import is_digest, parse_digest, sha256
@@ -21,6 +21,7 @@ from airbundle.bundle.oci import (
 )
 from airbundle.errors import DigestMismatch, NotFound, RemoteError, UsageError
 from airbundle.transfer.download import Download
+from airbundle.transfer.endpoints import Endpoints
 from airbundle.transfer.hosts import Endpoint
 from airbundle.transfer.links import next_link
 from airbundle.transfer.problems import Response, clean
@@ -29,8 +30,6 @@ from airbundle.transfer.wire import BadUrl, Url
 
 if TYPE_CHECKING:
     from airbundle.transfer.registry import RegistryClient
-
-T = TypeVar("T")
 
 _PAGE = 1000
 _MOST_PAGES = 10_000
@@ -52,7 +51,7 @@ class Reading:
         self.name = name
         self.http = client.http
         self._client = client
-        self._endpoints = endpoints
+        self._endpoints = Endpoints(endpoints, client.http.settings.mirror_time, client.passed_over)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -70,7 +69,25 @@ class Reading:
             NotFound, Unauthorized, RemoteError, DigestMismatch.
         """
         checked_ref(ref, self.name)
-        return self._each(lambda endpoint, budget: self._resolve(endpoint, ref, budget))
+        return self._endpoints.manifest(lambda endpoint, budget: self._resolve(endpoint, ref, budget))
+
+    def look_beside(self, tag: str) -> Descriptor | None:
+        """Ask what a tag stands for that may hang on an image of this repository, such as cosign's `sha256-<hex>.sig`.
+
+        The endpoint that gave this object its first manifest decides: it knows its images. The others, which may be
+        out of reach or know other images, are asked only when it fails.
+
+        Returns:
+            As `resolve`; None when there is no such tag.
+
+        Raises:
+            Unauthorized, RemoteError, DigestMismatch.
+        """
+        checked_ref(tag, self.name)
+        try:
+            return self._endpoints.beside(lambda endpoint, budget: self._resolve(endpoint, tag, budget))
+        except NotFound:
+            return None
 
     def _resolve(self, endpoint: Endpoint, ref: str, budget: float | None) -> Descriptor:
         what = f"{self.label(ref)}: resolve"
@@ -97,7 +114,7 @@ class Reading:
             NotFound, Unauthorized, RemoteError.
         """
         checked_ref(ref, self.name)
-        return self._each(lambda endpoint, budget: self._fetch(endpoint, ref, budget))
+        return self._endpoints.manifest(lambda endpoint, budget: self._fetch(endpoint, ref, budget))
 
     def _fetch(self, endpoint: Endpoint, ref: str, budget: float | None) -> tuple[Descriptor, bytes]:
         what = f"{self.label(ref)}: fetch manifest"
@@ -123,7 +140,7 @@ class Reading:
         if hasher is None or not start:
             start, hasher = 0, hashlib.sha256()
         download = Download(self.http, what, blob, write, start, hasher)
-        self._each(one)
+        self._endpoints.each(one)
 
     def read_blob(self, digest: str, limit: int) -> bytes:
         """Return a small blob's verified bytes.
@@ -143,11 +160,11 @@ class Reading:
                     return body
             raise DigestMismatch(f"{what}: found digest {sha256(body)}, expected {digest}, twice")
 
-        return self._each(one)
+        return self._endpoints.each(one)
 
     def tags(self) -> list[str]:
         """Return all tags, in the registry's order; what is no tag by the grammar is left out."""
-        return self._each(lambda endpoint, budget: list(self._tags(endpoint, budget)))
+        return self._endpoints.each(lambda endpoint, budget: list(self._tags(endpoint, budget)))
 
     def _tags(self, endpoint: Endpoint, budget: float | None) -> Iterator[str]:
         what = f"{self.name}: list tags"
@@ -160,12 +177,14 @@ class Reading:
     def referrers(self, digest: str) -> list[Descriptor]:
         """Return the manifests whose subject is `digest`: by the API, else from the tag `sha256-<hex>`.
 
+        The endpoint that gave this object its first manifest decides, as in `look_beside`.
+
         Raises:
             VerificationError: the answer is no index.
             Unauthorized, RemoteError.
         """
         parse_digest(digest, what=f"{self.name}: subject")
-        return self._each(lambda endpoint, budget: self._referrers(endpoint, digest, budget))
+        return self._endpoints.beside(lambda endpoint, budget: self._referrers(endpoint, digest, budget))
 
     def _referrers(self, endpoint: Endpoint, digest: str, budget: float | None) -> list[Descriptor]:
         what = f"{self.label(digest)}: list referrers"
@@ -255,15 +274,6 @@ class Reading:
             limit=limit,
             budget=budget,
         )
-
-    def _each(self, operation: Callable[[Endpoint, Optional[float]], T]) -> T:
-        """Run `operation` at each endpoint until one answers; the last one's error counts."""
-        for endpoint in self._endpoints[:-1]:
-            try:
-                return operation(endpoint, self.http.settings.mirror_time)
-            except (RemoteError, DigestMismatch) as error:
-                self._client.passed_over(endpoint, error)
-        return operation(self._endpoints[-1], None)
 
 
 def checked_ref(ref: str, name: str) -> str:

@@ -184,6 +184,23 @@ def test_many_threads(plain_registry: Registry) -> None:
     assert errors == []
 
 
+def test_many_threads_push_one_blob_once(empty_registry: Registry) -> None:
+    sent: list[bool] = []
+    with client_of(empty_registry) as client:
+
+        def work() -> None:
+            repository = client.repository(f"{empty_registry.host}/x")
+            sent.append(repository.push_blob(Descriptor("x", sha256(b"one"), 3), Source(b"one")))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(sent) == [False] * 7 + [True]
+    assert [request.method for request in empty_registry.uploads()] == ["POST", "PUT"]
+
+
 def test_a_second_push_sends_nothing(empty_registry: Registry) -> None:
     with client_of(empty_registry) as client:
         repository = client.repository(f"{empty_registry.host}/x")
@@ -618,3 +635,57 @@ def test_endpoints_with_a_path(plain_registry: Registry, authority: Authority) -
         with RegistryClient(registries, settings=FAST) as client:
             client.repository("upstream.test/x").fetch_manifest("1")
     assert server.requests[0].path == "/v2/proxy/x/manifests/1?ns=upstream.test"
+
+
+SIGNATURE_TAG = f"sha256-{'ab' * 32}.sig"
+
+
+def test_the_mirror_that_has_the_image_says_what_hangs_on_it(plain_registry: Registry) -> None:
+    with client_of(plain_registry) as client:
+        pushed = push_image(client.repository(f"{plain_registry.host}/beside/x"))
+    with fault_server(lambda turn, n: turn.reply(500)) as upstream:
+        found = mirrored(plain_registry.url, upstream.url)
+        with RegistryClient(found, settings=replace(FAST, retry_time=0.05)) as client:
+            repository = client.repository("upstream.test/beside/x")
+            assert repository.resolve("1") == pushed
+            assert repository.look_beside(SIGNATURE_TAG) is None
+            assert repository.referrers(pushed.digest) == []
+            # A manifest may still lie elsewhere: its digest tells whether it is the right one.
+            with pytest.raises(RemoteError):
+                repository.fetch_manifest(sha256(b"child"))
+    assert {seen.path.rpartition("/")[2] for seen in upstream.requests} == {sha256(b"child") + "?ns=upstream.test"}
+
+
+def test_a_mirror_without_the_image_is_not_asked_what_hangs_on_it(plain_registry: Registry) -> None:
+    with client_of(plain_registry) as client:
+        own = client.repository(f"{plain_registry.host}/beyond/x")
+        pushed = push_image(own)
+        signature = push_image(own, b"signature", SIGNATURE_TAG)
+        subject = artifact_manifest("application/spdx+json", (), subject=pushed)
+        own.push_blob_bytes(b"{}")
+        own.push_manifest(subject, OCI_MANIFEST, sha256(subject))
+    with fault_server(lambda turn, n: turn.reply(404)) as empty:
+        with RegistryClient(mirrored(empty.url, plain_registry.url), settings=FAST) as client:
+            repository = client.repository("upstream.test/beyond/x")
+            assert repository.fetch_manifest("1")[0] == pushed
+            assert repository.look_beside(SIGNATURE_TAG) == signature
+            assert [entry.digest for entry in repository.referrers(pushed.digest)] == [sha256(subject)]
+    assert len(empty.requests) == 1
+
+
+def test_a_mirror_that_fails_later_is_passed_over(plain_registry: Registry) -> None:
+    with client_of(plain_registry) as client:
+        pushed = push_image(client.repository(f"{plain_registry.host}/fails/x"))
+        raw = client.repository(f"{plain_registry.host}/fails/x").fetch_manifest("1")[1]
+        signature = push_image(client.repository(f"{plain_registry.host}/fails/x"), b"signature", SIGNATURE_TAG)
+
+    def script(turn: Turn, n: int) -> None:
+        turn.reply(200, raw, {"Content-Type": OCI_MANIFEST}) if n == 1 else turn.reply(500)
+
+    with fault_server(script) as mirror:
+        with RegistryClient(
+            mirrored(mirror.url, plain_registry.url), settings=replace(FAST, retry_time=0.05)
+        ) as client:
+            repository = client.repository("upstream.test/fails/x")
+            assert repository.fetch_manifest("1")[0] == pushed
+            assert repository.look_beside(SIGNATURE_TAG) == signature
