@@ -1,4 +1,4 @@
-"""Which endpoint of a repository is asked: mirrors in order, then the host; and which one knows what hangs on an image."""
+"""Which endpoint of a repository is asked: mirrors, then the host; and which one knows what hangs on an image."""
 
 from __future__ import annotations
 
