@@ -66,14 +66,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _tell(loaded: Loaded, console: Console) -> None:
     from airbundle.cli.reporter import human
+    from airbundle.installer.report import counted
 
     result, statement = loaded.result, loaded.statement
     where = loaded.target.url + (f"/{loaded.target.prefix}" if loaded.target.prefix else "")
     did = f"{human(result.sent_bytes)} sent" if result.changed else "nothing to do, all of it was there"
     console.say(f"{statement.name} {statement.version} is in {where}: {did}")
-    console.say(
-        f"  {loaded.images} images, {loaded.charts} charts; {result.blobs} blobs of {human(result.size)}: "
-        f"{result.sent} sent, {result.mounted} shared between repositories"
-    )
+    held = f"{counted(loaded.images, 'image')}, {counted(loaded.charts, 'chart')}"
+    blobs = f"{counted(result.blobs, 'blob')} of {human(result.size)}"
+    console.say(f"  {held}; {blobs}: {result.sent} sent, {result.mounted} shared between repositories")
     for ref, digest in result.sparse.items():
         console.say(f"  {ref}: the registry refuses its index; the tag is {digest}")

@@ -28,15 +28,18 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     status = read_status(state_of(args))
     _tell(status, console)
     body = status.to_json()
-    if status.findings:
+    if not status.healthy:
         count = len(status.findings)
         words = f"{count} finding{'s' if count > 1 else ''}: not all is well"
         raise CheckFailed(words, findings=status.findings, body=body)
+    for finding in status.findings:
+        console.say(f"warning: {finding}")
     return body
 
 
 def _tell(status: Status, console: Console) -> None:
     from airbundle.cli.reporter import human
+    from airbundle.installer.report import counted
 
     installed = status.installed
     if not installed.mode:
@@ -45,10 +48,8 @@ def _tell(status: Status, console: Console) -> None:
     console.say(f"registry   {installed.registry} ({installed.mode})")
     console.say(f"server     {installed.server}; {status.runs_as}")
     for bundle in installed.bundles:
-        console.say(
-            f"bundle     {bundle.name} {bundle.version}: {bundle.images} images, {bundle.charts} charts, "
-            f"installed {bundle.installed}"
-        )
+        held = f"{counted(bundle.images, 'image')}, {counted(bundle.charts, 'chart')}"
+        console.say(f"bundle     {bundle.name} {bundle.version}: {held}, installed {bundle.installed}")
     if status.certificate_days is not None:
         ca = "" if status.ca_days is None else f", CA {status.ca_days}"
         console.say(f"days left  certificate {status.certificate_days}{ca}")

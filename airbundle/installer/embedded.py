@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServedBundle, ServerConfig
-from airbundle.crypto.names import parse_name
+from airbundle.crypto.certificate import load_chain, name_constraints
+from airbundle.crypto.names import first_refused, parse_name, parse_names
 from airbundle.errors import Refused, RemoteError, SiteError, UsageError
 from airbundle.installer.ca import SiteCa, site_permitted
 from airbundle.installer.ca_servers import ServerCertificate
@@ -28,7 +29,7 @@ from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Reporter
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.local import host_addresses, host_name
+from airbundle.transfer.local import host_addresses, host_name, port_problem
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 
@@ -38,6 +39,7 @@ START_SECONDS = 120.0
 """How long the server may take until it answers: it verifies the heads of all bundles before."""
 
 _POLL_SECONDS = 0.1
+_ORPHAN_SECONDS = 5.0
 _HEALTH_LIMIT = 4 * 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -86,6 +88,17 @@ def ensure_ca(state: StateDirectory, options: Options) -> SiteCa:
             f"airbundle CA of {options.domain or host_name()}", site_permitted(options.domain, server_names(options))
         )
     return ca
+
+
+def refused_domain(state: StateDirectory, options: Options) -> str:
+    """Return what the site's CA may issue for when the site's domain is not in it; empty when all is well."""
+    ca = SiteCa.of(state)
+    if not options.domain or not ca.exists or not ca.state.generation:
+        return ""
+    chain = load_chain(ca.files.chain(ca.state), what="CA certificate")
+    constraints = [found for found in map(name_constraints, chain) if found is not None]
+    refused = first_refused(parse_names([f"registry.{options.domain}"]), constraints)
+    return ", ".join(refused[1].dns) if refused else ""
 
 
 def ensure_certificate(ca: SiteCa, options: Options, reporter: Reporter) -> ServerCertificate:
@@ -153,6 +166,8 @@ def start_server(state: StateDirectory, service: Service, program: Program, conf
         port=config.port,
         digest=program.digest,
     )
+    if not service.running():
+        _wait_for_port(start)
     if service.ensure(start):
         return True
     with local_client(state, url) as client:
@@ -164,6 +179,13 @@ def start_server(state: StateDirectory, service: Service, program: Program, conf
     else:
         service.restart(start)
     return True
+
+
+def _wait_for_port(start: Start) -> None:
+    """Give workers of a server that was killed the time to notice it and to let go of its port."""
+    end = time.monotonic() + _ORPHAN_SECONDS
+    while port_problem(start.host, start.port) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
 
 
 def local_client(state: StateDirectory, url: str) -> HttpClient:

@@ -6,8 +6,7 @@ nothing to do ends with the same report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,7 @@ import airbundle
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.index import CHART, IMAGE
 from airbundle.bundle.serving import Fingerprint
-from airbundle.errors import AirbundleError, Finding, SiteError
+from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copy import PARTIAL, Copy, copy_bundle, copy_name
 from airbundle.installer.embedded import (
@@ -37,7 +36,7 @@ from airbundle.installer.program import check_not_older, install_program, made_f
 from airbundle.installer.report import Report
 from airbundle.installer.service import Service
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
-from airbundle.installer.steps import accept, load_into, plan_of
+from airbundle.installer.steps import accept, load_into, outcome, plan_of
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.progress import Reporter
@@ -58,17 +57,15 @@ def install(paths: Sequence[Path], options: Options, state: StateDirectory, gate
         Busy: another run is under way.
         AirbundleError: a step failed; its `outcome` is `partial`, and the same command goes on from there.
     """
-    state.check_free()
-    with open_trusted(paths, state, gate) as trusted:
-        installed = state.read()
-        check_not_older(installed.program)
-        plan = plan_of(trusted.bundle, _prefix(options))
-        findings = Preflight(trusted, plan, options, state, installed).run()
-        raise_findings(findings, trusted.title)
-        for finding in findings:
-            reporter.warn(str(finding))
-        with state.locked(f"airbundle install {trusted.bundle.path.name}"), _partial_from_now_on():
-            return _Install(trusted, plan, options, state, reporter).run()
+    with outcome("unchanged"):
+        state.check_free()
+        with open_trusted(paths, state, gate) as trusted:
+            plan, findings = _checked(trusted, options, state)
+            raise_findings(findings, trusted.title)
+            for finding in findings:
+                reporter.warn(str(finding))
+            with state.locked(f"airbundle install {trusted.bundle.path.name}"), outcome("partial"):
+                return _Install(trusted, plan, options, state, reporter).run()
 
 
 def check_install(
@@ -84,23 +81,14 @@ def check_install(
     """
     state.check_free()
     with open_trusted(paths, state, gate) as trusted:
-        installed = state.read()
-        check_not_older(installed.program)
-        plan = plan_of(trusted.bundle, _prefix(options))
-        return trusted.title, Preflight(trusted, plan, options, state, installed).run()
+        return trusted.title, _checked(trusted, options, state)[1]
 
 
-def _prefix(options: Options) -> str:
-    return options.target.prefix if options.target else options.prefix
-
-
-@contextmanager
-def _partial_from_now_on() -> Iterator[None]:
-    try:
-        yield
-    except AirbundleError as error:
-        error.outcome = error.outcome or "partial"
-        raise
+def _checked(trusted: Trusted, options: Options, state: StateDirectory) -> tuple[LoadPlan, list[Finding]]:
+    installed = state.read()
+    check_not_older(installed.program)
+    plan = plan_of(trusted.bundle, options.target.prefix if options.target else options.prefix)
+    return plan, Preflight(trusted, plan, options, state, installed).run()
 
 
 class _Install:

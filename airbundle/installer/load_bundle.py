@@ -12,7 +12,7 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.load import DEFAULT_JOBS, LoadResult
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.state import StateDirectory
-from airbundle.installer.steps import accept, check_registry, load_into, plan_of
+from airbundle.installer.steps import accept, check_registry, load_into, outcome, plan_of
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, open_trusted
 from airbundle.progress import Reporter
@@ -61,12 +61,13 @@ def load_bundle(
         VerificationError, UsageError, RemoteError, SiteError, HostError, Busy: each says what; before the first change
             the outcome is `unchanged`.
     """
-    state.check_free()
-    with open_trusted(paths, state, gate) as trusted:
-        plan = plan_of(trusted.bundle, target.prefix)
-        check_registry(plan, target, reporter)
-        with state.locked(f"airbundle load {trusted.bundle.path.name}"):
-            journal = Journal(state.journal)
-            accept(trusted, state, journal, "load")
-            result = load_into(trusted, plan, target, journal, reporter, jobs=jobs)
-        return Loaded(trusted.statement, target, plan, result)
+    with outcome("unchanged"):
+        state.check_free()
+        with open_trusted(paths, state, gate) as trusted:
+            plan = plan_of(trusted.bundle, target.prefix)
+            check_registry(plan, target, reporter)
+            with state.locked(f"airbundle load {trusted.bundle.path.name}"), outcome("partial"):
+                journal = Journal(state.journal)
+                accept(trusted, state, journal, "load")
+                result = load_into(trusted, plan, target, journal, reporter, jobs=jobs)
+            return Loaded(trusted.statement, target, plan, result)

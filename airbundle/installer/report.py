@@ -11,7 +11,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.installer.load_plan import LoadPlan, Tag
 from airbundle.installer.options import EMBEDDED
 
-SERVED = {"clamav": "ClamAV databases", "file": "files"}
+SERVED = {"clamav": "ClamAV database", "file": "file"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Report:
             found["image"] = f"podman pull {self._podman_trust()}{self.registry.here}/{image.repository}:{image.tag}"
         if chart is not None:
             version = chart.ref.rpartition(":")[2]
-            oci = f"oci://{self.registry.here}/{chart.repository}"
-            found["chart"] = f"helm pull {oci} --version {version}{_helm_trust(self.registry)}"
+            if not _is_loopback(self.registry):
+                oci = f"oci://{self.registry.here}/{chart.repository}"
+                found["chart"] = f"helm pull {oci} --version {version}{_helm_trust(self.registry)}"
             name = chart.repository.rpartition("/")[2]
             url = f"https://{self.server.here}/charts"
             found["chartRepository"] = f"helm pull {name} --repo {url} --version {version}{_helm_trust(self.server)}"
@@ -115,7 +116,7 @@ class Report:
         return sum(kind_of(root) == kind for root in self.roots)
 
     def _counted(self) -> str:
-        return f"{self.plan.count(IMAGE)} images, {self.plan.count(CHART)} charts"
+        return f"{counted(self.plan.count(IMAGE), 'image')}, {counted(self.plan.count(CHART), 'chart')}"
 
     def _paths(self) -> Iterator[str]:
         if self.mode == EMBEDDED:
@@ -124,12 +125,23 @@ class Report:
         for kind, words in SERVED.items():
             count = self._count(kind)
             if count:
-                yield f"/{'files' if kind == 'file' else kind}/ ({count} {words})"
+                yield f"/{'files' if kind == 'file' else kind}/ ({counted(count, words)})"
 
     def _podman_trust(self) -> str:
         if self.registry.plain:
             return "--tls-verify=false "
         return f"--cert-dir {self.registry.ca_file.rpartition('/')[0]} " if self.registry.ca_file else ""
+
+
+def _is_loopback(place: Place) -> bool:
+    """Tell whether helm 3 would talk plain HTTP to a registry, whatever it is told, because of its name."""
+    name = place.here.rpartition(":")[0] or place.here
+    return not place.plain and (name == "localhost" or name.startswith("127.") or name == "[::1]")
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 image` or `2 images`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _helm_trust(place: Place) -> str:

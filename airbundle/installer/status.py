@@ -9,12 +9,12 @@ from typing import Any
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import CONFIG_LIMIT, fingerprint
-from airbundle.errors import AirbundleError, Finding
+from airbundle.errors import AirbundleError, Finding, Unauthorized
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.embedded import CONFIG, ask_health, check_tags, local_client
 from airbundle.installer.files import free_space, read_file
 from airbundle.installer.journal import Entry, Journal
-from airbundle.installer.options import URL
+from airbundle.installer.options import EMBEDDED, URL
 from airbundle.installer.service import Service
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import plan_of
@@ -46,12 +46,17 @@ class Status:
     ca_days: int | None
     free: int
 
+    @property
+    def healthy(self) -> bool:
+        """Whether all is well, as far as this user may know."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
     def to_json(self) -> dict[str, Any]:
         """Return the status for `--json`."""
         installed = self.installed
         return {
             "installed": bool(installed.mode),
-            "healthy": not self.findings,
+            "healthy": self.healthy,
             "mode": installed.mode,
             "registry": installed.registry,
             "prefix": installed.prefix,
@@ -103,6 +108,7 @@ class _Checker:
     def __init__(self, state: StateDirectory, installed: Installed) -> None:
         self._state = state
         self._installed = installed
+        self._answers = False
         self.runs_as = ""
 
     def run(self) -> list[Finding]:
@@ -159,6 +165,7 @@ class _Checker:
         url = self._installed.server_here
         with local_client(self._state, url) as client:
             health = ask_health(client, url)
+        self._answers = health.answers
         if health.problem:
             yield Finding(health.problem, where=url, code="server", hint="install the bundle again")
             return
@@ -188,10 +195,24 @@ class _Checker:
 
     def _registry(self) -> Iterator[Finding]:
         """Ask the registry for every tag of the newest bundle of each name."""
+        if self._installed.mode == EMBEDDED and not self._answers:
+            return
         for bundle in _newest(self._installed.bundles):
             with open_bundle([self._state.bundles / bundle.file]) as copy:
                 plan = plan_of(copy, self._installed.prefix)
-            for line in check_tags(plan, self._target(), SILENT, _JOBS)[:_SHOWN]:
+            try:
+                wrong = check_tags(plan, self._target(), SILENT, _JOBS)
+            except Unauthorized as error:
+                # Who asks for the status need not be who may log in: that is no illness of the site.
+                yield Finding(
+                    error.problem,
+                    where=self._installed.registry,
+                    code="credentials",
+                    hint=error.hint,
+                    severity="warning",
+                )
+                return
+            for line in wrong[:_SHOWN]:
                 yield Finding(line, where=self._installed.registry, code="tag", hint="install the bundle again")
 
     def _target(self) -> Target:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
-from airbundle.errors import AirbundleError
+from airbundle.errors import AirbundleError, Outcome
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import DEFAULT_JOBS, LoadResult, load
 from airbundle.installer.load_plan import LoadPlan, plan_load
@@ -16,6 +17,16 @@ from airbundle.installer.target import Target
 from airbundle.installer.verify import Trusted, write_trust
 from airbundle.progress import Reporter
 from airbundle.store.reader import BundleFile
+
+
+@contextmanager
+def outcome(of_errors: Outcome) -> Iterator[None]:
+    """Let errors of the block that don't say so themselves tell the state that the site is in."""
+    try:
+        yield
+    except AirbundleError as error:
+        error.outcome = error.outcome or of_errors
+        raise
 
 
 def plan_of(bundle: BundleFile, prefix: str) -> LoadPlan:
@@ -69,14 +80,10 @@ def check_registry(plan: LoadPlan, target: Target, reporter: Reporter) -> None:
     """Ask the registry one question that changes nothing: is it there, is it trusted, may we ask.
 
     Raises:
-        RemoteError: it doesn't answer, or not to us; the outcome is `unchanged`.
+        RemoteError: it doesn't answer, or not to us.
     """
     if not plan.manifests:
         return
     repository = next(iter(plan.manifests))
     with target.client(reporter) as client:
-        try:
-            client.repository(f"{target.host}/{repository}").has_manifest("airbundle-preflight")
-        except AirbundleError as error:
-            error.outcome = "unchanged"
-            raise
+        client.repository(f"{target.host}/{repository}").has_manifest("airbundle-preflight")

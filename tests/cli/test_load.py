@@ -209,4 +209,4 @@ def test_the_text_for_people(bundle: Path, key: Key, empty_registry: Registry, t
     arguments = command("load", bundle, *into(empty_registry, tmp_path / "state", "--key", key.public))
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"test 1.0.0 is in {empty_registry.url}: ")
-    assert "3 images, 1 charts" in done.stdout
+    assert "3 images, 1 chart;" in done.stdout
