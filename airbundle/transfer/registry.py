@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from airbundle.bundle.reference import parse_reference
@@ -39,6 +41,8 @@ class RegistryClient:
         self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter)
         self._reporter = reporter
         self._lock = threading.Lock()
+        self._push_locks: dict[tuple[str, str], threading.Lock] = {}
+        self._pushed: set[tuple[str, str]] = set()
         self._tag_locks: dict[tuple[str, str], threading.Lock] = {}
         self._passed_over: set[str] = set()
         self._without_referrers: set[tuple[str, str, int]] = set()
@@ -73,6 +77,23 @@ class RegistryClient:
         """Return the lock under which this process changes a tag in three steps."""
         with self._lock:
             return self._tag_locks.setdefault((repository, tag), threading.Lock())
+
+    @contextmanager
+    def pushing(self, repository: str, digest: str) -> Iterator[bool]:
+        """Let one thread at a time push a blob to a repository; gives whether another has pushed it meanwhile.
+
+        registry:2 rewrites the link of a blob that is pushed again, and whoever reads it just then is told that the
+        blob is unknown.
+        """
+        key = (repository, digest)
+        with self._lock:
+            lock = self._push_locks.setdefault(key, threading.Lock())
+        with lock:
+            yield key in self._pushed
+            # Only a push that ended well comes here.
+            self._pushed.add(key)
+        with self._lock:
+            self._push_locks.pop(key, None)
 
     def close(self) -> None:
         """Close all connections; operations under way fail."""

@@ -123,8 +123,14 @@ class Repository(Reading):
             Refused, Unauthorized, Unreachable, RemoteError: the registry.
         """
         digest = parse_digest(blob.digest, what=f"{self.name}: blob")
-        if check and self.has_blob(digest):
-            return False
+        with self._client.pushing(self.name, digest) as pushed:
+            if pushed or (check and self.has_blob(digest)):
+                return False
+            self._upload(blob, source, advance)
+        return True
+
+    def _upload(self, blob: Descriptor, source: BlobReader, advance: Callable[[int], None]) -> None:
+        digest = blob.digest
         Upload(
             self.http,
             f"{self.label(digest)}: push blob",
@@ -136,7 +142,6 @@ class Repository(Reading):
             advance,
             self._sessions.pop(digest, None),
         ).run()
-        return True
 
     def push_blob_bytes(self, data: bytes) -> str:
         """Push a small blob unless it is there, and return its digest."""
