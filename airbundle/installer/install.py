@@ -211,7 +211,7 @@ class _Install:
 
     def _container(self, certificate: ServerCertificate) -> None:
         """Make registry:2 or 3 run in the Docker engine, from the bundle itself."""
-        from airbundle.installer.container import ContainerConfig, ensure_container
+        from airbundle.installer.container import ContainerConfig, container_name, ensure_container
 
         config = ContainerConfig(
             certificate=certificate.certificate,
@@ -219,6 +219,7 @@ class _Install:
             ca_file=self._state.ca_file,
             host=self._options.host,
             port=self._options.container_port,
+            name=container_name(self._state.root),
         )
         with self._journal.step("container", undo=[{"container": config.name}]) as done:
             running = ensure_container(self._trusted.bundle, config, self._reporter)

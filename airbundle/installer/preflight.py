@@ -149,9 +149,9 @@ class Preflight:
     def _engine(self) -> Iterator[Finding]:
         if self._options.mode != CONTAINER:
             return
-        from airbundle.installer.container import find_problems
+        from airbundle.installer.container import container_name, find_problems
 
-        yield from find_problems(self._trusted.bundle)
+        yield from find_problems(self._trusted.bundle, name=container_name(self._state.root))
 
     def _sparse(self) -> Iterator[Finding]:
         if self._options.mode == EMBEDDED:

@@ -14,7 +14,7 @@ from airbundle.installer.ca import SiteCa
 from airbundle.installer.embedded import CONFIG, ask_health, check_tags, local_client
 from airbundle.installer.files import free_space, read_file
 from airbundle.installer.journal import Entry, Journal
-from airbundle.installer.options import EMBEDDED, URL
+from airbundle.installer.options import CONTAINER, EMBEDDED, URL
 from airbundle.installer.service import Service
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import plan_of
@@ -114,7 +114,15 @@ class _Checker:
     def run(self) -> list[Finding]:
         checks: Sequence[Callable[[], Iterator[Finding]]] = [self._cut_off]
         if self._installed.mode:
-            checks = [*checks, self._copies, self._service, self._server, self._certificates, self._registry]
+            checks = [
+                *checks,
+                self._copies,
+                self._service,
+                self._server,
+                self._certificates,
+                self._container,
+                self._registry,
+            ]
         found = []
         for check in checks:
             try:
@@ -192,6 +200,21 @@ class _Checker:
                     code="certificate",
                     hint="airbundle ca renew",
                 )
+
+    def _container(self) -> Iterator[Finding]:
+        if self._installed.mode != CONTAINER:
+            return
+        from airbundle.installer.container import container_name, container_status
+
+        name = container_name(self._state.root)
+        status = container_status(name)
+        if status is None or status.problem:
+            yield Finding(
+                status.problem if status else "the registry's container is gone",
+                where=name,
+                code="container",
+                hint="install the bundle again, which starts it",
+            )
 
     def _registry(self) -> Iterator[Finding]:
         """Ask the registry for every tag of the newest bundle of each name."""
