@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from airbundle.errors import SiteError
@@ -17,7 +18,8 @@ OURS = "registry"
 ASIDE = "-before"
 """Ending of the name of a container that a new one is to replace."""
 
-LOG_LINES = 5
+_LOG_LINES, _SHOWN_LINES = 60, 2
+_TELLING = re.compile(r"level=(?:fatal|panic)|^panic:|error", re.IGNORECASE)
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
@@ -66,7 +68,11 @@ def check_loadable(engine: ContainerEngine, bundle: BundleFile, image: RegistryI
 
 
 def last_words(engine: ContainerEngine, container: Container) -> str:
-    """Return why a container ended, for an error."""
-    lines = engine.log(container, LOG_LINES)
-    ended = f"exit code {container.exit_code}"
-    return container.error or (f"{ended}: {' | '.join(lines)}" if lines else f"{ended}, and it printed nothing")
+    """Return why a container ended, for an error; one that the engine has restarted since may run again."""
+    if container.error:
+        return container.error
+    lines = engine.log(container, _LOG_LINES)
+    # Below a panic stands a long trace that tells nobody anything.
+    telling = [line for line in lines if _TELLING.search(line)] or lines
+    code = f"exit code {container.exit_code}: " if container.exit_code else ""
+    return code + (" | ".join(telling[-_SHOWN_LINES:]) or "it printed nothing")

@@ -14,7 +14,6 @@ from airbundle.installer.container_checks import (
     ASIDE,
     CONFIG,
     IMAGE_REF,
-    LOG_LINES,
     OURS,
     ROLE,
     check_loadable,
@@ -43,7 +42,6 @@ START_SECONDS = 60.0
 """How long the registry may take until it answers."""
 
 _POLL_SECONDS = 0.1
-_STALL_SECONDS = 10.0  # in which one question must be answered
 _ANSWER_LIMIT = 64 * 1024
 
 _log = logging.getLogger(__name__)
@@ -102,6 +100,8 @@ class Ensuring:
             if container.status in ("created", "exited"):
                 self._reporter.event(f"start container {container.name}")
                 self._start(container)
+            elif container.status == "paused":
+                self._engine.unpause(container)
             self._wait(setup, container.restarts)
         except AirbundleError as error:
             self._reporter.warn(f"{error.problem}; it is made anew")
@@ -210,10 +210,10 @@ class Ensuring:
                 if container is None or container.status != "running" or container.restarts > restarts:
                     raise self._died(container)
                 if time.monotonic() > end:
-                    lines = " | ".join(self._engine.log(container, LOG_LINES))
+                    said = last_words(self._engine, container)
                     raise SiteError(
                         f"container {config.name} runs, but does not answer at {config.here} after "
-                        f"{START_SECONDS:.0f} s: {problem}; it said last: {lines or 'nothing'}",
+                        f"{START_SECONDS:.0f} s: {problem}; its log: {said}",
                         hint="a firewall of this host, or another DOCKER_HOST than before, may be in the way",
                     )
                 time.sleep(_POLL_SECONDS)
@@ -223,14 +223,14 @@ class Ensuring:
         if container is None:
             return SiteError(f"container {name} has been removed by somebody else", hint="run the same command again")
         return SiteError(
-            f"container {name} ended at once, {last_words(self._engine, container)}",
+            f"container {name} ended at once; {last_words(self._engine, container)}",
             hint="mend what it says; the whole log is gone with the container",
         )
 
 
 def _client(config: ContainerConfig) -> HttpClient:
     """Return a client that trusts the site's CA and does not wait for a server that isn't there."""
-    settings = HttpSettings(retry_time=0.0, first_contact_time=0.0, stall_timeout=_STALL_SECONDS)
+    settings = HttpSettings(retry_time=0.0, first_contact_time=0.0, stall_timeout=10.0)
     tls = TlsSettings(ca_file=str(config.ca_file))
     return HttpClient(settings, side="site", registries=Registries().with_registry(config.here, tls=tls))
 

@@ -233,6 +233,11 @@ class ContainerEngine:
                 ) from None
             raise
 
+    def unpause(self, container: Container) -> None:
+        """Let a paused container go on."""
+        with engine_errors(f"unpause container {container.name}", _SIDE):
+            self._client.api.unpause(container.id)
+
     def stop(self, container: Container) -> None:
         """Ask a container to end; after 10 seconds it is made to."""
         with engine_errors(f"stop container {container.name}", _SIDE):
