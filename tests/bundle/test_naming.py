@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.errors import UsageError, VerificationError
 from airbundle.bundle.naming import SiteName, check_prefix, site_name
+from airbundle.errors import UsageError, VerificationError
 
 HEX = "0123456789abcdef" * 4
 
