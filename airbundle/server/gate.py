@@ -39,10 +39,9 @@ class Gate:
         self._bundle = bundle
         self._digests = [digest for digest, _ in bundle.toc.blobs]
         self._place = {digest: i for i, digest in enumerate(self._digests)}
-        with tempfile.TemporaryFile(prefix="airbundle-gate-") as stream:
-            stream.truncate(_HEAD + max(1, len(self._digests)))
-            self._lock_file = os.dup(stream.fileno())
-            self._states = mmap.mmap(stream.fileno(), 0)
+        self._lock_file = _memory_file()
+        os.ftruncate(self._lock_file, _HEAD + max(1, len(self._digests)))
+        self._states = mmap.mmap(self._lock_file, 0)
         self._busy: set[int] = set()
         self._free = threading.Condition()
         self._states[:_HEAD] = self._now()
@@ -159,3 +158,11 @@ class Gate:
 
     def _now(self) -> bytes:
         return hashlib.sha256(repr(self._fingerprints()).encode()).digest()
+
+
+def _memory_file() -> int:
+    """Return the descriptor of an empty file that lies in memory; where Python can't make one, a temporary file."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("airbundle-gate")
+    with tempfile.TemporaryFile(prefix="airbundle-gate-") as stream:
+        return os.dup(stream.fileno())

@@ -116,6 +116,8 @@ class _Gunicorn(BaseApplication):
             "loglevel": "warning",
             "accesslog": config.access_log or None,
             "access_log_format": _ACCESS,
+            # No proxy is trusted to say who asks, or by which scheme.
+            "forwarded_allow_ips": "",
             "when_ready": lambda _: self._ready(self.app),
             # Newer versions' door for a remote control.
             "control_socket_disable": True,

@@ -18,6 +18,7 @@ from airbundle.bundle.lock import Lock, LockedRoot
 from airbundle.bundle.oci import OCI_MANIFEST, Descriptor, airbundle_type, artifact_manifest
 from airbundle.bundle.serving import ServedBundle, ServerConfig
 from airbundle.server.app import App, make_app
+from airbundle.store.cache import Cache
 from tests.support.bundles import SERIAL, Made, locked, make, write_bundle
 from tests.support.clamav import make_cdiff, make_cvd
 from tests.support.helm import package, write_chart
@@ -41,24 +42,6 @@ BUILT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 FILE = b"a tool\n" * 1000
 
 
-class MemorySink:
-    """Keeps blobs in memory."""
-
-    def __init__(self) -> None:
-        self.data: dict[str, bytes] = {}
-
-    def has(self, digest: str) -> bool:
-        return digest in self.data
-
-    def add(self, data: bytes, media_type: str) -> Descriptor:
-        digest = sha256(data)
-        self.data[digest] = data
-        return Descriptor(media_type, digest, len(data))
-
-    def adder(self, expected: str = "") -> Any:
-        raise NotImplementedError
-
-
 def artifact(raw: bytes, descriptor: Descriptor, blobs: Mapping[Descriptor, bytes]) -> Artifact:
     """Return an artifact of these bytes."""
     return Artifact(descriptor, raw, tuple(Blob(each, data) for each, data in blobs.items()))
@@ -66,11 +49,11 @@ def artifact(raw: bytes, descriptor: Descriptor, blobs: Mapping[Descriptor, byte
 
 def chart_artifact(archive: Path, repo: str) -> tuple[str, Artifact]:
     """Return a chart's name in the bundle, and Helm's artifact for it."""
-    sink = MemorySink()
-    made = materialise_chart(archive.read_bytes(), sink, what=archive.name, provenance=b"a provenance")
+    cache = Cache(archive.parent / "cache")
+    made = materialise_chart(archive.read_bytes(), cache, what=archive.name, provenance=b"a provenance")
     ref = chart_ref(repo, made.info["name"], made.info["version"])
-    blobs = {blob: sink.data[blob.digest] for blob in made.blobs}
-    return ref, artifact(sink.data[made.descriptor.digest], made.descriptor, blobs)
+    blobs = {blob: cache.read(blob.digest, blob.size) for blob in made.blobs}
+    return ref, artifact(cache.read(made.descriptor.digest, made.descriptor.size), made.descriptor, blobs)
 
 
 def file_artifact(files: Mapping[str, bytes]) -> Artifact:

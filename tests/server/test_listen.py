@@ -17,6 +17,13 @@ def test_port_zero_becomes_a_real_one() -> None:
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
 
+def test_connections_inherit_the_patience_with_stalled_readers() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+
+
 def test_ipv6() -> None:
     with listen("::1", 0) as listener:
         assert listener.family is socket.AF_INET6

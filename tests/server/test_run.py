@@ -24,6 +24,7 @@ from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServedBundle, ServerConfig
 from tests.server.site import APP, BIG, FILE, REDIS, SPARSE, Site, make_site
 from tests.support.bundles import make_images, write_bundle
+from tests.support.engine import Engine
 from tests.support.helm import LOOPBACK, helm
 from tests.support.images import image, layer, noise, tiny_image
 from tests.support.process import program
@@ -203,22 +204,34 @@ def test_each_request_is_one_line_of_the_log(server: Server, site: Site) -> None
     assert re.search(rf'"GET \S+ HTTP/1\.1" 200 {len(site.big)} \d+ms "python-httpx', lines[0])
 
 
-def test_freshclam_updates_from_it(server: Server, site: Site, tmp_path: Path) -> None:
+def test_freshclam_updates_from_it(plain: Server, site: Site, tmp_path: Path) -> None:
     """It asks for what is there and gets as far as the signature, which nobody but ClamAV's makers can give."""
-    if server.ca_file:
-        return
     (tmp_path / "db").mkdir()
     config = tmp_path / "freshclam.conf"
-    lines = [f"PrivateMirror {server.url}/clamav", f"DatabaseDirectory {tmp_path / 'db'}", "DatabaseOwner root"]
+    lines = [f"PrivateMirror {plain.url}/clamav", f"DatabaseDirectory {tmp_path / 'db'}", "DatabaseOwner root"]
     config.write_text("\n".join([*lines, "MaxAttempts 1", "TestDatabases no", ""]))
     command = [program("freshclam", "clamav-freshclam"), f"--config-file={config}", "--stdout", "--verbose"]
     done = subprocess.run([*command, "--no-warnings"], capture_output=True, text=True, check=False, timeout=120)
     said = done.stdout + done.stderr
     assert "daily.cvd" in said
-    log = server.log.read_text()
+    log = plain.log.read_text()
     assert re.search(r'"GET /clamav/daily\.cld[^"]*" 404', log)
     assert re.search(r'"GET /clamav/daily\.cvd[^"]*" 206 512', log)
     assert re.search(rf'"GET /clamav/daily\.cvd[^"]*" 200 {len(site.databases["daily.cvd"])}', log), said
+
+
+def test_the_docker_engine_pulls_from_it(plain: Server, site: Site, docker_engine: Engine) -> None:
+    name = f"{plain.host}/docker.io/library/redis:7.2"
+    try:
+        assert f"Digest: {site.images[REDIS].digest}" in docker_engine.command("pull", name)
+    finally:
+        docker_engine.command("rmi", "-f", name)
+
+
+def test_forwarded_headers_mean_nothing(plain: Server) -> None:
+    answer = plain.get("/v2/", **{"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.9", "SCRIPT_NAME": "/x"})
+    assert answer.status_code in {200, 400}
+    assert "192.0.2.9" not in plain.log.read_text()
 
 
 def test_a_plain_client_at_the_tls_port_is_told(secure: Server) -> None:
