@@ -4,44 +4,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
-from airbundle.errors import RemoteError, Unauthorized
+from airbundle.errors import Unauthorized
 from airbundle.transfer.challenges import Challenge, parse_challenges
 from airbundle.transfer.credentials import Credential, CredentialStore
 from airbundle.transfer.hosts import Registries
-from airbundle.transfer.problems import Response, clean, said
+from airbundle.transfer.problems import clean
 from airbundle.transfer.realms import RealmRefused, check_realm
+from airbundle.transfer.tokens import Token, TokenWish, fetch_token
 from airbundle.transfer.wire import Headers, Url
 
 if TYPE_CHECKING:
     from airbundle.transfer.http import HttpClient
 
-TOKEN_LIMIT = 64 * 1024
-_BODY_LIMIT = 1024 * 1024
-_DEFAULT_LIFETIME = 60
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_STATUSES = (200, 400, 401, 403, 404, 405)
+_OWN_KEPT = 3600.0
+"""Seconds after which a token that the user gave is read again from where it is kept."""
 
 Origin = tuple[str, str, int]
 Scopes = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Token:
-    value: str = field(repr=False)
-    renew_at: float
-
-    @property
-    def header(self) -> str:
-        return f"Bearer {self.value}"
 
 
 class Authorizer:
@@ -58,7 +42,7 @@ class Authorizer:
         self._registries = registries
         self._store = store
         self._challenges: dict[Origin, Challenge] = {}
-        self._tokens: dict[tuple[Origin, Scopes], _Token] = {}
+        self._tokens: dict[tuple[Origin, Scopes], Token] = {}
         self._wanted: dict[tuple[Origin, Scopes], Scopes] = {}
         self._locks: dict[tuple[Origin, Scopes], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -122,21 +106,20 @@ class Authorizer:
             self._tokens[key] = token
             return token.header
 
-    def _fetch(self, url: Url, challenge: Challenge, scopes: Scopes) -> _Token:
+    def _fetch(self, url: Url, challenge: Challenge, scopes: Scopes) -> Token:
         credential = self._credential(url, scopes)
         if credential is not None and credential.registry_token:
-            return _Token(credential.registry_token, time.monotonic() + 3600)
+            return Token(credential.registry_token, time.monotonic() + _OWN_KEPT)
         realm = self._realm(url, challenge, credential)
-        what = f"{url.host}: get a token from {realm.host}"
-        self._http.inherit_trust(url, realm)
-        service = challenge.parameters.get("service", "")
-        if credential is not None and credential.identity_token:
-            response = self._post(realm, what, service, scopes, credential)
-        else:
-            response = self._get(realm, what, service, scopes, credential)
-        if response.status != 200:
-            raise self._refused(response, what, given=credential is not None)
-        return self._parse(response, what)
+        wish = TokenWish(
+            what=f"{url.host}: get a token from {realm.host}",
+            realm=realm,
+            service=challenge.parameters.get("service", ""),
+            scopes=scopes,
+            credential=credential,
+            trust=self._http.trust_after(url, None, realm),
+        )
+        return fetch_token(self._http, wish)
 
     def _realm(self, url: Url, challenge: Challenge, credential: Credential | None) -> Url:
         text = challenge.parameters["realm"]
@@ -165,61 +148,6 @@ class Authorizer:
                 status=401,
                 hint=hint,
             ) from None
-
-    def _get(self, realm: Url, what: str, service: str, scopes: Scopes, credential: Credential | None) -> Response:
-        pairs = [("service", service)] if service else []
-        url = realm.with_query(*pairs, *(("scope", scope) for scope in scopes)) if pairs or scopes else realm
-        basic = None if credential is None else credential.basic
-        headers = {} if basic is None else {"Authorization": basic}
-        return self._http.request(
-            "GET", url, what=what, expect=_STATUSES, headers=headers, limit=_BODY_LIMIT, bare=True
-        )
-
-    def _post(self, realm: Url, what: str, service: str, scopes: Scopes, credential: Credential) -> Response:
-        form = {
-            "grant_type": "refresh_token",
-            "service": service,
-            "client_id": "airbundle",
-            "scope": " ".join(scopes),
-            "refresh_token": credential.identity_token,
-        }
-        return self._http.request(
-            "POST",
-            realm,
-            what=what,
-            expect=_STATUSES,
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
-            content=urlencode(form).encode(),
-            limit=_BODY_LIMIT,
-            bare=True,
-        )
-
-    def _refused(self, response: Response, what: str, *, given: bool) -> Unauthorized:
-        words = said(response)
-        return Unauthorized(
-            f"{what}: answered {response.status}" + (f" {words}" if words else ""),
-            side=self._http.side,
-            status=response.status,
-            hint="the credentials were refused: log in again" if given else "it wants credentials: log in",
-        )
-
-    def _parse(self, response: Response, what: str) -> _Token:
-        try:
-            body: Any = json.loads(response.body)
-            value = body.get("token") or body.get("access_token")
-            lifetime = body.get("expires_in")
-        except (ValueError, RecursionError, AttributeError):
-            value, lifetime = None, None
-        if not isinstance(value, str) or not _TOKEN.fullmatch(value) or len(value) > TOKEN_LIMIT:
-            raise RemoteError(
-                f"{what}: the answer has no usable token",
-                side=self._http.side,
-                hint=f"expected JSON with `token` or `access_token` of at most {TOKEN_LIMIT} characters",
-            )
-        if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)) or not 0 < lifetime < 1e9:
-            lifetime = _DEFAULT_LIFETIME
-        # The clocks of others are not asked: the time runs from here. A tenth of it is kept for the way.
-        return _Token(value, time.monotonic() + lifetime * 0.9)
 
 
 def merged(scopes: Iterable[str]) -> Scopes:

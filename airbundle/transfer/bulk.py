@@ -31,7 +31,7 @@ _IDLE_PER_ORIGIN = 16
 class BulkEngine:
     """Exchanges through http.client."""
 
-    def __init__(self, settings: HttpSettings, route: Callable[[Url], Route]) -> None:
+    def __init__(self, settings: HttpSettings, route: Callable[[Request], Route]) -> None:
         self._settings = settings
         self._route = route
         self._idle: dict[_Key, list[tuple[http.client.HTTPConnection, float]]] = {}
@@ -46,7 +46,7 @@ class BulkEngine:
 
     def exchange(self, request: Request) -> Answer:
         """Send the request and read the answer's head. Raises Fault."""
-        tls, proxy = self._route(request.url)
+        tls, proxy = self._route(request)
         key = (request.url.origin, tls, proxy)
         connection = self._take(key)
         if connection is not None:

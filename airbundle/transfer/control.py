@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -13,7 +14,11 @@ from airbundle.transfer.faults import os_fault
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings, client_context
-from airbundle.transfer.wire import Answer, Body, Fault, Headers, Request, Url
+from airbundle.transfer.wire import Answer, Body, Fault, Headers, Request
+
+# At INFO httpx logs whole URLs (a redirect's may be signed), at DEBUG httpcore logs headers.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 Route = tuple[TlsSettings, Optional[Proxy]]
 
@@ -24,7 +29,7 @@ class ControlEngine:
     Redirects, retries, cookies, netrc and httpx's own reading of the environment are off: those are decided above.
     """
 
-    def __init__(self, settings: HttpSettings, route: Callable[[Url], Route]) -> None:
+    def __init__(self, settings: HttpSettings, route: Callable[[Request], Route]) -> None:
         self._settings = settings
         self._route = route
         self._clients: dict[tuple[bool, TlsSettings, Proxy | None], httpx.Client] = {}
@@ -32,7 +37,7 @@ class ControlEngine:
 
     def exchange(self, request: Request) -> Answer:
         """Send the request and read the answer's head. Raises Fault."""
-        client = self._client(request.url)
+        client = self._client(request)
         content = request.content
         headers = dict(request.headers)
         sent: bytes | Iterator[bytes] | None
@@ -49,9 +54,9 @@ class ControlEngine:
         except httpx.InvalidURL as error:
             raise Fault(f"httpx refuses the URL: {error}", passing=False) from None
 
-    def _client(self, url: Url) -> httpx.Client:
-        tls, proxy = self._route(url)
-        key = (url.scheme == "https", tls, proxy)
+    def _client(self, request: Request) -> httpx.Client:
+        tls, proxy = self._route(request)
+        key = (request.url.scheme == "https", tls, proxy)
         with self._lock:
             if key not in self._clients:
                 self._clients[key] = self._make(*key)

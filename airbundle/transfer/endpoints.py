@@ -20,6 +20,7 @@ class Endpoints:
         endpoints: where to read, in order.
         mirror_time: seconds that connections to an endpoint that has others behind it may keep failing.
         passed_over: told of each failure after which another endpoint is asked.
+        is_down: whether an endpoint was given up a short while ago: it is not asked where there is another.
     """
 
     def __init__(
@@ -27,15 +28,19 @@ class Endpoints:
         endpoints: Sequence[Endpoint],
         mirror_time: float,
         passed_over: Callable[[Endpoint, AirbundleError], None],
+        is_down: Callable[[Endpoint], bool],
     ) -> None:
         self._endpoints = endpoints
         self._mirror_time = mirror_time
         self._passed_over = passed_over
+        self._is_down = is_down
         self._home: Endpoint | None = None
 
     def each(self, operation: Operation[T]) -> T:
         """Run `operation` at each endpoint until one answers; the last one's error counts."""
         for endpoint in self._endpoints[:-1]:
+            if self._is_down(endpoint):
+                continue
             try:
                 return operation(endpoint, self._mirror_time)
             except (RemoteError, DigestMismatch) as error:
@@ -69,4 +74,4 @@ class Endpoints:
             if not others:
                 raise
             self._passed_over(home, error)
-        return Endpoints(others, self._mirror_time, self._passed_over).each(operation)
+        return Endpoints(others, self._mirror_time, self._passed_over, self._is_down).each(operation)

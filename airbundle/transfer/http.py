@@ -5,6 +5,7 @@ Control traffic goes through httpx, large bodies through http.client (`bulk`). W
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Optional, TypeVar
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_DOWN = 300.0
+"""Seconds in which a mirror that was given up is not asked again."""
 _PRIVATE = frozenset({"authorization", "cookie", "proxy-authorization"})
 _ERROR_LIMIT = 64 * 1024
 
@@ -59,7 +62,7 @@ class HttpClient:
         self.reporter = reporter
         self._proxies = Proxies.from_environment() if proxies is None else proxies
         self._health: dict[tuple[str, str, int], HostHealth] = {}
-        self._trust: dict[str, TlsSettings] = {}
+        self._unverified: set[str] = set()
         self._pause = Pause()
         self._control = ControlEngine(self.settings, self._route)
         self._bulk = BulkEngine(self.settings, self._route)
@@ -79,6 +82,7 @@ class HttpClient:
         limit: int | None = None,
         budget: float | None = None,
         bare: bool = False,
+        trust: TlsSettings | None = None,
     ) -> Response:
         """Make a small request, with retries, and return its answer with its whole body.
 
@@ -93,13 +97,14 @@ class HttpClient:
             limit: largest body in bytes; by default the settings' own.
             budget: seconds of failing connections, in place of the settings' own.
             bare: add no credentials and follow no redirects.
+            trust: in place of what is configured for the host.
 
         Raises:
             NotFound, Unauthorized, Refused: the server's answer.
             Unreachable, RemoteError: no (good) answer within the budget.
         """
         target = self.url(url, what)
-        request = Request(method, target, headers or {}, content)
+        request = Request(method, target, headers or {}, content, trust)
         most = self.settings.body_limit if limit is None else limit
 
         def once(attempts: Attempts) -> Response:  # noqa: ARG001 - the signature of an operation
@@ -203,11 +208,11 @@ class HttpClient:
             )
         if request.method not in {"GET", "HEAD"} and url.hostname != request.url.hostname:
             raise Fault(f"redirects {request.method} to another host, {url.host}", passing=False)
-        self.inherit_trust(request.url, url)
         headers = dict(request.headers)
         if url.origin != request.url.origin:
             headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE}
-        return Request(request.method, url, headers, request.content)
+        trust = self.trust_after(request.url, request.trust, url)
+        return Request(request.method, url, headers, request.content, trust)
 
     def _whole(self, answer: Answer, request: Request, limit: int, expect: Collection[int]) -> Response:
         with answer:
@@ -230,6 +235,11 @@ class HttpClient:
         except BadUrl as error:
             raise RemoteError(f"{what}: not a URL to use: {error}", side=self.side) from None
 
+    def is_down(self, url: Url) -> bool:
+        """Tell whether the host of `url` was given up a short while ago."""
+        health = self.health(url)
+        return health.given_up and time.monotonic() - health.given_up_at < _DOWN
+
     def health(self, url: Url) -> HostHealth:
         """Return what is known of the host of `url`."""
         return self._health.setdefault(url.origin, HostHealth(url.host))
@@ -238,19 +248,35 @@ class HttpClient:
         """Return the engine for a request."""
         return self._bulk if bulk and BulkEngine.serves(url, self._proxies.of(url)) else self._control
 
-    def _route(self, url: Url) -> tuple[TlsSettings, Optional[Proxy]]:
-        return self.tls(url), self._proxies.of(url)
+    def _route(self, request: Request) -> tuple[TlsSettings, Optional[Proxy]]:
+        trust = self._trust(request)
+        if trust.insecure_skip_verify and request.url.host not in self._unverified:
+            self._unverified.add(request.url.host)
+            self.reporter.warn(f"{request.url.host}: its certificate is not checked (insecure_skip_verify)")
+        return trust, self._proxies.of(request.url)
+
+    def _trust(self, request: Request) -> TlsSettings:
+        if request.url.scheme == "http":
+            return TlsSettings()
+        return request.trust or self.tls(request.url)
 
     def tls(self, url: Url) -> TlsSettings:
         """Return how the host of `url` is trusted."""
-        if url.scheme == "http":
-            return TlsSettings()
-        return self.registries.tls(url.host) or self._trust.get(url.host) or TlsSettings()
+        return self.registries.tls(url.host) or TlsSettings()
 
-    def inherit_trust(self, source: Url, target: Url) -> None:
-        """Trust, at a host that `source` leads to, the CA that was given for `source`; unless it has its own."""
-        if target.host not in self._trust and source.host != target.host:
-            self._trust[target.host] = self.tls(source).for_follow_up(same_host=source.hostname == target.hostname)
+    def trust_after(self, source: Url, trust: TlsSettings | None, target: Url) -> TlsSettings:
+        """Return how to trust a host that an answer leads to: as configured, else with the CA given for the source.
+
+        It holds for that one request: a CA given for one registry must not come to vouch for others.
+
+        Args:
+            source, trust: whose answer it was, and how that was trusted if not as configured.
+            target: where it leads.
+        """
+        configured = self.registries.tls(target.host)
+        if configured is not None:
+            return configured
+        return (trust or self.tls(source)).for_follow_up(same_host=source.hostname == target.hostname)
 
     def close(self) -> None:
         """Close all connections and end all waits; operations under way fail."""

@@ -34,6 +34,7 @@ class HostHealth:
     reached: bool = False
     failing_since: float | None = None
     given_up: bool = False
+    given_up_at: float = 0.0
     not_before: float = 0.0
 
 
@@ -108,7 +109,8 @@ class Attempts:
         wait = self._delay(fault)
         left = self._allowed(fault) - wait
         if now - min(self._failing_since, health.failing_since) > left:
-            health.given_up = now - health.failing_since > left
+            if now - health.failing_since > left:
+                health.given_up, health.given_up_at = True, now
             raise final(fault, self._failures)
         logger.info("%s: %s; trying again in %.1f s", health.name, fault.reason, wait)
         if fault.wait is not None:

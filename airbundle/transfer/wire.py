@@ -14,6 +14,7 @@ from typing import Callable, Protocol, Union
 from urllib.parse import quote, urljoin, urlsplit
 
 from airbundle.errors import AirbundleError
+from airbundle.transfer.tls import TlsSettings
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?|\[[0-9A-Fa-f:.]+\]")
@@ -136,12 +137,17 @@ Content = Union[bytes, Body, None]
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as an engine sends it."""
+    """One request, as an engine sends it.
+
+    Attributes:
+        trust: how to trust the server; None for what is configured for its host.
+    """
 
     method: str
     url: Url
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content: Content = field(default=None, repr=False)
+    trust: TlsSettings | None = None
 
 
 class Answer(Protocol):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from airbundle.transfer.http import HttpClient
 from airbundle.transfer.proxies import Proxies
 from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.tls import TlsSettings
-from airbundle.transfer.wire import Url
+from airbundle.transfer.wire import Request, Url
 from tests.support.registries import PASSWORD, USER, Registry, run_registry
 from tests.support.tls import Authority
 from tests.transfer.servers import FAST, FaultServer, Turn, fault_server
@@ -134,7 +135,7 @@ def test_a_refused_token_is_renewed_once(realm: Realm) -> None:
 
 def test_an_expired_token_is_renewed_before_it_is_refused(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("airbundle.transfer.auth.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with realm.client() as http:
         realm.get(http)
         now[0] += 269
@@ -334,6 +335,26 @@ def test_credentials_of_one_host_are_not_those_of_another() -> None:
             with pytest.raises(Unauthorized):
                 http.request("GET", server.url, what="x")
     assert len(server.requests) == 1
+
+
+def test_nothing_secret_is_logged(realm: Realm, caplog: pytest.LogCaptureFixture) -> None:
+    """At the lowest level, with the libraries beneath: no password, no token, no signed URL."""
+
+    def script(turn: Turn, n: int) -> None:
+        if turn.path == "/signed?signature=topsecret":
+            turn.reply(503 if n < 4 else 200, b"in")
+        elif turn.headers.get("Authorization", "") == "Bearer token-1":
+            turn.reply(307, b"", {"Location": "/signed?signature=topsecret"})
+        else:
+            realm._registry(turn, n)
+
+    realm.registry.script = script
+    with caplog.at_level(logging.DEBUG), realm.client(HostConfig(credential=CREDENTIAL)) as http:
+        assert realm.get(http) == b"in"
+        with http.attempt(Request("GET", Url.parse(realm.registry.url)), what="x", scopes=PULL, bulk=True) as answer:
+            assert answer.status == 200
+    basic = b64encode(b"robot:hunter2").decode()
+    assert not any(secret in caplog.text for secret in ("hunter2", "topsecret", "token-1", "robot", basic))
 
 
 # With real registries

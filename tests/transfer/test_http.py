@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from airbundle.errors import AirbundleError, NotFound, Refused, RemoteError, Unauthorized, Unreachable, UsageError
+from airbundle.progress import SILENT
 from airbundle.transfer.bulk import BulkEngine
 from airbundle.transfer.credentials import Credential, CredentialStore
 from airbundle.transfer.hosts import HostConfig, Registries
@@ -387,6 +388,32 @@ def test_tls_and_plain_mixed_up(authority: Authority, bulk: bool) -> None:
         with pytest.raises(Unreachable, match="TLS failed") as caught:
             http.request("GET", plain.url.replace("http:", "https:"), what="x")
         assert "plain HTTP" in caught.value.hint
+
+
+def test_a_ca_holds_for_where_the_registry_leads_and_no_further(authority: Authority) -> None:
+    """Blob storage behind a registry has the same private CA; but that CA must not come to vouch for other hosts."""
+    with fault_server(lambda turn, n: turn.reply(200, OK), tls=authority) as storage:
+        with fault_server(lambda turn, n: turn.reply(307, b"", {"Location": storage.url}), tls=authority) as server:
+            with client(trusting(authority, server.host)) as http:
+                assert http.request("GET", server.url, what="x").body == OK
+                with pytest.raises(Unreachable, match="not trusted"):
+                    http.request("GET", storage.url, what="x")
+
+
+def test_an_unchecked_certificate_is_told_once(authority: Authority) -> None:
+    told: list[str] = []
+
+    class Teller:
+        phase, event, warn = SILENT.phase, SILENT.event, staticmethod(told.append)
+
+    with fault_server(lambda turn, n: turn.reply(200, OK), tls=authority) as server:
+        skip = Registries(configs={server.host: HostConfig(tls=TlsSettings(insecure_skip_verify=True))})
+        with HttpClient(
+            FAST, registries=skip, credentials=CredentialStore(), proxies=Proxies(), reporter=Teller()
+        ) as http:
+            for _ in range(3):
+                http.request("GET", server.url, what="x")
+    assert told == [f"{server.host}: its certificate is not checked (insecure_skip_verify)"]
 
 
 # Proxies: every name is 127.0.0.1 to the proxy, so that these names can only be reached through it.

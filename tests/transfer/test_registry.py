@@ -41,7 +41,7 @@ from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.repository import Repository
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
-from airbundle.transfer.wire import Url
+from airbundle.transfer.wire import Answer, Request, Url
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
 from tests.transfer.servers import FAST, FaultServer, Turn, fault_server
@@ -480,6 +480,16 @@ def test_bodies_that_are_no_manifests(body: bytes, kind: str) -> None:
             repository.fetch_manifest("1")
 
 
+def test_another_algorithm_for_a_tag() -> None:
+    headers = {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": "sha512:" + "0" * 128}
+    with scripted(lambda turn, n: turn.reply(200, MANIFEST, headers)) as (repository, _):
+        assert (
+            repository.resolve("1")
+            == repository.fetch_manifest("1")[0]
+            == Descriptor(OCI_MANIFEST, DIGEST, len(MANIFEST))
+        )
+
+
 def test_a_huge_manifest() -> None:
     with scripted(lambda turn, n: turn.reply(200, b" " * 5_000_000, GOOD)) as (repository, _):
         with pytest.raises(RemoteError, match="more than 4194304 bytes"):
@@ -614,6 +624,25 @@ def test_the_last_endpoints_error_counts() -> None:
             with pytest.raises(RemoteError, match="answered 403") as caught:
                 client.repository("upstream.test/x").resolve("1")
     assert caught.value.problem.startswith("upstream.test/x:1: resolve: ")
+
+
+def test_a_mirror_that_is_down_is_asked_once() -> None:
+    attempts: list[str] = []
+    with fault_server(lambda turn, n: turn.reply(200, MANIFEST, GOOD)) as good:
+        with RegistryClient(mirrored("http://127.0.0.1:1", good.url), settings=FAST) as client:
+            exchange = client.http._control.exchange
+
+            def counted(request: Request) -> Answer:
+                attempts.append(request.url.host)
+                return exchange(request)
+
+            client.http._control.exchange = counted  # type: ignore[method-assign]
+            for _ in range(5):
+                client.repository("upstream.test/x").fetch_manifest("1")
+                before = attempts.count("127.0.0.1:1")
+                client.repository("upstream.test/x").fetch_manifest("1")
+                assert attempts.count("127.0.0.1:1") == before
+    assert len(good.requests) == 10
 
 
 def test_a_push_goes_to_the_host_itself() -> None:
