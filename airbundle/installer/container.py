@@ -17,11 +17,11 @@ from airbundle.installer.container_checks import (
     IMAGE_REF,
     check_loadable,
     check_name,
+    choose_image,
     is_ours,
     last_words,
 )
 from airbundle.installer.container_config import NAME, ContainerConfig, RunningRegistry, container_name, volume_name
-from airbundle.installer.container_image import find_registry_image
 from airbundle.installer.container_run import Ensuring, remove_image
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.reader import BundleFile
@@ -78,7 +78,7 @@ def find_problems(
     try:
         with open_containers(environ) as engine:
             check_name(engine, name)
-            check_loadable(engine, bundle, find_registry_image(bundle, engine.platform, image))
+            check_loadable(engine, bundle, choose_image(engine, bundle, name=name, wanted=image))
     except AirbundleError as error:
         code = "permission" if isinstance(error, NoPermission) else "container"
         yield Finding(error.problem, where="--registry container", code=code, hint=error.hint)

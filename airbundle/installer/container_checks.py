@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from airbundle.bundle.digest import is_digest
 from airbundle.errors import SiteError
 from airbundle.installer.container_config import volume_name
-from airbundle.installer.container_image import RegistryImage
+from airbundle.installer.container_image import RegistryImage, find_registry_image, has_registry
 from airbundle.store.reader import BundleFile
 from airbundle.transfer.containers import Container, ContainerEngine
 
-ROLE, CONFIG, IMAGE_REF = "dev.airbundle.role", "dev.airbundle.config", "dev.airbundle.image"
-"""Labels: whose a container or volume is, the digest that it runs with, its image's name in the bundle."""
+ROLE, CONFIG = "dev.airbundle.role", "dev.airbundle.config"
+"""Labels: whose a container or volume is; the digest of all that a container runs with."""
+
+IMAGE_REF, IMAGE_DIGEST, IMAGE_USER = "dev.airbundle.image", "dev.airbundle.image.digest", "dev.airbundle.image.user"
+"""Labels of a container: its image's name in the bundle, the manifest's digest, whom it runs as."""
 
 OURS = "registry"
 ASIDE = "-before"
@@ -44,6 +48,31 @@ def check_name(engine: ContainerEngine, name: str) -> None:
             outcome="unchanged",
             hint="copy what is in it to a volume of another name, then remove it",
         )
+
+
+def choose_image(engine: ContainerEngine, bundle: BundleFile, *, name: str, wanted: str) -> RegistryImage:
+    """Return the image to run.
+
+    A bundle that carries no registry is for a site that has one already: then the one that runs stays.
+
+    Args:
+        engine: of the site.
+        bundle: whose head has verified.
+        name: of the container.
+        wanted: name of an image in the bundle; empty: it is found.
+
+    Raises:
+        UsageError, SiteError, VerificationError: there is none that can be used; the outcome is `unchanged`.
+    """
+    running = engine.find(name) or engine.find(name + ASIDE)
+    if wanted or running is None or has_registry(bundle):
+        return find_registry_image(bundle, engine.platform, wanted)
+    digest = running.labels.get(IMAGE_DIGEST, "")
+    layers = engine.image_layers(running.image)
+    if layers is None or not is_digest(digest):
+        return find_registry_image(bundle, engine.platform)
+    ref, user = running.labels.get(IMAGE_REF, ""), running.labels.get(IMAGE_USER, "")
+    return RegistryImage(ref, digest, b"", (), layers, user)
 
 
 def check_loadable(engine: ContainerEngine, bundle: BundleFile, image: RegistryImage) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airbundle.bundle.content import BlobReader, walk
-from airbundle.bundle.digest import hex_of
+from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.docker_archive import is_attestation
 from airbundle.bundle.docker_save import CONFIG_LIMIT, config_diff_ids
 from airbundle.bundle.index import IMAGE, ref_of
@@ -45,16 +45,15 @@ class RegistryImage:
     Attributes:
         ref: its name in the bundle.
         digest: of the manifest for the platform.
-        config: descriptor of its configuration; `raw_config` are the bytes.
-        layers: in order; packed or not.
+        config: the bytes of its configuration.
+        layers: in order; packed or not. None, and no configuration, of an image that only the engine has.
         diff_ids: digests of the unpacked layers, by which an engine knows that it has the image.
         user: whom the image runs as; empty for root.
     """
 
     ref: str
     digest: str
-    config: Descriptor
-    raw_config: bytes = field(repr=False)
+    config: bytes = field(repr=False)
     layers: tuple[Descriptor, ...]
     diff_ids: tuple[str, ...]
     user: str
@@ -84,6 +83,11 @@ def is_registry(ref: str) -> bool:
     if reference.name == _HUB or f"/{reference.repository}".endswith(_DISTRIBUTION):
         return True
     return f"/{reference.repository}".endswith("/registry") and _TAG.fullmatch(reference.tag) is not None
+
+
+def has_registry(bundle: BundleFile) -> bool:
+    """Tell whether one of a bundle's images says by its name that it is a registry."""
+    return any(is_registry(ref_of(root)) for root in bundle.roots(IMAGE))
 
 
 def find_registry_image(bundle: BundleFile, platform: Platform, wanted: str = "") -> RegistryImage:
@@ -169,7 +173,7 @@ def _image(
     body: dict[str, Any] = parse_json(raw, what=ref, limit=CONFIG_LIMIT)
     settings = body.get("config")
     user = settings.get("User") if isinstance(settings, dict) else ""
-    image = RegistryImage(ref, digest, config, raw, manifest.layers, tuple(diff_ids), str(user or ""))
+    image = RegistryImage(ref, digest, raw, manifest.layers, tuple(diff_ids), str(user or ""))
     return image, Platform(*(str(body.get(key) or "") for key in ("os", "architecture", "variant")))
 
 
@@ -188,12 +192,12 @@ def archive(source: BlobReader, image: RegistryImage, item: Item) -> Iterator[by
         DigestMismatch: a layer is damaged.
     """
     entry = {
-        "Config": _path(image.config.digest),
+        "Config": _path(sha256(image.config)),
         "RepoTags": [image.name],
         "Layers": [_path(layer.digest) for layer in image.layers],
     }
     yield from _member("manifest.json", canonical_json([entry]))
-    yield from _member(_path(image.config.digest), image.raw_config)
+    yield from _member(_path(sha256(image.config)), image.config)
     for layer in {layer.digest: layer for layer in image.layers}.values():
         yield header(_path(layer.digest), layer.size)
         yield from _layer(source, layer, image.ref, item)

@@ -13,11 +13,14 @@ from airbundle.errors import AirbundleError, Outcome, SiteError
 from airbundle.installer.container_checks import (
     ASIDE,
     CONFIG,
+    IMAGE_DIGEST,
     IMAGE_REF,
+    IMAGE_USER,
     OURS,
     ROLE,
     check_loadable,
     check_name,
+    choose_image,
     last_words,
 )
 from airbundle.installer.container_config import (
@@ -29,7 +32,7 @@ from airbundle.installer.container_config import (
     Setup,
     make_setup,
 )
-from airbundle.installer.container_image import REPOSITORY, RegistryImage, archive, find_registry_image
+from airbundle.installer.container_image import REPOSITORY, RegistryImage, archive
 from airbundle.progress import Reporter
 from airbundle.store.reader import BundleFile
 from airbundle.transfer.containers import Container, ContainerEngine, ContainerSpec
@@ -68,7 +71,7 @@ class Ensuring:
         """Go through the steps; each looks first whether it is done."""
         engine, config = self._engine, self._config
         check_name(engine, config.name)
-        image = find_registry_image(self._bundle, engine.platform, config.image)
+        image = choose_image(engine, self._bundle, name=config.name, wanted=config.image)
         setup = make_setup(config, image=image.digest, user=image.user)
         self._recover()
         found = engine.find(config.name)
@@ -177,7 +180,13 @@ class Ensuring:
             image=image.name,
             command=setup.command,
             environment=dict(setup.environment),
-            labels={ROLE: OURS, CONFIG: setup.instance, IMAGE_REF: image.ref},
+            labels={
+                ROLE: OURS,
+                CONFIG: setup.instance,
+                IMAGE_REF: image.ref,
+                IMAGE_DIGEST: image.digest,
+                IMAGE_USER: image.user,
+            },
             volume=config.volume,
             volume_path=VOLUME_PATH,
             port=CONTAINER_PORT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,18 +14,20 @@ from typing import Any
 import httpx
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor, Platform
+from airbundle.bundle.oci import MANIFEST_LIMIT, OCI_LAYER, Descriptor, Platform
+from airbundle.bundle.statement import Base
 from airbundle.installer.container import ContainerConfig, RunningRegistry, ensure_container
 from airbundle.installer.load import LoadResult, load
 from airbundle.installer.load_plan import plan_load
 from airbundle.installer.target import parse_target
 from airbundle.progress import SILENT
+from airbundle.store.plan import BaseBundle
 from airbundle.store.reader import BundleFile
 from tests.installer.bundles import content
 from tests.support.bundles import write_bundle
 from tests.support.engine import Engine, registry_files, registry_image
-from tests.support.images import Artifact, image, index, layer, tiny_image
-from tests.support.process import START_LIMIT
+from tests.support.images import Artifact, Blob, image, index, layer, tiny_image
+from tests.support.process import START_LIMIT, program
 from tests.support.skopeo import skopeo
 from tests.support.tls import Authority
 
@@ -57,6 +60,22 @@ def write(
     given = {REGISTRY: registry_image(), REDIS: tiny_image("redis"), APP: app()} if images is None else images
     write_bundle(path, content(given, carried=carried), installer=None, checksum=False)
     return path
+
+
+def write_delta(path: Path) -> Path:
+    """Write a bundle with the registry's image, whose layers only its base has."""
+    made = content({REGISTRY: registry_image()})
+    base = BaseBundle(Base("test", "0.9.0", 1, sha256(b"")), set(made.content.others))
+    write_bundle(path, made, installer=None, checksum=False, base=base)
+    return path
+
+
+def zstd_registry_image() -> Artifact:
+    """Return an image with a layer packed with zstd."""
+    packed = layer(registry_files(), compression="none")
+    done = subprocess.run([program("zstd", "zstd"), "-q", "-c"], input=packed.data, capture_output=True, check=True)
+    descriptor = Descriptor(f"{OCI_LAYER}+zstd", sha256(done.stdout), len(done.stdout))
+    return image([Blob(descriptor, done.stdout, packed.diff_id)], Entrypoint=["/bin/registry"])
 
 
 def free_port() -> int:

@@ -45,6 +45,8 @@ from tests.installer.containers import (
     free_port,
     other_registry_image,
     write,
+    write_delta,
+    zstd_registry_image,
 )
 from tests.support.engine import Engine, registry_image
 from tests.support.images import tiny_image
@@ -229,6 +231,27 @@ class TestChange:
             site.change(image="registry:2")
             assert site.ensure(two).image == REGISTRY
 
+    def test_a_bundle_without_a_registry_keeps_the_one_that_runs(self, site: Site, tmp_path: Path) -> None:
+        site.ensure()
+        image = site.inspect()["Image"]
+        with open_bundle([write(tmp_path / "x.airbundle", {REDIS: tiny_image("redis")})]) as without:
+            assert list(find_problems(without, name=site.config.name, environ=site.engine.env)) == []
+            assert site.ensure(without) == replace(site.ensure(), changed=False)
+            site.new_certificate()
+            assert site.ensure(without).changed
+            assert (site.inspect()["Image"], site.ensure().changed) == (image, False)
+            site.change(image="registry:2")
+            with pytest.raises(UsageError, match="has no image"):
+                site.ensure(without)
+
+    def test_a_delta_without_the_layers(self, site: Site, tmp_path: Path) -> None:
+        with open_bundle([write_delta(tmp_path / "delta.airbundle")]) as opened:
+            with pytest.raises(SiteError, match="is a delta and leaves out 1 of its layers") as caught:
+                site.ensure(opened)
+            assert (caught.value.outcome, caught.value.hint) == ("unchanged", "install its base, test 0.9.0, first")
+            site.ensure()
+            assert not site.ensure(opened).changed
+
     def test_data_outlive_the_container(self, site: Site) -> None:
         site.ensure()
         site.load()
@@ -382,6 +405,13 @@ class TestRefusals:
         assert self.problems(site) == []
         site.ensure()
         assert self.problems(site) == []
+
+    def test_zstd_layers(self, site: Site, tmp_path: Path) -> None:
+        with open_bundle([write(tmp_path / "x.airbundle", {REGISTRY: zstd_registry_image()})]) as packed:
+            with pytest.raises(SiteError, match=r"packed with zstd, which the Docker engine \S+ can't load") as caught:
+                site.ensure(packed)
+            assert caught.value.outcome == "unchanged"
+            assert "gzip" in caught.value.hint
 
     def test_no_registry_in_the_bundle(self, site: Site, tmp_path: Path) -> None:
         with open_bundle([write(tmp_path / "x.airbundle", {REDIS: tiny_image("redis")})]) as without:
