@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Callable
 from types import TracebackType
 
 from airbundle.transfer.faults import os_fault
+from airbundle.transfer.pace import Pace
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.wire import Fault, Headers
 
@@ -36,7 +36,7 @@ class BulkAnswer:
         self._response = response
         self._left = response.length
         self._ended = False
-        self._pace = _Pace(settings)
+        self._pace = Pace(settings)
 
     def readinto(self, buffer: memoryview) -> int:
         """Read some bytes of the body."""
@@ -102,19 +102,3 @@ class BulkAnswer:
             except Fault:
                 return False
         return self._at_end()
-
-
-class _Pace:
-    """Notices a line on which next to nothing moves, though each single read succeeds."""
-
-    def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
-        self._since = time.monotonic()
-        self._bytes = 0
-
-    def moved(self, count: int) -> None:
-        self._bytes += count
-        if self._bytes >= self._settings.stall_bytes:
-            self._since, self._bytes = time.monotonic(), 0
-        elif time.monotonic() - self._since > self._settings.stall_timeout:
-            raise Fault(f"only {self._bytes} bytes came in {self._settings.stall_timeout:g} s")

@@ -11,6 +11,7 @@ from typing import Optional
 import httpx
 
 from airbundle.transfer.faults import os_fault
+from airbundle.transfer.pace import Pace
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings, client_context
@@ -48,7 +49,7 @@ class ControlEngine:
         try:
             message = client.build_request(request.method, str(request.url), headers=headers, content=sent)
             client.cookies.clear()
-            return _Answer(client.send(message, stream=True))
+            return _Answer(client.send(message, stream=True), self._settings)
         except httpx.HTTPError as error:
             raise _fault(error) from None
         except httpx.InvalidURL as error:
@@ -93,7 +94,7 @@ def _httpx_proxy(proxy: Proxy | None) -> httpx.Proxy | None:
 class _Answer:
     """httpx's streamed response as an Answer; raw bytes, never decoded."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, settings: HttpSettings) -> None:
         self.status = response.status_code
         self.headers = Headers(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw
@@ -101,6 +102,7 @@ class _Answer:
         self._response = response
         self._chunks = response.iter_raw()
         self._left = memoryview(b"")
+        self._pace = Pace(settings)
 
     def readinto(self, buffer: memoryview) -> int:
         """Read some bytes of the body."""
@@ -114,6 +116,8 @@ class _Answer:
         count = min(len(buffer), len(self._left))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
+        if count:
+            self._pace.moved(count)
         return count
 
     def __enter__(self) -> _Answer:

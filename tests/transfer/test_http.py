@@ -579,7 +579,8 @@ def test_closing_ends_what_is_under_way(bulk: bool) -> None:
     assert len(ended) == 1
 
 
-def test_a_dripping_server_is_noticed() -> None:
+@both_engines
+def test_a_dripping_server_is_noticed(bulk: bool) -> None:
     def script(turn: Turn, n: int) -> None:
         if n > 1:
             turn.reply(200, OK)
@@ -597,7 +598,7 @@ def test_a_dripping_server_is_noticed() -> None:
 
     stop = threading.Event()
     settings = replace(FAST, stall_timeout=0.2, stall_bytes=4096)
-    with fault_server(script) as server, client(bulk=True, settings=settings) as http:
+    with fault_server(script) as server, client(bulk=bulk, settings=settings) as http:
         assert http.request("GET", server.url, what="x").body == OK
         stop.set()
 
