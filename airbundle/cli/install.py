@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.arguments import add_bundle, bundle_paths
@@ -43,6 +44,11 @@ def add_install(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--container-port", type=int, default=5000, metavar="PORT", help="of --registry container (%(default)s)"
     )
+    parser.add_argument(
+        "--ca-passphrase-file",
+        metavar="FILE",
+        help="its first line is the passphrase of a CA that the bundle carries",
+    )
     add_registry_access(parser)
     add_trust(parser)
     add_state(parser)
@@ -50,12 +56,19 @@ def add_install(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Install."""
+    from dataclasses import replace
+
     from airbundle.installer.install import install
 
-    report = install(bundle_paths(args), options_of(args), state_of(args), gate_of(args), console.reporter)
+    options = replace(options_of(args), ca_passphrase=_asker(args, console))
+    report = install(bundle_paths(args), options, state_of(args), gate_of(args), console.reporter)
     for line in report.lines():
         console.say(line)
     return report.to_json()
+
+
+def _asker(args: argparse.Namespace, console: Console) -> Callable[[], bytes]:
+    return lambda: console.passphrase("the CA's key", file=args.ca_passphrase_file)
 
 
 def options_of(args: argparse.Namespace) -> Options:

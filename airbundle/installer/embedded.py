@@ -1,4 +1,4 @@
-"""airbundle's own server at the site: its certificate, its configuration, and the proof that it answers.
+"""airbundle's own server at the site: its configuration, its start, and the proof that it answers.
 
 In mode `embedded` it is the registry, too; in the others it serves charts, files and the ClamAV mirror. It runs as a
 systemd unit, or as a process (`installer.service`).
@@ -13,10 +13,7 @@ from dataclasses import dataclass
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServedBundle, ServerConfig
-from airbundle.crypto.certificate import load_chain, name_constraints
-from airbundle.crypto.names import first_refused, parse_name, parse_names
-from airbundle.errors import Refused, RemoteError, SiteError, UsageError
-from airbundle.installer.ca import SiteCa, site_permitted
+from airbundle.errors import Refused, RemoteError, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.files import FILE, write_file
 from airbundle.installer.load_plan import LoadPlan, Tag
@@ -29,19 +26,17 @@ from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Reporter
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.local import host_addresses, host_name, port_problem
+from airbundle.transfer.local import port_problem
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 
 CONFIG = "config.json"
-LABEL = "registry"
 START_SECONDS = 120.0
 """How long the server may take until it answers: it verifies the heads of all bundles before."""
 
 _POLL_SECONDS = 0.1
 _ORPHAN_SECONDS = 5.0
 _HEALTH_LIMIT = 4 * 1024 * 1024
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -57,67 +52,6 @@ class Health:
     answers: bool
     instance: str = ""
     problem: str = ""
-
-
-def server_names(options: Options) -> list[str]:
-    """Return the names and addresses of this host by which clients may reach the server."""
-    names = [f"registry.{options.domain}", options.domain] if options.domain else []
-    names += [host_name(), *_LOOPBACK]
-    names += host_addresses() if options.host in ("0.0.0.0", "::") else [options.host]  # noqa: S104 - compared only
-    return [name for name in dict.fromkeys(names) if _is_name(name)]
-
-
-def _is_name(name: str) -> bool:
-    """Tell whether a certificate can have it: hosts are called all kinds of things, such as `web_1`."""
-    try:
-        parse_name(name)
-    except UsageError:
-        return False
-    return True
-
-
-def ensure_ca(state: StateDirectory, options: Options) -> SiteCa:
-    """Return the site's CA; made now when there is none, with constraints that fit this host and its domain.
-
-    Raises:
-        UsageError: the domain is none.
-    """
-    ca = SiteCa.of(state)
-    if not ca.exists:
-        ca.create(
-            f"airbundle CA of {options.domain or host_name()}", site_permitted(options.domain, server_names(options))
-        )
-    return ca
-
-
-def refused_domain(state: StateDirectory, options: Options) -> str:
-    """Return what the site's CA may issue for when the site's domain is not in it; empty when all is well."""
-    ca = SiteCa.of(state)
-    if not options.domain or not ca.exists or not ca.state.generation:
-        return ""
-    chain = load_chain(ca.files.chain(ca.state), what="CA certificate")
-    constraints = [found for found in map(name_constraints, chain) if found is not None]
-    refused = first_refused(parse_names([f"registry.{options.domain}"]), constraints)
-    return ", ".join(refused[1].dns) if refused else ""
-
-
-def ensure_certificate(ca: SiteCa, options: Options, reporter: Reporter) -> ServerCertificate:
-    """Return the server's certificate, renewed where it is due.
-
-    An address that this host has got since, and that the CA may not issue for, is left out and told.
-
-    Raises:
-        UsageError, SiteError: the CA can't issue for the site's domain.
-    """
-    names = server_names(options)
-    try:
-        return ca.server_certificate(names, label=LABEL)
-    except UsageError as error:
-        wanted = [name for name in names if name in _LOOPBACK or name.endswith(options.domain or "\0")]
-        if wanted == names:
-            raise
-        reporter.warn(f"the server's certificate is for {', '.join(wanted)} only: {error.problem}")
-        return ca.server_certificate(wanted, label=LABEL)
 
 
 def make_config(

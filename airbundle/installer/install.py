@@ -20,8 +20,6 @@ from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copy import PARTIAL, Copy, copy_bundle, copy_name
 from airbundle.installer.embedded import (
     check_tags,
-    ensure_ca,
-    ensure_certificate,
     make_config,
     start_server,
     wait_ready,
@@ -32,9 +30,10 @@ from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
-from airbundle.installer.program import check_not_older, install_program, made_files
+from airbundle.installer.program import check_not_older, files_outside, install_program
 from airbundle.installer.report import Report
 from airbundle.installer.service import Service
+from airbundle.installer.site_ca import ensure_ca, ensure_certificate
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import accept, load_into, outcome, plan_of
 from airbundle.installer.target import Target
@@ -127,7 +126,8 @@ class _Install:
 
     def _certificate(self) -> ServerCertificate:
         """Return the server's certificate, of the site's own CA."""
-        certificate = ensure_certificate(ensure_ca(self._state, self._options), self._options, self._reporter)
+        ca = ensure_ca(self._state, self._options, self._trusted.bundle, self._options.ca_passphrase)
+        certificate = ensure_certificate(ca, self._options, self._reporter)
         self._changed |= certificate.renewed
         return certificate
 
@@ -195,7 +195,7 @@ class _Install:
 
     def _serve(self, installed: Installed, certificate: ServerCertificate) -> Service:
         """Make airbundle's server run with what is installed."""
-        files = [{"file": str(path)} for path in made_files(self._state)]
+        files = [{"file": str(path)} for path in files_outside(self._state)]
         with self._journal.step("program", undo=files) as done:
             program = install_program(self._state)
             done.update(changed=program.changed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from airbundle.bundle.serving import CHARTS, CLAMAV, FILES, PARTS, SITE_PORT, join_host
 from airbundle.installer.load import DEFAULT_JOBS
@@ -27,6 +28,7 @@ class Options:
         container_port: where the registry's container listens.
         prefix: what repositories begin with; in mode `url` the target has it.
         jobs: connections at once to a registry.
+        ca_passphrase: gives the passphrase of a CA's key where it is not kept at the site; None: it can't be asked.
     """
 
     mode: str = EMBEDDED
@@ -37,6 +39,7 @@ class Options:
     container_port: int = CONTAINER_PORT
     prefix: str = ""
     jobs: int = DEFAULT_JOBS
+    ca_passphrase: Callable[[], bytes] | None = field(default=None, repr=False)
 
     @property
     def whole(self) -> bool:

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta, timezone
 from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, CheckFailed, Finding, HostError, NoPermission, NoSpace
 from airbundle.installer.copy import space_needed
-from airbundle.installer.embedded import refused_domain
 from airbundle.installer.files import existing_parent, free_space
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
+from airbundle.installer.site_ca import ca_problem
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.installer.steps import check_registry
 from airbundle.installer.verify import Trusted
@@ -50,7 +50,7 @@ class Preflight:
             self._space,
             self._clock,
             self._port,
-            self._domain,
+            self._ca,
             self._registry,
             self._engine,
             self._sparse,
@@ -126,17 +126,10 @@ class Preflight:
                     hint=f"stop that program, or name another port with {option}",
                 )
 
-    def _domain(self) -> Iterator[Finding]:
-        permitted = refused_domain(self._state, self._options)
-        if permitted:
-            yield Finding(
-                "this site's CA may not issue for this domain: what a CA may do is fixed when it is made",
-                where="--domain",
-                code="domain",
-                found=self._options.domain,
-                expected=f"one of {permitted}",
-                hint=f"`airbundle ca rotate --domain {self._options.domain}` makes a successor that may",
-            )
+    def _ca(self) -> Iterator[Finding]:
+        problem, hint = ca_problem(self._state, self._options, self._trusted.bundle)
+        if problem:
+            yield Finding(problem, where=str(self._state.path("ca")), code="ca", hint=hint)
 
     def _registry(self) -> Iterator[Finding]:
         if self._options.mode != URL or self._options.target is None:

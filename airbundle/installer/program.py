@@ -50,14 +50,9 @@ def running_archive() -> Path | None:
     return Path(archive) if isinstance(archive, str) else None
 
 
-def made_files(state: StateDirectory) -> list[Path]:
-    """Return the files that `install_program` makes."""
-    files = [state.path("bin", "airbundle")]
-    if running_archive() is not None:
-        files.append(state.path("bin", "airbundle.pyz"))
-    if _wants_link(state):
-        files.append(LINK)
-    return files
+def files_outside(state: StateDirectory) -> list[Path]:
+    """Return the files that `install_program` makes outside the state directory."""
+    return [LINK] if _wants_link(state) else []
 
 
 def install_program(state: StateDirectory, archive: Path | None = None) -> Program:

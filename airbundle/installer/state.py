@@ -232,7 +232,9 @@ class StateDirectory:
                 return
             if not self.root.is_dir():
                 raise UsageError(f"{self.root}: is no directory", hint="name another with --state-dir")
-            if any(self.root.iterdir()) and not self.path("lock").exists():
+            # Native code of the zip application may be there before anything else is (bootstrap.native).
+            names = {path.name for path in self.root.iterdir()} - {"cache"}
+            if names and not self.path("lock").exists():
                 raise UsageError(
                     f"{self.root}: holds files that are not airbundle's", hint="name an empty one with --state-dir"
                 )

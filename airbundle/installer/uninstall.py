@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import URL
 from airbundle.installer.os_trust import OsTrust
+from airbundle.installer.program import running_archive
 from airbundle.installer.service import Service
 from airbundle.installer.state import LAYOUT, Installed, StateDirectory
 
@@ -37,7 +40,7 @@ class Removed:
 
 def what_goes(state: StateDirectory, *, keep_data: bool) -> list[str]:
     """Return what an uninstall takes away, for the question before it."""
-    found = [f"{kind} {name}" for kind, name in _undo(state)]
+    found = [name if kind == "file" else f"{kind} {name}" for kind, name in _undo(state)]
     names = [*LAYOUT, *_FILES]
     stays = KEPT | _KEPT_FILES if keep_data else frozenset()
     return found + [str(state.path(name)) for name in names if name not in stays and state.path(name).exists()]
@@ -99,13 +102,18 @@ class _Uninstall:
         self._try("the server", Service.of(self._state).remove)
         for kind, name in list(_undo(self._state)):
             if kind == "container":
-                self._try(f"container {name}", lambda name=name: self._container(name))  # type: ignore[misc]
+                self._try(f"container {name}", partial(self._container, name))
             elif kind == "file":
-                self._try(name, lambda name=name: _unlink(Path(name)))  # type: ignore[misc]
+                self._try(name, partial(_unlink, Path(name)))
         if not self._keep_data:
             self._try("the CA in the trust store of the OS", self._os_trust)
-        for name in (*(name for name in LAYOUT if name != "bin"), "bin"):
-            self._directory(name)
+        for name in LAYOUT:
+            if name != "bin":
+                self._directory(name)
+        for path in native_caches():
+            self._try(str(path), partial(_remove_tree, path))
+        if not self._done.failed:
+            self._directory("bin")  # else the next attempt needs it
         if self._installed.mode == URL:
             self._done.kept.append(f"what was loaded into {self._installed.registry}")
         if self._keep_data:
@@ -127,11 +135,11 @@ class _Uninstall:
             if path.exists():
                 self._done.kept.append(str(path))
             return
-        self._try(str(path), lambda: _remove_tree(path))
+        self._try(str(path), partial(_remove_tree, path))
 
     def _file(self, name: str) -> None:
         path = self._state.path(name)
-        self._try(str(path), lambda: _unlink(path))
+        self._try(str(path), partial(_unlink, path))
 
     def _try(self, what: str, action: Callable[[], bool]) -> None:
         try:
@@ -141,6 +149,15 @@ class _Uninstall:
             self._done.failed.append(Finding(error.problem, where=what, hint=error.hint))
         except OSError as error:
             self._done.failed.append(Finding(error.strerror or str(error), where=error.filename or what))
+
+
+def native_caches() -> list[Path]:
+    """Return where the zip application unpacked native code for this user; none where airbundle is a package."""
+    if running_archive() is None:
+        return []
+    from airbundle.bootstrap.native import cache_candidates
+
+    return [path for path in (base / "native" for base in cache_candidates()) if path.is_dir()]
 
 
 def _unlink(path: Path) -> bool:
@@ -158,6 +175,9 @@ def _remove_tree(path: Path) -> bool:
     if not path.exists():
         return False
     shutil.rmtree(path)
+    if path.name == "native":
+        with suppress(OSError):
+            path.parent.rmdir()  # unless it holds something else
     return True
 
 

@@ -13,7 +13,7 @@ import pytest
 import airbundle
 from airbundle.errors import UsageError, VerificationError
 from airbundle.installer import program as program_module
-from airbundle.installer.program import check_not_older, install_program, made_files, running_archive
+from airbundle.installer.program import check_not_older, files_outside, install_program, running_archive
 from airbundle.installer.state import StateDirectory
 
 HELLO = "import sys\nprint('hello', *sys.argv[1:])\n"
@@ -69,7 +69,7 @@ def test_a_package_is_used_where_it_is(state: StateDirectory) -> None:
     assert running_archive() is None and not made.changed
     text = output(["env", "-i", str(state.path("bin", "airbundle")), "--version"])
     assert text == f"airbundle {airbundle.__version__}\n"
-    assert made_files(state) == [state.path("bin", "airbundle")]
+    assert files_outside(state) == []
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
@@ -99,14 +99,14 @@ def test_the_link_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         install_program(state)
         assert not link.exists()  # --state-dir was given
         state.is_default = True
-        assert link in made_files(state)
+        assert link in files_outside(state)
         install_program(state)
         install_program(state)
-        assert link.readlink() == state.path("bin", "airbundle") and link in made_files(state)
+        assert link.readlink() == state.path("bin", "airbundle") and link in files_outside(state)
         link.unlink()
         link.write_text("somebody else's")
         install_program(state)
-        assert link.read_text() == "somebody else's" and link not in made_files(state)
+        assert link.read_text() == "somebody else's" and link not in files_outside(state)
 
 
 def test_an_older_program_refuses_newer_state(monkeypatch: pytest.MonkeyPatch) -> None:
