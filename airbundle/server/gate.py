@@ -32,7 +32,11 @@ _PIECE = 1024 * 1024
 
 
 class Gate:
-    """Which blobs of one bundle have proved their digest. Made before the workers are forked."""
+    """Which blobs of one bundle have proved their digest. Made before the workers are forked.
+
+    Attributes:
+        is_proven: whether the files were, when the gate was made, those that an installer has verified whole.
+    """
 
     def __init__(self, bundle: BundleFile, verified: Sequence[Fingerprint] = ()) -> None:
         """Make the gate of `bundle`; `verified` are the fingerprints of its files from when every blob had verified."""
@@ -45,7 +49,8 @@ class Gate:
         self._busy: set[int] = set()
         self._free = threading.Condition()
         self._states[:_HEAD] = self._now()
-        if verified and tuple(verified) == self._fingerprints():
+        self.is_proven = bool(verified) and tuple(verified) == self._fingerprints()
+        if self.is_proven:
             self._states[_HEAD:] = bytes([_GOOD]) * (len(self._states) - _HEAD)
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class Library:
     """Open bundles. Made before the workers are forked; safe for many threads and for forked processes."""
 
     def __init__(self, served: Sequence[ServedBundle], check: Check | None = None) -> None:
-        """Open the bundles, `check` each, and verify its head.
+        """Open the bundles, `check` each, and verify its head unless its files are as they were when all verified.
 
         Raises:
             UsageError: one isn't there.
@@ -51,9 +51,11 @@ class Library:
                 bundle = undo.enter_context(open_bundle(item.volumes))
                 if check is not None:
                     check(bundle)
-                bundle.verify_head()
-                opened.append(Opened(bundle, Gate(bundle, item.verified)))
-                undo.callback(opened[-1].gate.close)
+                gate = Gate(bundle, item.verified)
+                undo.callback(gate.close)
+                if not gate.is_proven:
+                    bundle.verify_head()
+                opened.append(Opened(bundle, gate))
             # Newest first; of equal serials the one named first.
             self.bundles = tuple(sorted(opened, key=lambda each: each.statement.serial, reverse=True))
             self._undo = undo.pop_all()

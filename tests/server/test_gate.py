@@ -80,6 +80,7 @@ def test_a_damaged_blob_is_never_admitted(path: Path) -> None:
 def test_an_installers_word_is_taken_while_the_file_is_the_same(path: Path) -> None:
     with gate_of(path, verified=True) as (gate, bundle):
         assert gate.counts() == (len(bundle.toc.blobs), 0)
+        assert gate.is_proven
 
 
 def test_an_installers_word_is_not_taken_for_another_file(path: Path) -> None:
@@ -88,6 +89,7 @@ def test_an_installers_word_is_not_taken_for_another_file(path: Path) -> None:
     with open_bundle([path]) as bundle:
         gate = Gate(bundle, [old])
         assert gate.counts() == (0, 0)
+        assert not gate.is_proven
         gate.close()
 
 
