@@ -20,7 +20,10 @@ def test_registry_in_a_container(docker_engine: Engine, authority: Authority, tm
         credentials = (USER, PASSWORD) if auth else None
         with httpx.Client(verify=context, auth=credentials, trust_env=False) as http:
             assert http.get(f"{registry.url}/v2/").status_code == 200
-        assert any(request.status == 200 for request in registry.requests())
+        # The engine hands logs on a moment later.
+        docker_engine.process.wait_for(
+            lambda: any(request.status == 200 for request in registry.requests()) or None, what="the access log"
+        )
 
 
 def test_the_command_line_sees_it(docker_engine: Engine) -> None:
