@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from airbundle.bundle.digest import parse_digest
 from airbundle.errors import VerificationError
@@ -124,14 +124,30 @@ class Descriptor:
         size = value.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 53:
             raise VerificationError(f"{what}: size {size!r} is no number of bytes")
-        media_type = value.get("mediaType", "")
-        annotations = value.get("annotations") or {}
-        if not isinstance(media_type, str) or not isinstance(annotations, dict):
-            raise VerificationError(f"{what}: mediaType is text and annotations are an object")
-        if not all(isinstance(k, str) and isinstance(v, str) for k, v in annotations.items()):
-            raise VerificationError(f"{what}: annotations map text to text")
-        artifact_type = value.get("artifactType") or ""
-        return cls(media_type, digest, size, annotations, _platform(value.get("platform")), str(artifact_type))
+        return cls(
+            _text(value, "mediaType", what),
+            digest,
+            size,
+            _annotations(value, what),
+            _platform(value.get("platform")),
+            _text(value, "artifactType", what),
+        )
+
+
+def _text(body: dict[str, Any], name: str, what: str) -> str:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise VerificationError(f"{what}: {name} is text, found {type(value).__name__}")
+    return value or ""
+
+
+def _annotations(body: dict[str, Any], what: str) -> dict[str, str]:
+    value = body.get("annotations")
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise VerificationError(f"{what}: annotations map text to text")
+    return value
 
 
 def _platform(value: object) -> Platform | None:
@@ -187,8 +203,11 @@ def parse_json(raw: bytes, *, what: str, limit: int = MANIFEST_LIMIT) -> Any:
             raise VerificationError(f"{what}: a key stands twice in one object")
         return result
 
+    def refused(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no JSON value")
+
     try:
-        return json.loads(raw, object_pairs_hook=unique)
+        return json.loads(raw, object_pairs_hook=unique, parse_constant=refused)
     except (ValueError, RecursionError) as error:
         raise VerificationError(f"{what}: not JSON: {error}") from None
 
@@ -212,31 +231,37 @@ def parse_manifest(raw: bytes, media_type: str = "", *, what: str) -> Manifest:
     body = parse_json(raw, what=what)
     if not isinstance(body, dict):
         raise VerificationError(f"{what}: a manifest is an object")
-    if body.get("schemaVersion") == 1 or media_type in DOCKER_SCHEMA1:
+    version = body.get("schemaVersion")
+    if version == 1 or media_type in DOCKER_SCHEMA1:
         raise VerificationError(
             f"{what}: Docker schema 1 manifests are not supported: they carry no digest of their configuration",
             hint="push the image again with a current tool, which writes schema 2 or OCI",
         )
+    if version != 2 or isinstance(version, float):
+        raise VerificationError(f"{what}: schemaVersion is {repr(version)[:40]}, expected 2")
     has_children = "manifests" in body
     has_blobs = "layers" in body or "config" in body
     if has_children == has_blobs:
         both = "both an index and a manifest" if has_children else "neither an index nor a manifest"
         raise VerificationError(f"{what}: the body is {both} (CVE-2021-41190)")
-    declared = body.get("mediaType", "")
+    declared = _text(body, "mediaType", what)
     if declared and media_type and declared != media_type:
         raise VerificationError(f"{what}: the body says {declared!r}, expected {media_type!r}")
     actual = declared or media_type or (OCI_INDEX if has_children else OCI_MANIFEST)
     if actual not in (INDEX_TYPES if has_children else MANIFEST_TYPES):
         raise VerificationError(f"{what}: media type {actual!r} does not fit the body, or is not supported")
+    config = _one(body, "config", what)
+    if config is None and not has_children:
+        raise VerificationError(f"{what}: the manifest has no config")
     return Manifest(
         media_type=actual,
         raw=raw,
-        config=_one(body, "config", what),
+        config=config,
         layers=_many(body, "layers", what),
         manifests=_many(body, "manifests", what),
         subject=_one(body, "subject", what),
-        artifact_type=str(body.get("artifactType") or ""),
-        annotations={str(k): str(v) for k, v in (body.get("annotations") or {}).items()},
+        artifact_type=_text(body, "artifactType", what),
+        annotations=_annotations(body, what),
     )
 
 

@@ -254,13 +254,14 @@ def test_any_index_gives_only_our_errors(text: str) -> None:
 @pytest.mark.parametrize(
     ("manifest", "config"),
     [
-        (b'{"schemaVersion":2,"layers":[]}', b"{}"),
-        (b'{"schemaVersion":2,"layers":[{"mediaType":"%s","digest":"sha256:%s","size":1}]}', b"[]"),
-        (b'{"schemaVersion":2,"layers":[{"mediaType":"%s","digest":"sha256:%s","size":1}]}', b"{"),
-        (b'{"schemaVersion":2,"layers":[{"mediaType":"%s","digest":"sha256:%s","size":1}]}', b'{"name":"x"}'),
+        (b'{"schemaVersion":2,"config":%s,"layers":[]}', b"{}"),
+        (b'{"schemaVersion":2,"config":%s,"layers":[%s]}', b"[]"),
+        (b'{"schemaVersion":2,"config":%s,"layers":[%s]}', b"{"),
+        (b'{"schemaVersion":2,"config":%s,"layers":[%s]}', b'{"name":"x"}'),
     ],
 )
 def test_an_artifact_that_is_no_chart(manifest: bytes, config: bytes) -> None:
-    raw = manifest % (HELM_CHART.encode(), b"0" * 64) if b"%s" in manifest else manifest
+    blob = b'{"mediaType":"%s","digest":"sha256:%s","size":1}' % (HELM_CHART.encode(), b"0" * 64)
+    raw = manifest.replace(b"%s", blob)
     with pytest.raises(VerificationError, match=r"chart a\.org/x:1"):
         chart_entry("a.org/x:1", parse_manifest(raw, what="x"), config)

@@ -146,7 +146,7 @@ def test_what_is_no_layout(tmp_path: Path, cache: Cache) -> None:
     with pytest.raises(HostError, match="nowhere"):
         materialise_layout_image(tmp_path / "nowhere", "", cache, choose=everything)
     broken = layout_of(tmp_path / "broken", ("one", ONE))
-    for content, said in [("{", "not JSON"), ('{"schemaVersion":2,"layers":[]}', "is no index"), ("[]", "an object")]:
+    for content, said in [("{", "not JSON"), (ONE.raw.decode(), "is no index"), ("[]", "an object")]:
         (broken / "index.json").write_text(content)
         refused(broken, said)
     pipe = layout_of(tmp_path / "pipe", ("one", ONE))
