@@ -6,7 +6,7 @@ nothing to do ends with the same report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +31,7 @@ from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
 from airbundle.installer.program import check_not_older, files_outside, install_program
-from airbundle.installer.report import Report
+from airbundle.installer.report import Report, counted
 from airbundle.installer.service import Service
 from airbundle.installer.site_ca import ensure_ca, ensure_certificate
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
@@ -250,8 +250,15 @@ class _Install:
             sparse=dict(installed.bundles[0].sparse),
             runs_as=service.describe(),
             certificate_days=certificate.info.days_left(),
-            notes=(*notes(self._options), *service.notes()),
+            notes=(*notes(self._options), *service.notes(), *self._older(installed)),
         )
+
+    def _older(self, installed: Installed) -> Iterator[str]:
+        """Tell of copies of earlier bundles, which go on being served."""
+        paths = [self._state.bundles / bundle.file for bundle in installed.bundles[1:] if bundle.file]
+        size = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
+        if size:
+            yield f"{counted(len(paths), 'earlier bundle')} in {self._state.bundles} still served; {size} bytes"
 
 
 def _now() -> str:

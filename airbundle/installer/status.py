@@ -9,7 +9,7 @@ from typing import Any
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import CONFIG_LIMIT, fingerprint
-from airbundle.errors import AirbundleError, Finding, Unauthorized
+from airbundle.errors import AirbundleError, Busy, Finding, Unauthorized
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.embedded import CONFIG, ask_health, check_tags, local_client
 from airbundle.installer.files import free_space, read_file
@@ -132,7 +132,12 @@ class _Checker:
         return found
 
     def _cut_off(self) -> Iterator[Finding]:
-        """Tell of an install that never came to its end."""
+        """Tell of an install that never came to its end, or has not yet."""
+        try:
+            self._state.check_free()
+        except Busy as error:
+            yield Finding(error.problem, code="busy", severity="warning")
+            return
         last = _last_run(Journal(self._state.journal).read())
         if last is not None:
             yield Finding(
@@ -256,8 +261,8 @@ def _newest(bundles: Sequence[InstalledBundle]) -> list[InstalledBundle]:
 
 def _last_run(entries: Sequence[Entry]) -> Entry | None:
     """Return the last entry of an install that began last and has no end; None when all is well."""
-    begun = [entry for entry in entries if (entry.step, entry.event) == ("install", "note")]
-    if not begun:
+    begun = [entry for entry in entries if entry.event == "note" and entry.step in ("install", "uninstall")]
+    if not begun or begun[-1].step == "uninstall":
         return None
     own = [entry for entry in entries if entry.run == begun[-1].run]
     return None if any((entry.step, entry.event) == ("install", "done") for entry in own) else own[-1]

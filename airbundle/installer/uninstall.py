@@ -118,8 +118,13 @@ class _Uninstall:
             self._done.kept.append(f"what was loaded into {self._installed.registry}")
         if self._keep_data:
             self._file("state.json")
+            self._try("", self._note)
             self._done.kept += [str(self._state.path(name)) for name in sorted(_KEPT_FILES - {"lock"})]
         return self._done
+
+    def _note(self) -> bool:
+        Journal(self._state.journal).note("uninstall")
+        return False
 
     def _container(self, name: str) -> bool:
         from airbundle.installer.container import remove_container

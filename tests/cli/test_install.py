@@ -227,6 +227,7 @@ def test_a_newer_version_is_served_without_a_restart(bundle: Path, site: Site, k
     assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
     status = site.run("status")[1]
     assert [each["version"] for each in status["bundles"]] == ["1.1.0", "1.0.0"]
+    assert any("1 earlier bundle" in note for note in report["next"])
     code, document = site.install(bundle)
     assert code == 5 and "is older" in error_text(document)
     assert document["outcome"] == "unchanged"
@@ -396,6 +397,7 @@ def test_two_at_once(bundle: Path, site: Site, empty_registry: Registry) -> None
         first = subprocess.Popen(site.command("install", bundle, *arguments, *listen), stderr=subprocess.DEVNULL)
         assert proxy.stalled.wait(60)
         code, document = site.install(bundle, *arguments)
+        assert "is in use by" in site.run("status")[1]["findings"][0]["message"]
         first.kill()
         first.wait()
     assert code == 8
@@ -499,6 +501,8 @@ def test_uninstall_leaves_data_when_told(bundle: Path, site: Site) -> None:
     assert left == {"bundles", "ca", "certs", "trust.json", "journal.jsonl", "lock"}
     with pytest.raises(OSError):
         site.get("/healthz")
+    code, status = site.run("status")
+    assert (code, status["installed"]) == (0, False)
     code, report = site.install(bundle)
     assert (code, report.get("changed")) == (0, True), report
     assert site.ca.read_bytes() == ca
