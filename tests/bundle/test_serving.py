@@ -123,3 +123,9 @@ def test_fingerprints_change_with_the_file(tmp_path: Path) -> None:
     assert fingerprint(path.stat()) == first
     path.write_bytes(b"two!")
     assert fingerprint(os.stat(path)) != first
+
+
+def test_every_field_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    table = text[text.index("## Configuration") :]
+    assert all(f"`{name}`" in table or name in {"apiVersion", "kind"} for name in FULL.to_json())
