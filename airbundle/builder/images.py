@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from airbundle.bundle.digest import hex_of
+from airbundle.bundle.digest import check, hex_of
 from airbundle.bundle.inventory import ImageRequest
 from airbundle.bundle.lock import REGISTRY, LockedRoot
 from airbundle.bundle.oci import BUNDLE_REF, MANIFEST_LIMIT, Descriptor, Manifest, Platform, parse_manifest
 from airbundle.bundle.reference import Reference
-from airbundle.errors import NotFound, UsageError
+from airbundle.errors import DigestMismatch, NotFound, UsageError, VerificationError
 from airbundle.store.cache import Cache
 from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.repository import Repository
@@ -28,10 +28,11 @@ class ManifestStore:
         self._cache = cache
 
     def read(self, repository: Repository, descriptor: Descriptor) -> bytes:
-        """Return a manifest's verified bytes."""
-        if self._cache.has(descriptor.digest, descriptor.size):
+        """Return a manifest's verified bytes; its size may be another one than the descriptor's."""
+        try:
             return self._cache.read(descriptor.digest, MANIFEST_LIMIT)
-        _, raw = repository.fetch_manifest(descriptor.digest)
+        except (NotFound, DigestMismatch):  # what was wrong, the cache has dropped
+            _, raw = repository.fetch_manifest(descriptor.digest)
         self._cache.add(raw, descriptor.media_type)
         return raw
 
@@ -64,10 +65,14 @@ class ImageResolver:
         manifests = ManifestStore(self.cache)
         raw = manifests.read(repository, descriptor)
         manifest = parse_manifest(raw, descriptor.media_type, what=str(reference))
-        descriptor = replace(descriptor, media_type=manifest.media_type)
+        # What a registry says by HEAD is not what counts.
+        descriptor = replace(descriptor, media_type=manifest.media_type, size=len(raw))
         children = carried_children(manifest, request.platforms, what=f"{request.where} {reference}".strip())
         for child in children:
-            manifests.read(repository, child)
+            what = f"{reference}: manifest {child.digest}"
+            raw = manifests.read(repository, child)
+            check(raw, child.digest, size=child.size, what=what)
+            parse_manifest(raw, child.media_type, what=what)
         subjects = [descriptor, *(child for child in children if not _is_attestation(child))]
         return LockedRoot(
             kind="image",
@@ -92,9 +97,16 @@ class ImageResolver:
                 for referrer, ref in self._referrers_of(repository, target, subject, with_tags=depth == 0):
                     if referrer.digest not in seen:
                         seen.add(referrer.digest)
-                        manifests.read(repository, referrer)
+                        raw = manifests.read(repository, referrer)
+                        media_type = parse_manifest(raw, what=f"{target.name}@{referrer.digest}").media_type
                         found.append(referrer)
-                        yield replace(referrer, annotations={BUNDLE_REF: ref}, platform=None)
+                        yield replace(
+                            referrer,
+                            media_type=media_type,
+                            size=len(raw),
+                            annotations={BUNDLE_REF: ref},
+                            platform=None,
+                        )
             subjects = found
 
     def _referrers_of(
@@ -126,10 +138,17 @@ def carried_children(manifest: Manifest, platforms: Iterable[str], *, what: str)
 
     Raises:
         NotFound: a wanted platform is not in the index.
+        VerificationError: it lists another index.
     """
     if not manifest.is_index:
         return ()
-    children = [child for child in manifest.manifests if child.is_manifest or child.is_index]
+    inner = next((child for child in manifest.manifests if child.is_index), None)
+    if inner is not None:
+        raise VerificationError(
+            f"{what}: the index lists another index, {inner.digest}; expected manifests of images",
+            hint="name the images of the inner index one by one, or push one flat index of them",
+        )
+    children = [child for child in manifest.manifests if child.is_manifest]
     wanted = [Platform.parse(text) for text in platforms]
     if not wanted:
         return tuple(children)

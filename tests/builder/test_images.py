@@ -6,7 +6,7 @@ import pytest
 
 from airbundle.builder.images import carried_children
 from airbundle.bundle.oci import parse_manifest
-from airbundle.errors import NotFound
+from airbundle.errors import NotFound, VerificationError
 from tests.support import images
 
 
@@ -44,3 +44,11 @@ def test_a_platform_that_is_not_there_is_named_with_those_that_are() -> None:
 def test_a_plain_manifest_has_no_children() -> None:
     image = images.tiny_image("plain")
     assert carried_children(parse_manifest(image.raw, what="x"), ["linux/s390x"], what="x") == ()
+
+
+def test_an_index_inside_an_index_is_refused_not_left_out() -> None:
+    amd64 = images.tiny_image("a", platform="linux/amd64")
+    nested = images.index([images.index([amd64]), amd64])
+    for platforms in ([], ["linux/amd64"]):
+        with pytest.raises(VerificationError, match="another index"):
+            carried_children(parse_manifest(nested.raw, what="x"), platforms, what="x")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import Lock, parse_lock
+from airbundle.bundle.oci import DOCKER_MANIFEST, OCI_MANIFEST
 from tests.builder.conftest import UPSTREAM, Workshop
 from tests.support import images
 
@@ -230,3 +233,18 @@ def test_an_epoch_that_is_no_time_is_told(workshop: Workshop, monkeypatch: pytes
     answer = workshop.lock()
     assert answer.code == 2
     assert "SOURCE_DATE_EPOCH" in answer.errors
+
+
+def test_an_index_that_lies_about_its_children_is_told_at_once(workshop: Workshop) -> None:
+    for name, change in (("size", '"size": 5'), ("kind", f'"mediaType": "{DOCKER_MANIFEST}"')):
+        child = images.tiny_image("child")
+        index = images.index([child])
+        field = f'"size": {child.descriptor.size}' if name == "size" else f'"mediaType": "{OCI_MANIFEST}"'
+        raw = index.raw.decode().replace(field, change).encode()
+        descriptor = replace(index.descriptor, digest=sha256(raw), size=len(raw))
+        workshop.put(replace(index, raw=raw, descriptor=descriptor), name, "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/{name}:1.0" for name in ("size", "kind")])
+    answer = workshop.lock()
+    assert answer.code == 5
+    assert "expected 5" in answer.errors
+    assert f"expected '{DOCKER_MANIFEST}'" in answer.errors
