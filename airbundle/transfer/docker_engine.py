@@ -51,7 +51,8 @@ def open_engine(*, side: Side = "upstream", environ: Mapping[str, str] | None = 
             "the Docker engine is used through the docker SDK for Python, which is not installed", hint=_SDK_HINT[side]
         ) from None
     try:
-        client = docker.DockerClient.from_env(environment=dict(env), timeout=_TIMEOUT)
+        # Older SDKs would not ask the engine anything yet, nor which version of the protocol it speaks.
+        client = docker.DockerClient.from_env(version="auto", environment=dict(env), timeout=_TIMEOUT)
     except DockerException as error:
         raise _no_engine(error, where, side) from None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -76,13 +75,6 @@ def zstd_registry_image() -> Artifact:
     done = subprocess.run([program("zstd", "zstd"), "-q", "-c"], input=packed.data, capture_output=True, check=True)
     descriptor = Descriptor(f"{OCI_LAYER}+zstd", sha256(done.stdout), len(done.stdout))
     return image([Blob(descriptor, done.stdout, packed.diff_id)], Entrypoint=["/bin/registry"])
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago: the engine must be told one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -42,7 +42,6 @@ from tests.installer.containers import (
     REGISTRY,
     Site,
     app,
-    free_port,
     other_registry_image,
     write,
     write_delta,
@@ -50,6 +49,7 @@ from tests.installer.containers import (
 )
 from tests.support.engine import Engine, registry_image
 from tests.support.images import tiny_image
+from tests.support.process import free_port
 from tests.support.registry3 import MISSING, registry3, registry3_image
 from tests.support.tls import Authority
 
@@ -115,13 +115,19 @@ class TestRunning:
         # The key is nowhere in what the engine tells of the container.
         assert "PRIVATE" not in str(found)
 
-    def test_manifests_can_be_deleted(self, site: Site) -> None:
+    def test_what_was_deleted_and_collected_is_loaded_again(self, site: Site) -> None:
         site.ensure()
         site.load()
+        redis = tiny_image("redis")
+        repository, blob = "/v2/docker.io/library/redis", redis.blobs[1].descriptor.digest
         with site.client() as http:
-            path = f"/v2/docker.io/library/redis/manifests/{tiny_image('redis').digest}"
-            assert http.delete(path).status_code == 202
-            assert http.get(path).status_code == 404
+            assert http.delete(f"{repository}/manifests/{redis.digest}").status_code == 202
+            assert http.head(f"{repository}/blobs/{blob}").status_code == 200
+            site.engine.command("exec", site.config.name, "registry", "garbage-collect", "/airbundle/config.yml")
+            # No cache promises what is gone.
+            assert http.head(f"{repository}/blobs/{blob}").status_code == 404
+        assert site.load().sent == len(redis.blobs)
+        assert site.pull("docker.io/library/redis:7.2") == redis.digest
 
     def test_two_sites_share_an_engine(self, site: Site) -> None:
         site.ensure()
