@@ -11,7 +11,6 @@ same places, but the blobs that only images need are holes in the file and take 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Collection
@@ -24,12 +23,12 @@ from airbundle.bundle.index import CHART, ref_of
 from airbundle.bundle.naming import SERVED_ONLY
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
-from airbundle.bundle.tar import Member, frame
+from airbundle.bundle.tar import Member
 from airbundle.errors import NoSpace, VerificationError
 from airbundle.installer.files import FILE, existing_parent, sync_directory
-from airbundle.installer.workers import Stop, for_each
+from airbundle.installer.filler import Filler
+from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Phase, Reporter
-from airbundle.store.allocate import allocate, check_room
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
 
@@ -146,7 +145,7 @@ def _verify(copy: BundleFile, bundle: BundleFile, wanted: Collection[str], repor
     members = [member for member in copy.table if member.digest in wanted]
     with reporter.phase("verify the copy", total=sum(member.size for member in members)) as phase:
         stop = Stop()
-        for_each(members, lambda member: _read(copy, member, phase, stop), jobs=_threads(), stop=stop)
+        for_each(members, lambda member: _read(copy, member, phase, stop), jobs=cpu_jobs(), stop=stop)
 
 
 def _read(copy: BundleFile, member: Member, phase: Phase, stop: Stop) -> None:
@@ -176,7 +175,7 @@ def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: 
             os.fchmod(descriptor, FILE)
         shared = whole and _share(bundle, descriptor)
         if not shared:
-            _Filler(bundle, partial, descriptor, wanted, reporter).run()
+            Filler(bundle, partial, descriptor, wanted, reporter).run()
         with open_bundle([partial]) as copy:
             if shared:
                 _verify(copy, bundle, wanted, reporter)
@@ -190,96 +189,6 @@ def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: 
         raise
     finally:
         os.close(descriptor)
-
-
-class _Filler:
-    """Fills a file with a bundle's bytes, blobs verified on the way."""
-
-    def __init__(
-        self, bundle: BundleFile, path: Path, descriptor: int, wanted: Collection[str], reporter: Reporter
-    ) -> None:
-        self._bundle = bundle
-        self._path = path
-        self._descriptor = descriptor
-        self._wanted = wanted
-        self._reporter = reporter
-        self._stop = Stop()
-
-    def run(self) -> None:
-        """Write all that is wanted."""
-        members = list(self._bundle.table)
-        wanted = [member for member in members if member.digest in self._wanted]
-        self._make_room(whole=len(wanted) == len(members))
-        self._range(0, self._bundle.table.start)
-        for member in members:
-            self._write(member.start, memoryview(frame(member)))
-        self._range(*self._bundle.installer_range)
-        with self._reporter.phase("copy the bundle", total=sum(member.size for member in wanted)) as phase:
-            for_each(wanted, lambda member: self._blob(member, phase), jobs=_threads(), stop=self._stop)
-
-    def _make_room(self, *, whole: bool) -> None:
-        size = self._bundle.size
-        with host_errors("write", self._path):
-            present = os.fstat(self._descriptor).st_blocks * 512
-            if os.fstat(self._descriptor).st_size > size:
-                os.ftruncate(self._descriptor, 0)
-        if whole:
-            check_room(self._path.parent, max(0, size - present), what=f"the copy of {self._bundle.path.name}")
-            allocate(self._descriptor, size, self._path)
-        else:
-            with host_errors("write", self._path):
-                os.ftruncate(self._descriptor, size)
-
-    def _range(self, start: int, length: int) -> None:
-        for position in range(start, start + length, _CHUNK):
-            data = self._bundle.file.read(position, min(_CHUNK, start + length - position))
-            self._write(position, memoryview(data))
-
-    def _blob(self, member: Member, phase: Phase) -> None:
-        self._stop.check()
-        blob = Descriptor("", member.digest, member.size)
-        if self._has(member):
-            phase.skip(member.digest[7:19], member.size, "copied")
-            return
-        with phase.item(member.digest[7:19], member.size) as item:
-
-            def write(offset: int, data: memoryview) -> None:
-                self._stop.check()
-                self._write(member.offset + offset, data)
-                item.advance(len(data))
-
-            self._bundle.copy_blob(blob, write)
-
-    def _has(self, member: Member) -> bool:
-        """Tell whether an earlier run copied this blob. Its last bytes are compared first: they are written last."""
-        if not member.size:
-            return True
-        count = min(_TAIL, member.size)
-        end = member.offset + member.size - count
-        with host_errors("read", self._path):
-            if os.pread(self._descriptor, count, end) != self._bundle.file.read(end, count):
-                return False
-        return self._digest(member) == member.digest
-
-    def _digest(self, member: Member) -> str:
-        hasher = hashlib.sha256()
-        position, end = member.offset, member.offset + member.size
-        with host_errors("read", self._path):
-            while position < end:
-                self._stop.check()
-                data = os.pread(self._descriptor, min(_CHUNK, end - position), position)
-                if not data:
-                    break
-                hasher.update(data)
-                position += len(data)
-        return "sha256:" + hasher.hexdigest()
-
-    def _write(self, position: int, data: memoryview) -> None:
-        with host_errors("write", self._path):
-            while data:
-                count = os.pwrite(self._descriptor, data, position)
-                position += count
-                data = data[count:]
 
 
 def _share(bundle: BundleFile, descriptor: int) -> bool:
@@ -303,7 +212,3 @@ def _can_share(bundle: BundleFile, directory: Path) -> bool:
         return _share(bundle, descriptor)
     finally:
         os.close(descriptor)
-
-
-def _threads() -> int:
-    return min(_THREADS, os.cpu_count() or 1)

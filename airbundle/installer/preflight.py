@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
 from airbundle.bundle.statement import parse_time
-from airbundle.errors import AirbundleError, CheckFailed, Finding, HostError, NoPermission, NoSpace
+from airbundle.errors import AirbundleError, CheckFailed, Finding, NoPermission, NoSpace, SiteError
 from airbundle.installer.copy import space_needed
 from airbundle.installer.files import existing_parent, free_space
 from airbundle.installer.load_plan import LoadPlan
@@ -24,7 +24,7 @@ from airbundle.progress import SILENT
 from airbundle.transfer.listeners import who_listens
 from airbundle.transfer.local import port_problem
 
-SPACE, PERMISSION = "space", "permission"
+SPACE, PERMISSION, REGISTRY = "space", "permission", "registry"
 _SLACK = timedelta(minutes=5)
 _OWN_FILES = 128 * 1024 * 1024
 """Bytes that program, certificates and journal take, generously."""
@@ -137,7 +137,7 @@ class Preflight:
         try:
             check_registry(self._plan, self._options.target, SILENT)
         except AirbundleError as error:
-            yield Finding(error.problem, where="--registry", code="registry", hint=error.hint)
+            yield Finding(error.problem, where="--registry", code=REGISTRY, hint=error.hint)
 
     def _engine(self) -> Iterator[Finding]:
         if self._options.mode != CONTAINER:
@@ -162,6 +162,14 @@ class Preflight:
                 )
 
 
+_KINDS: dict[str, type[AirbundleError]] = {
+    SPACE: NoSpace,
+    PERMISSION: NoPermission,
+    REGISTRY: SiteError,
+    CONTAINER: SiteError,
+}
+
+
 def raise_findings(findings: Sequence[Finding], title: str) -> None:
     """Raise when there are errors among the findings.
 
@@ -170,15 +178,14 @@ def raise_findings(findings: Sequence[Finding], title: str) -> None:
         title: name and version of the bundle.
 
     Raises:
-        NoSpace, NoPermission: when that is all that is wrong.
-        CheckFailed: otherwise.
+        NoSpace, NoPermission, SiteError: when only space, permission or the registry is wrong.
+        CheckFailed: when several are, or something else.
     """
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         return
     codes = {finding.code for finding in errors}
-    kinds: dict[str, type[HostError]] = {SPACE: NoSpace, PERMISSION: NoPermission}
-    kind: type[AirbundleError] = kinds.get(next(iter(codes)), CheckFailed) if len(codes) == 1 else CheckFailed
+    kind = _KINDS.get(next(iter(codes)), CheckFailed) if len(codes) == 1 else CheckFailed
     count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
     raised = kind(f"{title}: {count} in the way; nothing was changed", findings=findings)
     raised.outcome = "unchanged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,14 @@ T = TypeVar("T")
 
 _PATIENCE = 3.0
 """Seconds that threads get to end once it is time to. One that hangs on a dead line dies with the process."""
+
+
+_MOST_JOBS = 4
+
+
+def cpu_jobs() -> int:
+    """Return how many threads to hash and copy with: one for each processor, and few enough for one disk."""
+    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
 
 
 class Stop:

@@ -347,6 +347,22 @@ def test_a_port_that_is_taken_and_a_registry_that_is_not_there(bundle: Path, unt
     assert (code, codes, document["outcome"]) == (3, {"port", "registry"}, "unchanged")
 
 
+@pytest.mark.parametrize("wrong", ["CA", "credentials", "address"])
+def test_a_registry_that_does_not_let_us_in(
+    bundle: Path, untouched: Site, wrong: str, basic_registry: Registry
+) -> None:
+    cases: dict[str, list[object]] = {
+        "CA": ["--registry", basic_registry.url],
+        "credentials": into(basic_registry),
+        "address": ["--registry", "127.0.0.1:1"],
+    }
+    arguments = cases[wrong]
+    code, document = untouched.install(bundle, *arguments)
+    assert (code, document["outcome"]) == (6, "unchanged"), document
+    words = {"CA": "certificate is not trusted", "credentials": "401", "address": "refused"}
+    assert words[wrong] in error_text(document)
+
+
 def test_preflight_lists_and_makes_nothing(bundle: Path, untouched: Site) -> None:
     listen = f"127.0.0.1:{untouched.port}"
     code, document = untouched.run("preflight", bundle, "--key", untouched.key.public, "--listen", listen)

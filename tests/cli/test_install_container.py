@@ -64,7 +64,7 @@ def test_without_an_engine(bundle: Path, tmp_path: Path, key: Key, monkeypatch: 
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     site = Site(tmp_path, key)
     code, document = site.install(bundle, "--registry", "container", "--container-port", free_port())
-    assert (code, document["outcome"]) == (3, "unchanged"), document
+    assert (code, document["outcome"]) == (6, "unchanged"), document
     assert not site.state.exists()
 
 
@@ -75,5 +75,5 @@ def test_a_bundle_without_a_registry(
     path = sign_and_write(tmp_path / "x.airbundle", content({"docker.io/library/redis:7.2": REDIS}), key)
     site = Site(tmp_path, key)
     code, document = site.install(path, "--registry", "container", "--container-port", free_port())
-    assert code == 3 and "registry" in error_text(document)
+    assert code == 6 and "registry" in error_text(document)
     assert not site.state.exists()

@@ -12,6 +12,7 @@ import pytest
 from airbundle.bundle.serving import fingerprint
 from airbundle.errors import NoSpace, VerificationError
 from airbundle.installer import copy as copy_module
+from airbundle.installer import filler as filler_module
 from airbundle.installer.copy import Copy, copy_bundle, copy_name, space_needed, wanted_blobs
 from airbundle.progress import SILENT
 from airbundle.store.reader import BundleFile, open_bundle
@@ -204,8 +205,8 @@ def test_a_full_disk_leaves_nothing(bundle: BundleFile, small_disk: Path) -> Non
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
     bundle: BundleFile, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copy_module, "check_room", lambda *_, **__: None)
-    monkeypatch.setattr(copy_module, "allocate", lambda descriptor, size, path: os.ftruncate(descriptor, size))
+    monkeypatch.setattr(filler_module, "check_room", lambda *_, **__: None)
+    monkeypatch.setattr(filler_module, "allocate", lambda descriptor, size, path: os.ftruncate(descriptor, size))
     with pytest.raises(NoSpace, match="No space left"):
         copy(bundle, small_disk)
     assert list(small_disk.iterdir()) == []
