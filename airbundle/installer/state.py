@@ -181,7 +181,8 @@ class StateDirectory:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_path()).absolute()
-        self.is_default = root is None
+        # Also where it is named: unit and container of one directory must have one name.
+        self.is_default = self.root == default_path()
 
     def path(self, *names: str) -> Path:
         """Return the path of something in the directory."""

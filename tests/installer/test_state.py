@@ -136,6 +136,13 @@ def test_default_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert default_path() == Path("/home/x/.local/state/airbundle")
 
 
+def test_the_default_place_is_the_default_however_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert StateDirectory().is_default
+    assert StateDirectory(Path("/var/lib/airbundle")).is_default
+    assert not StateDirectory(tmp_path).is_default
+
+
 def test_an_equal_file_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "x"
     assert write_file(path, b"1", 0o600)
