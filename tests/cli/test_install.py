@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -371,6 +372,15 @@ def test_preflight_lists_and_makes_nothing(bundle: Path, untouched: Site) -> Non
         "preflight", bundle, "--key", untouched.key.public, "--listen", listen, "--registry", "127.0.0.1:1"
     )
     assert code == 3 and "127.0.0.1:1" in error_text(document)
+
+
+def test_a_clock_that_is_behind_is_a_warning(untouched: Site, key: Key, tmp_path: Path) -> None:
+    made = content(IMAGES, serial=int(time.time()) + 24 * 3600)
+    path = sign_and_write(tmp_path / "f.airbundle", made, key)
+    listen = f"127.0.0.1:{untouched.port}"
+    code, document = untouched.run("preflight", path, "--key", untouched.key.public, "--listen", listen)
+    assert code == 0, document
+    assert [(each["code"], each["severity"]) for each in document["findings"]] == [("clock", "warning")]
 
 
 @pytest.mark.parametrize(
