@@ -25,7 +25,7 @@ WARNING: this bundle is NOT SIGNED. A site will refuse to install it: nothing pr
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_inventory(parser)
-    parser.add_argument("-o", "--output", default=".", metavar="PATH", help="a file, or a directory (%(default)s)")
+    parser.add_argument("-o", "--output", default=".", metavar="PATH", help="a directory (there, or DIR/), or a file (%(default)s)")
     add_registries(parser)
     add_key(parser, "the bundle and every image")
     parser.add_argument("--no-installer", action="store_true", help="leave the installer out of the file")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     )
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
-        output = _output(Path(args.output), lock)
+        output = _output(args.output, lock)
         builder = Builder(client, cache, console.reporter, restore=locker.restore)
         built = builder.build(lock, output, options)
     _tell(built, lock, args, console)
@@ -94,7 +94,19 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     return lock
 
 
-def _output(path: Path, lock: Lock) -> Path:
+def _output(name: str, lock: Lock) -> Path:
+    """Return the file to write; a name that ends with `/` is a directory, which is made when it isn't there.
+
+    Raises:
+        UsageError: such a name belongs to a file.
+    """
+    path = Path(name)
+    if name.endswith("/") and not path.is_dir():
+        if path.exists():
+            from airbundle.errors import UsageError
+
+            raise UsageError(f"--output {name}: found a file, expected a directory", hint="name another directory")
+        path.mkdir(parents=True)
     return path / f"{lock.name}-{lock.version}.airbundle" if path.is_dir() else path
 
 
@@ -110,7 +122,9 @@ def _tell(built: BuiltBundle, lock: Lock, args: argparse.Namespace, console: Con
     if built.sha256:
         console.say(f"  sha256:{built.sha256}")
     if args.key:
-        console.say(f"  signed by {args.key}; sites check it with the public half: --key PUB")
-        console.say(f"next: airbundle verify {built.path} --key PUB")
+        public = Path(args.key).with_suffix(".pub")
+        shown = str(public) if public.is_file() else "PUB"
+        console.say(f"  signed by {args.key}; sites check it with the public half: --key {shown}")
+        console.say(f"next: airbundle verify {built.files[0]} --key {shown}")
     else:
         console.note(UNSIGNED)
