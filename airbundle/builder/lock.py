@@ -236,12 +236,17 @@ def _joined(failures: Sequence[tuple[Job, AirbundleError]]) -> AirbundleError:
         return error
     first = failures[0][1]
     findings: list[Finding] = []
-    for job, error in failures:
+    for job, error in sorted(failures, key=lambda failure: _by_line(failure[0].where)):
         findings.append(Finding(error.problem, where=job.where, hint=error.hint))
         findings += error.findings
     joined = AirbundleError(f"{len(failures)} entries of the inventory can't be resolved", findings=findings)
     joined.exit_code = first.exit_code
     return joined
+
+
+def _by_line(where: str) -> tuple[tuple[int, str], ...]:
+    """Return what sorts `bundle.yaml:9 …` before `bundle.yaml:11 …`."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", where))
 
 
 def _unclashing(roots: Sequence[LockedRoot]) -> tuple[LockedRoot, ...]:

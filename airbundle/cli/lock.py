@@ -67,7 +67,8 @@ def _check(locker: Locker, lock: Lock | None, console: Console) -> dict[str, Any
     findings = lock_misfits(opened.inventory, lock, local=opened.local_digests())
     findings += moved_findings(check_lock(opened.inventory, lock, locker.images, locker.sources))
     if findings:
-        raise CheckFailed(f"{len(findings)} entries are no longer what the lock says", findings=findings)
+        count = "one entry is" if len(findings) == 1 else f"{len(findings)} entries are"
+        raise CheckFailed(f"{count} no longer what the lock says", findings=findings)
     console.say(f"{len(lock.roots)} entries are what the lock says")
     return {"checked": len(lock.roots)}
 
@@ -80,4 +81,5 @@ def _tell(lock: Lock, previous: Lock | None, console: Console) -> None:
         if old == new:
             continue
         sign = "+" if old is None else "-" if new is None else "~"
-        console.say(f"{sign} {key[0]} {key[1]}  {(new or old or '')[:19]}")
+        was = f"  (was {old[:19]})" if old and new else ""
+        console.say(f"{sign} {key[0]} {key[1]}  {(new or old or '')[:19]}{was}")

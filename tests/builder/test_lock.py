@@ -248,3 +248,14 @@ def test_an_index_that_lies_about_its_children_is_told_at_once(workshop: Worksho
     assert answer.code == 5
     assert "expected 5" in answer.errors
     assert f"expected '{DOCKER_MANIFEST}'" in answer.errors
+
+
+def test_failures_come_in_the_order_of_the_inventory(workshop: Workshop) -> None:
+    directory = workshop.inventory()
+    names = "".join(f"  - {UPSTREAM}/none{number}:1\n" for number in range(12))
+    head = "apiVersion: airbundle.dev/v1\nkind: Bundle\nmetadata: {name: shop, version: 1.0.0}\nimages:\n"
+    (directory / "bundle.yaml").write_text(head + names)
+    answer = workshop.lock()
+    places = [int(finding["where"].split(":")[1].split()[0]) for finding in answer.body["errors"][0]["findings"]]
+    assert answer.code == 4
+    assert places == list(range(5, 17))
