@@ -28,7 +28,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     title, findings = check_install(bundle_paths(args), options_of(args), state_of(args), gate_of(args))
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        raise CheckFailed(f"{title}: {len(errors)} findings stand in the way of an install", findings=findings)
+        count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
+        raise CheckFailed(f"{title}: {count} in the way of an install", findings=findings)
     for finding in findings:
         console.say(f"warning: {finding}")
     console.say(f"{title}: nothing stands in the way")

@@ -19,7 +19,8 @@ def add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir",
         metavar="DIR",
-        help="where the site's state lies (/var/lib/airbundle; without root $XDG_STATE_HOME/airbundle)",
+        help="where the site's state lies (that of the `airbundle` that runs, where an install left it there; "
+        "/var/lib/airbundle; without root $XDG_STATE_HOME/airbundle)",
     )
 
 
@@ -57,7 +58,18 @@ def state_of(args: argparse.Namespace) -> StateDirectory:
     """Return the state directory."""
     from airbundle.installer.state import StateDirectory
 
-    return StateDirectory(Path(args.state_dir) if args.state_dir else None)
+    return StateDirectory(Path(args.state_dir) if args.state_dir else own_state())
+
+
+def own_state() -> Path | None:
+    """Return the state directory whose program runs; None when what runs is no program that an install left behind."""
+    from airbundle.installer.program import running_archive
+
+    archive = running_archive()
+    if archive is None:
+        return None
+    root = archive.resolve().parent.parent
+    return root if archive.resolve() == root / "bin" / "airbundle.pyz" and (root / "state.json").is_file() else None
 
 
 def gate_of(args: argparse.Namespace) -> Gate:

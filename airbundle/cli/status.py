@@ -9,6 +9,7 @@ from airbundle.cli.console import Console
 from airbundle.cli.site import add_state, state_of
 
 if TYPE_CHECKING:
+    from airbundle.installer.state import StateDirectory
     from airbundle.installer.status import Status
 
 HELP = "Show what is installed and ask each part whether it is well; exit 3 when something isn't."
@@ -25,8 +26,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.errors import CheckFailed
     from airbundle.installer.status import read_status
 
-    status = read_status(state_of(args))
-    _tell(status, console)
+    state = state_of(args)
+    status = read_status(state)
+    _tell(status, state, console)
     body = status.to_json()
     if not status.healthy:
         count = len(status.findings)
@@ -37,13 +39,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return body
 
 
-def _tell(status: Status, console: Console) -> None:
+def _tell(status: Status, state: StateDirectory, console: Console) -> None:
     from airbundle.cli.reporter import human
     from airbundle.installer.report import counted
 
     installed = status.installed
     if not installed.mode:
-        console.say("nothing is installed here")
+        console.say(f"nothing is installed in {state.root}; --state-dir names another place")
         return
     console.say(f"registry   {installed.registry} ({installed.mode})")
     console.say(f"server     {installed.server}; {status.runs_as}")

@@ -250,7 +250,7 @@ class _Install:
             sparse=dict(installed.bundles[0].sparse),
             runs_as=service.describe(),
             certificate_days=certificate.info.days_left(),
-            notes=(*notes(self._options), *service.notes(), *self._older(installed)),
+            notes=(*notes(self._state, self._options), *service.notes(), *self._older(installed)),
         )
 
     def _older(self, installed: Installed) -> Iterator[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from airbundle.bundle.serving import join_host
 from airbundle.errors import UsageError
@@ -47,13 +50,18 @@ def _address(options: Options) -> str:
     return next((address for address in host_addresses() if (":" in address) == version), options.here)
 
 
-def notes(options: Options) -> Iterator[str]:
+def notes(state: StateDirectory, options: Options) -> Iterator[str]:
     """Yield what the operator has to do now, one line each."""
     name = f"registry.{options.domain}"
     if options.domain and not resolves_here(name):
         yield f"put `{_address(options)} {name}` into the site's DNS, or into /etc/hosts of each client"
     if options.target is None:
-        yield "clients must trust the CA: `airbundle ca trust` on this host, or copy the file to them"
+        program, own = shutil.which("airbundle"), state.path("bin", "airbundle")
+        command = "airbundle" if program and Path(program).resolve() == own.resolve() else str(own)
+        # The directory is named: where the program is no zip application, it does not know whose it is.
+        place = "" if command == "airbundle" else f" --state-dir {shlex.quote(str(state.root))}"
+        trust = f"`{shlex.quote(command)} ca trust{place}`"
+        yield f"clients must trust the CA: {trust} on this host, or copy the file to them"
 
 
 def target_here(state: StateDirectory, options: Options) -> Target:
