@@ -23,7 +23,7 @@ def commands() -> list[str]:
 def as_printed(workshop: Workshop, built: BuiltCorpus, block: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     settings = f'B="{built.path}"\nKEY="{workshop.public_key}"\n'
     return subprocess.run(
-        ["bash", "-c", settings + block], cwd=cwd, capture_output=True, text=True, env=workshop.env, check=False
+        ["sh", "-c", settings + block], cwd=cwd, capture_output=True, text=True, env=workshop.env, check=False
     )
 
 
@@ -58,7 +58,7 @@ def test_the_whole_file(workshop: Workshop, built: BuiltCorpus) -> None:
     block = next(block for block in commands() if "sha256sum -c" in block)
     settings = f'B="{built.path.name}"\nKEY="{workshop.public_key}"\n'
     done = subprocess.run(
-        ["bash", "-ec", settings + block], cwd=built.path.parent, capture_output=True, text=True, check=False
+        ["sh", "-ec", settings + block], cwd=built.path.parent, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"Verified OK\n{built.path.name}: OK\n"), done.stderr
 
