@@ -12,7 +12,20 @@ import pytest
 from airbundle.bundle.digest import sha256
 from airbundle.server.app import App
 from airbundle.server.ranges import http_date
-from tests.server.site import BUILT, FILE, Site, app_of, ask, clamav_roots, file_artifact, newer
+from tests.server.site import (
+    APP,
+    BIG,
+    BUILT,
+    FILE,
+    REDIS,
+    SPARSE,
+    Site,
+    app_of,
+    ask,
+    clamav_roots,
+    file_artifact,
+    newer,
+)
 from tests.support.bundles import SERIAL, Made, locked, make, write_bundle
 from tests.support.clamav import make_cvd
 
@@ -128,6 +141,14 @@ def test_the_front_page_tells_how_to_use_it(app: App) -> None:
     assert "PrivateMirror http://registry.site:5443/clamav" in page
     assert re.search(r"test 1\.0\.0", page)
     assert "evil" not in ask(app, "/", host="<evil>").body.decode()
+
+
+def test_the_front_page_shows_docker_an_image_and_no_chart(site: Site) -> None:
+    app = app_of(site.path)
+    example = re.search(r"docker pull [^/]*/(\S+?)<", ask(app, "/").body.decode())
+    app.close()
+    assert example is not None
+    assert example.group(1) in (REDIS, APP, SPARSE, BIG.replace(":5000", "_5000"))
 
 
 def test_parts_can_be_left_out(site: Site) -> None:
