@@ -134,7 +134,7 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
         ("created", f"{statement.created}  (serial {statement.serial})"),
         ("expires", statement.expires or "never"),
         ("size", f"{human(bundle.size)}{volumes}, {len(toc.blobs)} blobs"),
-        ("signed by", "\n           ".join(signers) + "  (a claim: `airbundle verify --key PUB` checks it)")
+        ("signed by", "\n             ".join(signers) + "  (a claim: `airbundle verify --key PUB` checks it)")
         if signers
         else ("signed by", "NOBODY: sites will refuse it"),
     ]

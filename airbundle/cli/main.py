@@ -124,7 +124,12 @@ def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
     # The form of the answer is known even when the rest does not parse.
     console.configure(json="--json" in arguments, quiet="--quiet" in arguments or "-q" in arguments)
     name = next((word for word in arguments if not word.startswith("-")), "")
-    parser = _Parser(prog=_program(), description=_description(), formatter_class=argparse.RawTextHelpFormatter)
+    parser = _Parser(
+        prog=_program(),
+        usage="%(prog)s COMMAND …",
+        description=_description(),
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"airbundle {__version__}")
     if name not in COMMANDS:
         if not arguments or set(arguments) & {"-h", "--help", "--version"}:

@@ -227,7 +227,7 @@ def cut(total: int, size: int, tail: int) -> list[int]:
     if size < max(tail, 1):
         raise UsageError(
             f"volumes of {size} bytes are too small: the installer of {tail} bytes lies whole in the last one",
-            hint=f"give at least {tail}, or leave the installer out with --no-installer",
+            hint=f"give at least {-(-tail // 1024**2)}MiB, or build with --no-installer",
         )
     sizes = []
     position, zip_start = 0, total - tail
