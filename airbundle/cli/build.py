@@ -25,7 +25,9 @@ WARNING: this bundle is NOT SIGNED. A site will refuse to install it: nothing pr
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_inventory(parser)
-    parser.add_argument("-o", "--output", default=".", metavar="PATH", help="a directory (there, or DIR/), or a file (%(default)s)")
+    parser.add_argument(
+        "-o", "--output", default=".", metavar="PATH", help="a directory (there, or DIR/), or a file (%(default)s)"
+    )
     add_registries(parser)
     add_key(parser, "the bundle and every image")
     parser.add_argument("--no-installer", action="store_true", help="leave the installer out of the file")
