@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
@@ -36,8 +36,7 @@ def front_page(served: Served, *, host: str, scheme: str) -> bytes:
     """Return the page at `/`; `host` and `scheme` are as the client sees this server."""
     parts = ["<h2>Bundles</h2>", _list(f"{each.name} {each.version}, made {each.created}" for each in served.bundles)]
     if served.repositories is not None:
-        charts = {f"{chart.directory}/{chart.metadata.name}" for chart in served.charts}
-        parts += _registry_part(served.repositories, host, charts)
+        parts += _registry_part(served.repositories, host)
     url = f"{scheme}://{host}"
     if CHARTS in served.shelves:
         parts += _charts_part(served.charts, url)
@@ -48,12 +47,10 @@ def front_page(served: Served, *, host: str, scheme: str) -> bytes:
     return _page("airbundle", parts)
 
 
-def _registry_part(repositories: Mapping[str, Repository], host: str, charts: Collection[str]) -> list[str]:
-    names = [f"{name}:{tag}" for name, repository in repositories.items() for tag in sorted(repository.tags)]
-    tags = [name for name in names if not name.endswith(".sig")]
-    images = [name for name in tags if name.rpartition(":")[0] not in charts]
+def _registry_part(repositories: Mapping[str, Repository], host: str) -> list[str]:
+    images = [f"{name}:{tag}" for name, repository in repositories.items() for tag in sorted(repository.images)]
     example = [_pre(f"docker pull {host}/{images[0]}")] if images else []
-    return [f"<h2>Registry: {len(tags)} tags</h2>", *example, _list(tags)]
+    return [f"<h2>Registry: {len(images)} images</h2>", *example, _list(images)]
 
 
 def _charts_part(charts: Sequence[ChartEntry], url: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from airbundle.bundle.content import Node, walk
-from airbundle.bundle.index import kind_of, ref_of
+from airbundle.bundle.index import IMAGE, kind_of, ref_of
 from airbundle.bundle.naming import SERVED_ONLY, site_name
 from airbundle.bundle.oci import Descriptor
 
@@ -19,12 +19,13 @@ class Repository:
     """One repository.
 
     Attributes:
-        tags: what each points to.
+        tags: what each points to; `images` are those that are images, not charts or signatures.
         manifests, blobs: what is reachable, by digest.
         referrers: by the digest of their subject, then by their own.
     """
 
     tags: dict[str, Descriptor] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
     manifests: dict[str, Descriptor] = field(default_factory=dict)
     blobs: dict[str, Descriptor] = field(default_factory=dict)
     referrers: dict[str, dict[str, Descriptor]] = field(default_factory=dict)
@@ -69,4 +70,6 @@ def build_repositories(
             repository.add(node)
         if name.tag and root.digest in repository.manifests:
             repository.tags[name.tag] = replace(root, annotations={})
+            if kind_of(root) == IMAGE:
+                repository.images.add(name.tag)
     return {name: found[name] for name in sorted(found)}

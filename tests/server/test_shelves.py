@@ -144,8 +144,8 @@ def test_the_front_page_tells_how_to_use_it(app: App) -> None:
 
 
 def test_the_front_page_shows_docker_an_image_and_no_chart(site: Site) -> None:
-    app = app_of(site.path)
-    example = re.search(r"docker pull [^/]*/(\S+?)<", ask(app, "/").body.decode())
+    app = app_of(site.path, prefix="mirror")
+    example = re.search(r"docker pull [^/]*/mirror/(\S+?)<", ask(app, "/").body.decode())
     app.close()
     assert example is not None
     assert example.group(1) in (REDIS, APP, SPARSE, BIG.replace(":5000", "_5000"))
