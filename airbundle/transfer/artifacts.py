@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Protocol
 
 from airbundle.bundle.oci import EMPTY_JSON, Descriptor, airbundle_type, parse_manifest
 from airbundle.bundle.parts import Part
@@ -46,12 +47,12 @@ class Artifact:
         return sum(part.size for part in self.parts)
 
 
-class BundleBytes:
+class BundleBytes(Protocol):
     """Where a bundle's bytes are read: `read_at(position, buffer)` fills the buffer, less only at the end."""
 
     def read_at(self, position: int, buffer: memoryview) -> int:
         """Fill `buffer` from `position` on; return how many bytes."""
-        raise NotImplementedError
+        ...
 
 
 def publish_parts(
