@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airbundle.builder.fetch import JOBS, fetch_blobs
 from airbundle.builder.images import ManifestStore
 from airbundle.builder.installer_parts import ensure_parts
 from airbundle.builder.installer_zip import build_zip
+from airbundle.builder.materialised import MaterialisedContent
 from airbundle.builder.signing import CONFIG_LIMIT, sign_images
 from airbundle.bundle.content import BlobSource
 from airbundle.bundle.layout import BundleContent, content_of
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.bundle.oci import Descriptor
 from airbundle.crypto.keys import Signer
-from airbundle.errors import MissingContent
+from airbundle.errors import DigestMismatch, NotFound
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.checksum import sign_checksums
@@ -59,6 +60,10 @@ class Builder:
     cache: Cache
     reporter: Reporter = SILENT
     restore: Callable[[LockedRoot], bool] = lambda _root: False
+    materialised: MaterialisedContent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.materialised = MaterialisedContent(self.cache, self.restore)
 
     def build(self, lock: Lock, output: Path, options: BuildOptions = BuildOptions()) -> BuiltBundle:
         """Build the bundle of `lock` as `output`.
@@ -89,7 +94,7 @@ class Builder:
         """Lay the bundle out: every size is known before the first large byte arrives."""
         if not options.installer:
             lock = replace(lock, installer=(), installer_version="")
-        self._restore_lost(lock)
+        self.materialised.ensure(lock)
         manifests = self._manifests(lock)
         signer = options.signer
         extras = sign_images(lock, manifests, signer, self._read_config) if signer else ()
@@ -101,19 +106,6 @@ class Builder:
         ensure_parts(lock.installer, self.cache, reporter=self.reporter)
         return build_zip(lock.installer, self.cache)
 
-    def _restore_lost(self, lock: Lock) -> None:
-        lost = []
-        for root in lock.roots:
-            if root.source != CACHE or all(self.cache.has(part.digest) for part in _parts(root)):
-                continue
-            if not self.restore(root):
-                lost.append(f"{root.kind} {root.ref} ({root.requested})")
-        if lost:
-            raise MissingContent(
-                f"pinned content is no longer in the cache and can't be made again: {'; '.join(lost)}",
-                hint="`airbundle lock --update NAME` pins it anew; the cache of the machine that locked still has it",
-            )
-
     def _manifests(self, lock: Lock) -> dict[str, bytes]:
         """Return the raw bytes of every carried manifest, by digest."""
         store = ManifestStore(self.cache)
@@ -121,7 +113,7 @@ class Builder:
         def read(wanted: tuple[LockedRoot, Descriptor]) -> tuple[str, bytes]:
             root, descriptor = wanted
             if root.source == CACHE:
-                return descriptor.digest, self.cache.read(descriptor.digest, MANIFEST_LIMIT)
+                return descriptor.digest, self.materialised.read_manifest(root, descriptor)
             return descriptor.digest, store.read(self.client.repository(root.origin), descriptor)
 
         wanted = [
@@ -134,16 +126,20 @@ class Builder:
             return dict(pool.map(read, wanted))
 
     def _read_config(self, root: LockedRoot, config: Descriptor) -> bytes:
-        if not self.cache.has(config.digest, config.size):
+        try:
+            return self.cache.read(config.digest, CONFIG_LIMIT)
+        except (NotFound, DigestMismatch):
             raw = self.client.repository(root.origin).read_blob(config.digest, CONFIG_LIMIT)
-            self.cache.add(raw, config.media_type)
-        return self.cache.read(config.digest, CONFIG_LIMIT)
+        self.cache.add(raw, config.media_type)
+        return raw
 
     def _sources(self, content: BundleContent) -> Callable[[Descriptor], Sequence[BlobSource]]:
         def sources(blob: Descriptor) -> Sequence[BlobSource]:
-            found: list[BlobSource] = [self.cache] if self.cache.has(blob.digest, blob.size) else []
             owner = content.owners.get(blob.digest)
-            if owner is not None and owner.source != CACHE:
+            if owner is not None and owner.source == CACHE:
+                return [self.materialised.source(owner)]
+            found: list[BlobSource] = [self.cache] if self.cache.has(blob.digest, blob.size) else []
+            if owner is not None:
                 found.append(self.client.repository(owner.origin))
             return found
 
@@ -152,7 +148,3 @@ class Builder:
     @staticmethod
     def _signatures(plan: BundlePlan, signer: Signer | None) -> list[tuple[str, bytes]]:
         return [(signer.public_key.key_id, signer.sign(plan.statement))] if signer else []
-
-
-def _parts(root: LockedRoot) -> Sequence[Descriptor]:
-    return (root.descriptor, *root.children, *root.referrers, *root.blobs)

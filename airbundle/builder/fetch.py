@@ -9,9 +9,10 @@ from typing import Protocol
 
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
-from airbundle.errors import AirbundleError, Finding, Interrupted, MissingContent, NotFound
+from airbundle.errors import AirbundleError, DigestMismatch, Finding, Interrupted, MissingContent, NotFound
 from airbundle.progress import SILENT, Phase, Reporter
 
+_FOREIGN = (".nondistributable.", ".foreign.")
 JOBS = 4
 """Blobs under way at once: enough to fill a link, few enough for registries that count connections."""
 
@@ -90,14 +91,22 @@ def _fetch(
 def _copy_from_first(
     blob: Descriptor, sources: Sequence[BlobSource], write: WriteAt, start: int, hasher: Hasher | None
 ) -> None:
-    missing: NotFound | None = None
+    failure: AirbundleError = MissingContent(
+        f"blob {blob.digest}: no source is known", hint="run `airbundle lock` again"
+    )
     for source in sources:
         try:
             source.copy_blob(blob, write, start=start, hasher=hasher)
             return
-        except NotFound as error:
-            missing = error
-    raise missing or MissingContent(f"blob {blob.digest}: no source is known", hint="run `airbundle lock` again")
+        except (NotFound, DigestMismatch) as error:
+            # The hasher has perhaps seen wrong bytes.
+            failure, start, hasher = error, 0, None
+    if isinstance(failure, NotFound) and any(word in blob.media_type for word in _FOREIGN):
+        failure.hint = (
+            "this is a foreign layer: few registries may hold it, and addresses beside it are never followed; "
+            "push it to a registry of your own"
+        )
+    raise failure
 
 
 def _raise_joined(copies: Sequence[Future[None]]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airbundle import __version__
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.lock import InstallerPart
-from airbundle.errors import MissingContent
+from airbundle.errors import MissingContent, NotFound, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PINS = "installer_parts.json"
 WHEEL = ".whl"
+PART_LIMIT = 64 * 1024 * 1024
+"""Largest part in bytes."""
 _TIMEOUT_SECONDS = 600
 
 
@@ -70,7 +72,7 @@ def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Repo
             f"the lock pins another airbundle for the installer than this one, {__version__}",
             hint="run `airbundle lock`, which pins this one",
         )
-    missing = {part.name: part for part in wheels if not cache.has(part.digest)}
+    missing = {part.name: part for part in wheels if not _is_good(part, cache)}
     if not missing:
         return
     reporter.event(f"installer: fetching {len(missing)} wheels with pip")
@@ -86,6 +88,17 @@ def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Repo
         groups.setdefault(tuple(pins[name]["tags"]), []).append(pins[name])
     for tags, group in groups.items():
         _fetch(tags, group, cache)
+
+
+def _is_good(part: InstallerPart, cache: Cache) -> bool:
+    """Tell whether the cache has a part; what isn't what its name says, the cache drops as it reads it."""
+    if cache.verified(part.digest):
+        return True
+    try:
+        cache.read(part.digest, PART_LIMIT)
+    except (NotFound, VerificationError):
+        return False
+    return True
 
 
 def _pins() -> list[dict[str, Any]]:

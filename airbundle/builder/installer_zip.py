@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbundle.builder.installer_parts import WHEEL, ensure_parts, own_sources, pinned_parts
+from airbundle.builder.installer_parts import PART_LIMIT, WHEEL, ensure_parts, own_sources, pinned_parts
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import InstallerPart
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_PART_LIMIT = 64 * 1024 * 1024
 # PyYAML has no pure wheel; its Python files work without the compiled part beside them.
 _STRIPPED = ("pyyaml-",)
 _NATIVE_ABI = "abi3"
@@ -39,7 +38,7 @@ def build_zip(parts: Iterable[InstallerPart], cache: Cache) -> bytes:
     for part in sorted(parts, key=lambda part: part.name):
         if not part.name.endswith(WHEEL):
             continue
-        raw = cache.read(part.digest, _PART_LIMIT)
+        raw = cache.read(part.digest, PART_LIMIT)
         if _is_pure(part.name):
             entries.update(_wheel_sources(raw))
         else:

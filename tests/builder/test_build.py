@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from airbundle.bundle.digest import sha256
 from airbundle.crypto.keys import generate_key, load_public_key
+from airbundle.store.cache import Cache
 from airbundle.store.reader import open_bundle
 from tests.builder.conftest import UPSTREAM, Workshop
 from tests.support import images
+from tests.support.web import serve
 
 
 @pytest.fixture
@@ -128,3 +133,70 @@ def test_volumes_are_written_directly(filled: Workshop, key: Path) -> None:
 def test_building_again_gives_the_same_file(filled: Workshop, key: Path) -> None:
     first = filled.build(filled.root, "--key", key).body
     assert filled.build(filled.root, "--key", key).body["sha256"] == first["sha256"]
+
+
+def _spoil(path: Path, *, cut: bool = False) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw[:-1] if cut else raw)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_wrong_bytes_in_the_cache_heal(filled: Workshop, key: Path, cut: bool) -> None:
+    """Of manifests, of an upstream signature's config, and of blobs that a registry has, too."""
+    app = images.tiny_image("app", shared=[images.layer({"base": images.noise("base", 300_000)})])
+    filled.put(images.cosign_signature(app.descriptor, f"{UPSTREAM}/app"), "app", f"sha256-{app.digest[7:]}.sig")
+    good = Path(filled.build(filled.root, "--key", key).body["path"]).read_bytes()
+    cache = Cache(filled.root / "cache")
+    for blob in app.blobs:
+        assert blob.data is not None
+        cache.add(blob.data, "")
+    for path in (cache.root / "blobs/sha256").iterdir():
+        _spoil(path, cut=cut)
+    answer = filled.build(filled.root, "--key", key)
+    assert answer.code == 0, answer.text
+    assert Path(answer.body["path"]).read_bytes() == good
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_wrong_bytes_of_what_only_the_cache_has_are_made_again_or_named(workshop: Workshop, cut: bool) -> None:
+    directory = workshop.inventory(files=[{"path": "notes.txt"}, {"path": "more.txt"}])
+    for name in ("notes.txt", "more.txt"):
+        (directory / name).write_bytes(images.noise(name, 100_000))
+    good = Path(workshop.build(workshop.root).body["path"]).read_bytes()
+    blobs = list((workshop.root / "cache/blobs/sha256").iterdir())
+    for path in blobs:
+        _spoil(path, cut=cut)
+    answer = workshop.build(workshop.root)
+    assert answer.code == 0, answer.text
+    assert Path(answer.body["path"]).read_bytes() == good
+
+
+def test_wrong_bytes_in_the_cache_that_can_not_be_made_again_are_named(workshop: Workshop) -> None:
+    with serve() as web:
+        web.files["/tool"] = tool = images.noise("tool", 100_000)
+        digest = hashlib.sha256(tool).hexdigest()
+        workshop.inventory(files=[{"url": f"{web.url}/tool", "sha256": digest}])
+        assert workshop.lock().code == 0
+        web.files.clear()
+        _spoil(workshop.root / "cache/blobs/sha256" / digest)
+        answer = workshop.build(workshop.root)
+    assert answer.code == 4
+    assert "file/tool:" in answer.errors
+    assert not (workshop.root / "shop-1.0.0.airbundle").exists()
+
+
+def test_a_foreign_layer_that_the_registry_lacks_is_told_as_what_it_is(workshop: Workshop) -> None:
+    image = images.tiny_image("windows")
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    body = json.loads(image.raw)
+    body["layers"].append(
+        {"mediaType": foreign, "digest": f"sha256:{'a' * 64}", "size": 9, "urls": ["http://x.test/y"]}
+    )
+    raw = json.dumps(body).encode()
+    changed = replace(image, raw=raw, descriptor=replace(image.descriptor, digest=sha256(raw), size=len(raw)))
+    workshop.put(changed, "windows", "1")
+    workshop.inventory(images=[f"{UPSTREAM}/windows:1"])
+    answer = workshop.build(workshop.root)
+    assert answer.code == 4
+    assert "foreign layer" in answer.errors

@@ -115,3 +115,12 @@ def test_a_lock_of_another_airbundle_is_refused(parts_cache: Cache) -> None:
     other = InstallerPart(own.name, "sha256:" + "0" * 64, own.size)
     with pytest.raises(MissingContent, match="another airbundle"):
         ensure_parts([other, *wheels], parts_cache)
+
+
+def test_a_wheel_that_is_not_what_its_name_says_is_fetched_again(parts_cache: Cache, tmp_path: Path) -> None:
+    wheel = min((part for part in pinned_parts() if part.name.endswith(".whl")), key=lambda part: part.size)
+    cache = Cache(tmp_path)
+    cache.add(b"", "")  # makes its directories
+    cache.path(wheel.digest).write_bytes(b"x" * wheel.size)
+    ensure_parts([wheel], cache)
+    assert cache.read(wheel.digest, wheel.size) == parts_cache.read(wheel.digest, wheel.size)
