@@ -37,9 +37,13 @@ def add_install(parser: argparse.ArgumentParser) -> None:
         metavar="embedded|container|URL",
         help="airbundle's own server on this host (default), registry:2 in its Docker engine, or one that is there",
     )
-    parser.add_argument("--domain", default="", metavar="NAME", help="the site's domain: registry.NAME is the registry")
     parser.add_argument(
-        "--listen", default=":5443", metavar="HOST:PORT", help="where airbundle's server listens (%(default)s)"
+        "--domain", metavar="NAME", help="the site's domain: registry.NAME is the registry (as an earlier install said)"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="where airbundle's server listens (as an earlier install said, else :5443 on all addresses)",
     )
     parser.add_argument(
         "--container-port", type=int, default=5000, metavar="PORT", help="of --registry container (%(default)s)"
@@ -77,27 +81,35 @@ def options_of(args: argparse.Namespace) -> Options:
     Raises:
         UsageError: an argument can't be meant.
     """
+    from difflib import get_close_matches
+
     from airbundle.bundle.naming import check_prefix
     from airbundle.bundle.serving import parse_listen
     from airbundle.crypto.names import parse_name
     from airbundle.errors import UsageError
+    from airbundle.installer.embedded import kept_options
     from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
 
     own = args.registry in (EMBEDDED, CONTAINER)
+    close = get_close_matches(args.registry, (EMBEDDED, CONTAINER), n=1, cutoff=0.7)
+    if not own and close:
+        raise UsageError(f"--registry {args.registry}: did you mean {close[0]}?", hint="or write https://HOST")
     if own and (args.registry_ca or args.registries):
         raise UsageError(f"--registry-ca and --registries go with --registry URL, not with {args.registry}")
+    kept = kept_options(state_of(args))
+    domain = kept.domain if args.domain is None else args.domain
     try:
-        host, port = parse_listen(args.listen)
+        host, port = parse_listen(args.listen) if args.listen is not None else (kept.host, kept.port)
     except ValueError as error:
         raise UsageError(f"--listen: {error}") from None
     if not 0 < port < 65536 or not 0 < args.container_port < 65536:
         raise UsageError("ports are numbers from 1 to 65535")
-    if args.domain and not isinstance(parse_name(args.domain), str):
-        raise UsageError(f"--domain {args.domain}: an address is no domain")
+    if domain and not isinstance(parse_name(domain), str):
+        raise UsageError(f"--domain {domain}: an address is no domain")
     return Options(
         mode=args.registry if own else URL,
         target=None if own else target_of(args, args.registry),
-        domain=args.domain.lower().rstrip("."),
+        domain=domain.lower().rstrip("."),
         host=host,
         port=port,
         container_port=args.container_port,

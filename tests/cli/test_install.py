@@ -243,6 +243,15 @@ def test_another_port_needs_no_more_than_saying_so(bundle: Path, site: Site) -> 
     assert site.run("status")[0] == 0
 
 
+def test_what_is_not_said_again_stays_as_it_was(bundle: Path, site: Site) -> None:
+    site.install(bundle, "--domain", "site.internal")
+    code, report = site.run("install", bundle, "--key", site.key.public)
+    assert (code, report.get("changed")) == (0, False), report
+    assert report["registry"]["url"] == f"https://registry.site.internal:{site.port}"
+    config = json.loads((site.state / "server/config.json").read_text())
+    assert (config["host"], config["port"]) == ("127.0.0.1", site.port)
+
+
 def test_with_a_domain(bundle: Path, site: Site, tmp_path: Path) -> None:
     code, report = site.install(bundle, "--domain", LOOPBACK.partition(".")[2])
     assert code == 0, report
@@ -392,6 +401,7 @@ def test_a_clock_that_is_behind_is_a_warning(untouched: Site, key: Key, tmp_path
         ["--domain", "a_b"],
         ["--prefix", "A"],
         ["--registry", "ftp://x"],
+        ["--registry", "embeded"],
         ["--registry-ca", "x.crt"],
     ],
 )
