@@ -166,16 +166,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 # JSON writes what is beyond as two escapes, which are two characters to YAML.
 CHARACTERS = st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",))
 # The merge key is refused, however it is written.
-KEYS = st.text(CHARACTERS, min_size=1, max_size=8).filter(lambda key: key != "<<")
+KEYS: st.SearchStrategy[str] = st.text(CHARACTERS, min_size=1, max_size=8).filter(lambda key: key != "<<")
 
 
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(CHARACTERS, max_size=20),
-        lambda inner: (
-            st.lists(inner, max_size=4)
-            | st.dictionaries(KEYS, inner, max_size=4)
-        ),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
         max_leaves=12,
     )
 )
