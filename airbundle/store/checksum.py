@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ def write_checksums(bundle: Path, sums: Mapping[str, str]) -> Path:
     path = checksum_path(bundle)
     text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     with host_errors("write", path):
-        write_atomically(path, text.encode(), mode=0o644)
+        write_atomically(path, os.fsencode(text), mode=0o644)
     return path
 
 
@@ -48,7 +49,7 @@ def read_checksums(bundle: Path) -> dict[str, str]:
     """
     try:
         with checksum_path(bundle).open("rb") as file:
-            lines = file.read(_LIMIT).decode("utf-8", "replace").splitlines()
+            lines = os.fsdecode(file.read(_LIMIT)).split("\n")
     except OSError:
         return {}
     return {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -21,12 +20,13 @@ from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import encode_signatures
-from airbundle.errors import AirbundleError, HostError, UsageError, VerificationError
+from airbundle.errors import AirbundleError, HostError, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.checksum import Follower, remove_checksums, write_checksums
 from airbundle.store.host import host_errors
 from airbundle.store.journal import Journal
+from airbundle.store.output import PARTIAL, check_output, remove_partials, remove_surplus_volumes
 from airbundle.store.plan import BundlePlan
 from airbundle.store.volumes import CHUNK, ByteFile, cut, volume_name
 
@@ -105,16 +105,15 @@ class BundleWriter:
         Raises:
             Busy: another run writes the same output.
             NoSpace: there is no room; nothing is left behind.
-            UsageError: the zip does not fit a volume, or there is no directory to write to.
+            UsageError: the zip does not fit a volume, or something else is where the bundle is to be.
         """
-        if not out.parent.is_dir():
-            raise UsageError(f"{out.parent}: there is no such directory", hint=f"mkdir -p {out.parent}")
         sizes = [plan.total_size]
         names = [out.name]
         if volume_size is not None:
             sizes = cut(plan.total_size, volume_size, plan.installer.size if plan.installer else 0)
             names = [volume_name(out.name, number) for number in range(1, len(sizes) + 1)]
-        partial = [out.with_name(name + ".partial") for name in names]
+        check_output(out, names)
+        partial = [out.with_name(name + PARTIAL) for name in names]
         with ExitStack() as undo:
             journal = Journal(out.with_name(out.name + ".partial.journal"), _identity(plan, volume_size))
             undo.callback(journal.close)
@@ -280,6 +279,8 @@ class BundleWriter:
         for part, final in zip(self._file.parts, files):
             with host_errors("rename", part.path):
                 part.path.replace(final)
+        if files[0] != self._out:
+            remove_surplus_volumes(self._out, len(files))
         with host_errors("write", self._out.parent):
             directory = os.open(self._out.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -293,7 +294,7 @@ def _identity(plan: BundlePlan, volume_size: int | None) -> str:
 
 
 def _final(partial: Path) -> Path:
-    return partial.with_name(partial.name[: -len(".partial")])
+    return partial.with_name(partial.name[: -len(PARTIAL)])
 
 
 def _open_parts(
@@ -303,12 +304,11 @@ def _open_parts(
     whole = all(_size(path) == size for path, size in zip(partial, sizes))
     if not journal.fresh and not whole:
         journal.restart(identity)
-    if journal.fresh:
-        _remove_partials(out)
     with ExitStack() as undo:
         if journal.fresh:
             undo.callback(journal.remove)
-            undo.callback(_remove_partials, out)
+            remove_partials(out)
+            undo.callback(remove_partials, out)
             check_room(out.parent, sum(sizes), what=out.name)
         files = []
         preallocated = True
@@ -331,12 +331,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def _remove_partials(out: Path) -> None:
-    """Remove what an earlier, different build to the same output left."""
-    pattern = re.compile(re.escape(out.name) + r"(\.[0-9]{3,})?\.partial")
-    with host_errors("write", out.parent):
-        for path in out.parent.iterdir():
-            if pattern.fullmatch(path.name):
-                path.unlink(missing_ok=True)

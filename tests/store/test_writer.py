@@ -408,3 +408,46 @@ def test_blobs_copied_by_the_kernel_are_as_good(tmp_path: Path) -> None:
 
 def test_digests_of_the_test_are_those_of_the_bytes() -> None:
     assert all(sha256(data) == digest for digest, data in some().bytes.items())
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "directory of checksums", "control characters"])
+def test_an_output_that_can_not_be_is_told_before_anything_is_fetched(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / ("a\nb.airbundle" if kind == "control characters" else "a.airbundle")
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "directory":
+        out.mkdir()
+    elif kind == "directory of checksums":
+        (tmp_path / "a.airbundle.sha256").mkdir()
+    before = left_in(tmp_path)
+    with pytest.raises(UsageError):
+        BundleWriter.create(plan_bundle(some().content, installer=None), out)
+    assert left_in(tmp_path) == before
+
+
+def test_a_link_at_the_output_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    for number, target in enumerate(("kept", "nowhere")):
+        out = tmp_path / f"{number}.airbundle"
+        out.symlink_to(target)
+        write_bundle(out, some())
+        assert not out.is_symlink()
+    assert (tmp_path / "kept").read_text() == "kept"
+
+
+def test_a_name_that_is_no_text_is_checked_by_sha256sum(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"\xff.airbundle")
+    write_bundle(out, some())
+    command = [program("sha256sum", "coreutils"), "--check", os.fsdecode(b"\xff.airbundle.sha256")]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_volumes_of_an_earlier_larger_build_go_away(tmp_path: Path) -> None:
+    out = tmp_path / "a.airbundle"
+    write_bundle(out, large(), volume_size=8 * MIB)
+    assert len(left_in(tmp_path)) > 3
+    built = write_bundle(out, some(), volume_size=8 * MIB)
+    volumes = [path.name for path in built.files]
+    assert left_in(tmp_path) == sorted([*volumes, "a.airbundle.sha256"])
+    write_bundle(out, some())
+    assert left_in(tmp_path) == sorted([*volumes, "a.airbundle", "a.airbundle.sha256"])
