@@ -42,7 +42,7 @@ CapabilityBoundingSet={capabilities}
 AmbientCapabilities=
 ProtectSystem=strict
 ProtectHome=read-only
-PrivateTmp=yes
+PrivateTmp={private_tmp}
 PrivateDevices=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
@@ -233,13 +233,17 @@ def _unit(state: StateDirectory, manager: Manager, start: Start, mark: str) -> s
 
 def _hardening(state: StateDirectory, start: Start) -> str:
     capabilities = "CAP_NET_BIND_SERVICE" if 0 < start.port < _LOWEST_FREE_PORT else ""
-    lines = [_HARDENING.format(capabilities=capabilities)]
+    # A private /tmp would hide a program or a state that lies there, and what such a program imports.
+    words = (*start.command, *(value for _, value in start.environment))
+    used = [state.root, *(Path(word) for word in words if word.startswith("/"))]
+    private = "no" if any(_is_temporary(path) for path in used) else "yes"
+    lines = [_HARDENING.format(capabilities=capabilities, private_tmp=private)]
     lines += [f"ReadWritePaths={_quote(str(path))}\n" for path in start.writable]
-    # PrivateTmp hides what lies there, so that it is bound in again.
-    used = [state.root, *(Path(word) for word in start.command if word.startswith("/"))]
-    hidden = sorted({path for path in used if path.parts[:2] == ("/", "tmp") or path.parts[:3] == ("/", "var", "tmp")})
-    lines += [f"BindReadOnlyPaths={_quote(str(path))}\n" for path in hidden]
     return "".join(lines)
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.parts[:2] == ("/", "tmp") or path.parts[:3] == ("/", "var", "tmp")
 
 
 def _quote(word: str) -> str:

@@ -78,7 +78,8 @@ def test_a_build_that_was_killed_goes_on(
         assert done.code == 0, done.stderr
         again = fetched(registry) - before
         assert subprocess.run(["cmp", built.path, tmp_path / "out" / built.path.name], check=False).returncode == 0
-        assert again <= workshop.corpus.size - 100 * MIB
+        # What the registry had sent may still have been on its way to the killed build: a few MiB for each connection.
+        assert again <= workshop.corpus.size - 50 * MIB
     shutil.rmtree(tmp_path / "out")
 
 
