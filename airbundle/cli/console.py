@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 PASSPHRASE_VARIABLE = "AIRBUNDLE_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable, not a passphrase
 _PASSPHRASE_LIMIT = 4096
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str, *, line: bool = False) -> str:
+    """Return text whose control characters are written out: what others wrote must not drive the terminal.
+
+    Args:
+        text: perhaps with names from registries, bundles and files inside.
+        line: it is one line: a line break in it is no one's who may begin another.
+    """
+    shown = _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return shown.replace("\n", "\\n") if line else shown
 
 
 class Console:
@@ -46,12 +61,12 @@ class Console:
     def say(self, text: str = "") -> None:
         """Print a line of the answer."""
         if not (self.json or self.quiet):
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(plain(text) + "\n")
 
     def note(self, text: str) -> None:
         """Print a line that a person should see, beside the answer."""
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(plain(text) + "\n")
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Print rows with their columns aligned."""
@@ -68,7 +83,7 @@ class Console:
         lines += [f"  {'warning: ' if finding.severity == 'warning' else ''}{finding}" for finding in error.findings]
         if error.hint:
             lines.append(f"  next: {error.hint}")
-        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.write("\n".join(plain(text, line=True) for text in lines) + "\n")
 
     def confirm(self, question: str) -> bool:
         """Ask; without a terminal the answer is `--yes` or an error.

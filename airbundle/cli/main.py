@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 from airbundle import __version__
 from airbundle.cli.arguments import add_output
 from airbundle.cli.console import Console
-from airbundle.errors import AirbundleError, Interrupted, NoPermission, NoSpace, UsageError
+from airbundle.errors import AirbundleError, HostError, Interrupted, NoPermission, NoSpace, UsageError
 
 API_VERSION = "airbundle.dev/v1"
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     body: dict[str, Any] | None = None
     error: AirbundleError | None = None
+    _tolerate_any_text()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         args = _parse(arguments, console)
@@ -104,6 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _finish(arguments, console, body, error)
 
 
+def _tolerate_any_text() -> None:
+    """Let names that the locale can't write be shown escaped, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
     signal.signal(number, signal.SIG_DFL)
     raise Interrupted("terminated; what is done is kept, run the same command again", signal=number)
@@ -114,9 +123,10 @@ def _from_os(raised: OSError) -> AirbundleError:
 
     if raised.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"{raised.filename or 'file system'}: {raised.strerror}", hint="free space, then run again")
-    if isinstance(raised, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
-        return UsageError(f"{raised.filename}: {raised.strerror}")
-    return AirbundleError(f"{raised.filename or 'operating system'}: {raised.strerror or raised}")
+    kinds = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+    if isinstance(raised, kinds) or raised.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return UsageError(f"{raised.filename}: {raised.strerror}", hint="check the path")
+    return HostError(f"{raised.filename or 'operating system'}: {raised.strerror or raised}")
 
 
 def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
@@ -205,7 +215,9 @@ def _finish(arguments: list[str], console: Console, body: dict[str, Any] | None,
         outcome = getattr(error, "outcome", None)
         if outcome:
             document.setdefault("outcome", outcome)
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        # In another encoding a character that is escaped by the stream would be no JSON.
+        escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=escaped) + "\n")
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from airbundle.cli.console import plain
 from airbundle.progress import Item, Phase, Reporter
 
 _SHOWN_ITEMS = 4
@@ -59,7 +60,7 @@ class LineReporter:
     def line(self, text: str) -> None:
         """Write one line."""
         with self._lock:
-            self._stream.write(text + "\n")
+            self._stream.write(plain(text, line=True) + "\n")
             self._stream.flush()
 
     def phase(self, name: str, *, total: int = 0) -> Phase:
@@ -150,7 +151,7 @@ class BarReporter:
         from tqdm import tqdm
 
         with self.lock:
-            tqdm.write(message, file=self._stream)
+            tqdm.write(plain(message, line=True), file=self._stream)
 
     def warn(self, message: str) -> None:
         """Write a warning above the bars."""

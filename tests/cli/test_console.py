@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 
 from airbundle.cli.console import PASSPHRASE_VARIABLE, Console
-from airbundle.errors import UsageError
+from airbundle.cli.reporter import LineReporter
+from airbundle.errors import Finding, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +55,14 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     Console().table([["a", "bb"], ["ccc", "d"]])
     Console().table([])
     assert capsys.readouterr().out == "a    bb\nccc  d\n"
+
+
+def test_names_of_others_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "amd64\n\x1b[2Jairbundle: all is well\x9b"
+    Console().error(UsageError(f"found {hostile}", hint=hostile, findings=[Finding(hostile)]))
+    Console().say(hostile)
+    LineReporter(sys.stderr).event(hostile)
+    output = capsys.readouterr()
+    assert not set(output.err + output.out) & {"\x1b", "\x9b"}
+    assert [line for line in output.err.splitlines() if line.startswith("airbundle: all")] == []
+    assert "\\x1b[2J" in output.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +152,22 @@ print(sorted({{"httpx", "cryptography", "yaml", "tqdm", "gunicorn"}} & set(sys.m
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_path_that_is_too_long_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "x" * 300]) == 2
+    assert "fault of airbundle" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_no_encoding_has_are_shown_escaped(encoding: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; from airbundle.cli.main import main; sys.exit(main())"]
+    name = os.fsencode(tmp_path) + b"/\xff\xc3\xbc.airbundle"
+    done = subprocess.run(
+        [*command, "inspect", name, "--json"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "\udcff\xfc.airbundle" in json.loads(done.stdout)["errors"][0]["message"]
