@@ -3,6 +3,7 @@
 """Entry of the zip application."""
 
 import os
+import signal
 import sys
 from typing import Iterator
 
@@ -53,6 +54,9 @@ def main() -> int:
     if sys.version_info < NEEDED:
         return run_on_newer_python()
     os.environ.pop(MARK, None)
+    # Until the command line is loaded, Ctrl-C ends the process without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from airbundle.bootstrap.native import install_finder
     from airbundle.cli.main import main as run
 

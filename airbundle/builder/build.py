@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from airbundle.builder.images import ManifestStore
 from airbundle.builder.installer_parts import ensure_parts
 from airbundle.builder.installer_zip import build_zip
 from airbundle.builder.materialised import MaterialisedContent
+from airbundle.builder.pool import worker_pool
 from airbundle.builder.signing import CONFIG_LIMIT, sign_images
 from airbundle.bundle.content import BlobSource
 from airbundle.bundle.layout import BundleContent, content_of
@@ -84,7 +84,13 @@ class Builder:
             checksum=options.checksum,
             volume_size=options.split_size or None,
         ) as writer:
-            fetch_blobs(writer, self._sources(plan.content), jobs=options.jobs, reporter=self.reporter)
+            fetch_blobs(
+                writer,
+                self._sources(plan.content),
+                jobs=options.jobs,
+                reporter=self.reporter,
+                abort=self.client.close,
+            )
             built = writer.finish()
         if options.signer is not None and built.sums:
             sign_checksums(built.path, options.signer.sign)
@@ -122,7 +128,7 @@ class Builder:
             for descriptor in (root.descriptor, *root.children, *root.referrers)
             if descriptor.is_manifest or descriptor.is_index
         ]
-        with self.reporter.phase("manifests"), ThreadPoolExecutor(_WORKERS, "manifests") as pool:
+        with self.reporter.phase("manifests"), worker_pool(_WORKERS, "manifests", self.client.close) as pool:
             return dict(pool.map(read, wanted))
 
     def _read_config(self, root: LockedRoot, config: Descriptor) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from dataclasses import dataclass
 
 from airbundle.builder.images import ImageResolver
+from airbundle.builder.pool import worker_pool
 from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.image_source import REGISTRY
 from airbundle.bundle.inventory import ChartRequest, ImageRequest, Inventory
@@ -70,9 +71,10 @@ def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources:
             new = ""
         return _moved(root, request.name, root.info.get("version", ""), new, request.where)
 
-    with ThreadPoolExecutor(_WORKERS, "check") as pool:
+    with worker_pool(_WORKERS, "check", images.client.close) as pool:
         futures = [pool.submit(image, request) for request in inventory.images]
         futures += [pool.submit(chart, request) for request in inventory.charts]
+        wait(futures)  # inside, where an interruption is heard
     failures = [error for error in (future.exception() for future in futures) if error is not None]
     if failures:
         first = failures[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Protocol
 
+from airbundle.builder.pool import worker_pool
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import AirbundleError, DigestMismatch, Finding, Interrupted, MissingContent, NotFound
@@ -39,6 +40,7 @@ def fetch_blobs(
     *,
     jobs: int = JOBS,
     reporter: Reporter = SILENT,
+    abort: Callable[[], None] = lambda: None,
 ) -> None:
     """Fetch all that is pending.
 
@@ -47,6 +49,7 @@ def fetch_blobs(
         sources: gives, for a blob, where it may be had, best first.
         jobs: blobs under way at once.
         reporter: where progress goes.
+        abort: ends what the sources wait for, when the process is interrupted.
 
     Raises:
         RemoteError, DigestMismatch, HostError: blobs could not be had; what is done is kept.
@@ -54,7 +57,7 @@ def fetch_blobs(
     pending = target.pending()
     stop = threading.Event()
     with reporter.phase("fetch", total=sum(blob.size for blob in pending)) as phase:
-        with ThreadPoolExecutor(max(jobs, 1), "fetch") as pool:
+        with worker_pool(jobs, "fetch", abort) as pool:
             copies = [pool.submit(_fetch, target, blob, sources, phase, stop) for blob in pending]
             try:
                 wait(copies, return_when=FIRST_EXCEPTION)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ from difflib import get_close_matches
 from airbundle import __version__
 from airbundle.builder.images import ImageResolver
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
+from airbundle.builder.pool import worker_pool
 from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.chart_index import chart_clashes
 from airbundle.bundle.durations import expires_at
@@ -176,7 +176,7 @@ class Locker:
                 except AirbundleError as error:
                     failures.append((job, error))
 
-        with self.reporter.phase("resolve") as phase, ThreadPoolExecutor(_WORKERS, "resolve") as pool:
+        with self.reporter.phase("resolve") as phase, worker_pool(_WORKERS, "resolve", self.client.close) as pool:
             list(pool.map(run, jobs))
         if failures:
             raise _joined(sorted(failures, key=lambda failure: failure[0].where))

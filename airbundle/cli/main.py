@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     error: AirbundleError | None = None
     _tolerate_any_text()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the entries leave it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         args = _parse(arguments, console)
         if args is None:

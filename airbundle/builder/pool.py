@@ -1,0 +1,26 @@
+"""Threads that end soon when the person at the terminal has had enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from airbundle.errors import Interrupted
+
+
+@contextmanager
+def worker_pool(count: int, name: str, abort: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of threads; leaving the context waits for them.
+
+    Args:
+        count: how many at most.
+        name: of the threads.
+        abort: called when the block is interrupted (Ctrl-C, SIGTERM): ends what the threads wait for.
+    """
+    with ThreadPoolExecutor(max(count, 1), name) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, Interrupted):
+            abort()
+            raise
