@@ -136,7 +136,6 @@ class Builder:
             return self.cache.read(config.digest, CONFIG_LIMIT)
         except (NotFound, DigestMismatch):
             raw = self.client.repository(root.origin).read_blob(config.digest, CONFIG_LIMIT)
-        self.cache.add(raw, config.media_type)
         return raw
 
     def _sources(self, content: BundleContent) -> Callable[[Descriptor], Sequence[BlobSource]]:

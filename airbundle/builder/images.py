@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,12 @@ from airbundle.bundle.inventory import ImageRequest
 from airbundle.bundle.lock import REGISTRY, LockedRoot
 from airbundle.bundle.oci import BUNDLE_REF, MANIFEST_LIMIT, Descriptor, Manifest, Platform, parse_manifest
 from airbundle.bundle.reference import Reference
-from airbundle.errors import DigestMismatch, NotFound, UsageError, VerificationError
+from airbundle.errors import DigestMismatch, HostError, NotFound, UsageError, VerificationError
 from airbundle.store.cache import Cache
 from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.repository import Repository
+
+_log = logging.getLogger(__name__)
 
 ATTESTATION_TYPE = "vnd.docker.reference.type"
 ATTESTATION_OF = "vnd.docker.reference.digest"
@@ -26,6 +29,7 @@ class ManifestStore:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        self._told = False
 
     def read(self, repository: Repository, descriptor: Descriptor) -> bytes:
         """Return a manifest's verified bytes; its size may be another one than the descriptor's."""
@@ -33,7 +37,12 @@ class ManifestStore:
             return self._cache.read(descriptor.digest, MANIFEST_LIMIT)
         except (NotFound, DigestMismatch):  # what was wrong, the cache has dropped
             _, raw = repository.fetch_manifest(descriptor.digest)
-        self._cache.add(raw, descriptor.media_type)
+        try:
+            self._cache.add(raw, descriptor.media_type)
+        except HostError as error:  # the cache only spares the registry
+            if not self._told:
+                self._told = True
+                _log.warning("manifests are not kept: %s", error.problem)
         return raw
 
 

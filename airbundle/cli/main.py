@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from airbundle import __version__
 from airbundle.cli.arguments import add_output
 from airbundle.cli.console import Console
+from airbundle.cli.logs import Told
 from airbundle.errors import AirbundleError, HostError, Interrupted, NoPermission, NoSpace, UsageError
 
 API_VERSION = "airbundle.dev/v1"
@@ -79,10 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the entries leave it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    told = Told(console)
     try:
         args = _parse(arguments, console)
         if args is None:
             return 0
+        told.begin()
         body = importlib.import_module(f"airbundle.cli.{args.module}").run(args, console)
     except AirbundleError as raised:
         error = raised
@@ -104,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint="run again with --verbose and report what it prints",
         )
     finally:
+        told.end()
         console.close()
     return _finish(arguments, console, body, error)
 

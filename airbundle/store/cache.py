@@ -131,7 +131,7 @@ class Cache:
             os.fchmod(fd, 0o600)  # whatever the umask
             temporary.replace(self.path(digest))
             status = os.fstat(fd)
-        self.records.remember(_key(digest), status)
+        self._remember(digest, status)
 
     def read(self, digest: str, limit: int) -> bytes:
         """Return a blob's verified bytes.
@@ -242,7 +242,13 @@ class Cache:
             raise self._wrong(blob.digest, error.problem) from None
         # Another process may have put the same blob in its place meanwhile: then there is nothing to record.
         if same_file(before, os.fstat(file.fileno())):
-            self.records.remember(key, before)
+            self._remember(blob.digest, before)
+
+    def _remember(self, digest: str, status: os.stat_result) -> None:
+        try:
+            self.records.remember(_key(digest), status)
+        except HostError as error:  # a record only saves time; a cache may be one that others fill
+            _log.info("%s", error.problem)
 
     @staticmethod
     def _hash_on(file: BinaryIO, blob: Descriptor, write: WriteAt, start: int, hasher: Hasher) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +201,16 @@ def test_a_foreign_layer_that_the_registry_lacks_is_told_as_what_it_is(workshop:
     answer = workshop.build(workshop.root)
     assert answer.code == 4
     assert "foreign layer" in answer.errors
+
+
+def test_a_cache_that_can_not_be_written_only_costs_time(filled: Workshop) -> None:
+    assert filled.lock().code == 0
+    cache = filled.root / "cache"
+    shutil.rmtree(cache)
+    cache.mkdir()
+    for name in ("tmp", "verified"):
+        (cache / name).write_text("not a directory")
+    answer = filled.build(filled.root)
+    assert answer.code == 0, answer.text
+    assert answer.text.count("warning: manifests are not kept") == 1
+    assert "not kept" not in filled.build(filled.root, "--quiet").text
