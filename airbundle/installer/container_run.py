@@ -137,8 +137,9 @@ class Ensuring:
             engine.create_volume(config.volume, {ROLE: OURS})
         try:
             if found is not None:
-                engine.rename(found, config.name + ASIDE)
+                # Stopped first: the engine can't rename one that it restarts at that moment ("sandbox not found").
                 engine.stop(found)
+                engine.rename(found, config.name + ASIDE)
             self._reporter.event(
                 f"run {image.ref} as container {config.name}, published at {config.host}:{config.port}"
             )
