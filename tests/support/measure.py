@@ -49,7 +49,7 @@ def run_measured(
     def watch() -> None:
         nonlocal peak
         while not ended.wait(_SAMPLE):
-            peak = max(peak, _memory(process.pid))
+            peak = max(peak, peak_memory(process.pid))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -61,7 +61,7 @@ def run_measured(
     return Measured(process.returncode, stdout, stderr, peak, time.monotonic() - began)
 
 
-def _memory(pid: int) -> int:
+def peak_memory(pid: int) -> int:
     """Return the most that a process had (VmHWM), and its descendants have had, in bytes."""
     total = 0
     try:
@@ -69,7 +69,7 @@ def _memory(pid: int) -> int:
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         total = int(found[1]) * 1024 if found else 0
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(_memory(int(child)) for child in (task / "children").read_text().split())
+            total += sum(peak_memory(int(child)) for child in (task / "children").read_text().split())
     except OSError:
         pass  # it has just ended
     return total
