@@ -24,3 +24,12 @@ def parse_size(text: str) -> int:
     if size <= 0:
         raise UsageError(f"{text!r} is no size", hint="write it as 4GiB, 4.7GB, 650M or a number of bytes")
     return size
+
+
+def human(size: float) -> str:
+    """Return a number of bytes as people read it: `12.3 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

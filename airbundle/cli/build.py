@@ -113,7 +113,7 @@ def _output(name: str, lock: Lock) -> Path:
 
 
 def _tell(built: BuiltBundle, lock: Lock, args: argparse.Namespace, console: Console) -> None:
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     images = sum(root.kind == "image" for root in lock.roots)
     charts = sum(root.kind == "chart" for root in lock.roots)

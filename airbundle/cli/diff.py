@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _tell(titles: list[str], changes: list[Change], fresh: int, gone: int, console: Console) -> None:
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     console.say(f"{titles[0]} → {titles[1]}: {human(fresh)} of blobs are new, {human(gone)} are gone")
     rows = [
@@ -66,7 +66,7 @@ def _tell(titles: list[str], changes: list[Change], fresh: int, gone: int, conso
 
 def _explained(change: Change) -> str:
     from airbundle.bundle.index import ref_of, total_of
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     if change.old is None or change.new is None:
         root = change.new or change.old

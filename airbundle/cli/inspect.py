@@ -103,7 +103,7 @@ def _platforms(root: LockedRoot) -> list[str]:
 
 def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
     from airbundle.bundle.index import kind_of, ref_of, total_of
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     _show_head(bundle, console)
     lock = _by_name(bundle)
@@ -125,7 +125,7 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
 
 
 def _show_head(bundle: BundleFile, console: Console) -> None:
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     statement, toc = bundle.statement, bundle.toc
     volumes = f" in {len(bundle.file.parts)} volumes" if len(bundle.file.parts) > 1 else ""

@@ -20,8 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Write the zip application."""
     from airbundle.builder.installer_zip import write_installer
+    from airbundle.bundle.sizes import human
     from airbundle.cli.arguments import open_cache
 
     written = write_installer(Path(args.output), open_cache(args), reporter=console.reporter)
-    console.say(f"{written.path}: {written.size} bytes, {written.digest}")
+    console.say(f"{written.path}: {human(written.size)}, {written.digest}")
     return {"path": str(written.path), "size": written.size, "digest": written.digest}

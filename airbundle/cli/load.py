@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _tell(loaded: Loaded, console: Console) -> None:
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
     from airbundle.installer.report import counted
 
     result, statement = loaded.result, loaded.statement

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Publish."""
     from airbundle.builder.publish import publish_bundle
     from airbundle.bundle.reference import parse_reference
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
     from airbundle.store.reader import open_bundle
 
     reference = parse_reference(args.ref, default_tag="")

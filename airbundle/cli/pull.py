@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Pull."""
     from airbundle.builder.publish import pull_bundle
     from airbundle.bundle.reference import parse_reference
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
 
     reference = parse_reference(args.ref, default_tag="")
     with open_client(args, console) as client:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from airbundle.bundle.sizes import human
 from airbundle.cli.console import plain
 from airbundle.progress import Item, Phase, Reporter
 
@@ -26,15 +27,6 @@ class ClosingReporter(Reporter, Protocol):
 def make_reporter(stream: TextIO) -> ClosingReporter:
     """Return bars when `stream` is a terminal, else lines."""
     return BarReporter(stream) if stream.isatty() else LineReporter(stream)
-
-
-def human(size: float) -> str:
-    """Return a number of bytes as people read it: `12.3 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 class _Context(ABC):

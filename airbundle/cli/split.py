@@ -22,8 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Split."""
-    from airbundle.bundle.sizes import parse_size
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human, parse_size
     from airbundle.store.reader import open_bundle
     from airbundle.store.split import split_bundle
 

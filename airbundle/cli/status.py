@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _tell(status: Status, state: StateDirectory, console: Console) -> None:
-    from airbundle.cli.reporter import human
+    from airbundle.bundle.sizes import human
     from airbundle.installer.report import counted
 
     installed = status.installed

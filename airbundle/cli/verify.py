@@ -75,8 +75,8 @@ def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
 
 
 def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:
+    from airbundle.bundle.sizes import human
     from airbundle.cli.main import running_bundle
-    from airbundle.cli.reporter import human
 
     statement = bundle.statement
     console.say(f"{statement.name} {statement.version}: whole: {len(bundle.toc.blobs)} blobs, {human(bundle.size)}")

@@ -15,6 +15,7 @@ import airbundle
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.index import CHART, IMAGE
 from airbundle.bundle.serving import Fingerprint
+from airbundle.bundle.sizes import human
 from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copy import PARTIAL, Copy, copy_bundle, copy_name
@@ -258,7 +259,7 @@ class _Install:
         paths = [self._state.bundles / bundle.file for bundle in installed.bundles[1:] if bundle.file]
         size = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
         if size:
-            yield f"{counted(len(paths), 'earlier bundle')} in {self._state.bundles} still served; {size} bytes"
+            yield f"{counted(len(paths), 'earlier bundle')} in {self._state.bundles} still served; {human(size)}"
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
+from airbundle.bundle.sizes import human
 from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, CheckFailed, Finding, NoPermission, NoSpace, SiteError
 from airbundle.installer.copy import space_needed
@@ -89,9 +90,9 @@ class Preflight:
                 "there is not enough space for the site's copy of the bundle",
                 where=str(place),
                 code=SPACE,
-                found=f"{free} bytes free",
-                expected=f"{needed}",
-                hint=f"free {needed - free} bytes, or name another place with --state-dir",
+                found=f"{human(free)} free",
+                expected=human(needed),
+                hint=f"free {human(needed - free)}, or name another place with --state-dir",
             )
 
     def _clock(self) -> Iterator[Finding]:

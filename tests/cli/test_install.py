@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,7 +229,7 @@ def test_a_newer_version_is_served_without_a_restart(bundle: Path, site: Site, k
     assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
     status = site.run("status")[1]
     assert [each["version"] for each in status["bundles"]] == ["1.1.0", "1.0.0"]
-    assert any("1 earlier bundle" in note for note in report["next"])
+    assert any(re.search(r"1 earlier bundle in .* still served; \S+ MiB$", note) for note in report["next"]), report
     code, document = site.install(bundle)
     assert code == 5 and "is older" in error_text(document)
     assert document["outcome"] == "unchanged"
@@ -421,7 +422,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(bundle: Path, small_disk: Path, key: Key) -> None:
     site = Site(small_disk, key)
     code, document = site.install(bundle)
-    assert code == 7 and "bytes free" in error_text(document), document
+    assert code == 7, document
+    (finding,) = document["errors"][0]["findings"]
+    assert re.fullmatch(r"[0-9.]+ [KM]iB free", finding["found"]), finding
+    assert re.fullmatch(r"[0-9.]+ MiB", finding["expected"]), finding
+    assert re.match(r"free [0-9.]+ MiB, or", finding["hint"]), finding
     assert document["outcome"] == "unchanged"
     assert list(small_disk.iterdir()) == []
 

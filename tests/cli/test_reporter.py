@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from airbundle.cli.reporter import BarReporter, LineReporter, human, make_reporter
+from airbundle.bundle.sizes import human
+from airbundle.cli.reporter import BarReporter, LineReporter, make_reporter
 
 MIB = 1024 * 1024
 
