@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from airbundle.bundle.digest import hex_of, parse_digest
+from airbundle.bundle.digest import hex_of, parse_digest, sha256
 from airbundle.bundle.oci import parse_json
 from airbundle.errors import VerificationError
 
@@ -37,16 +37,29 @@ _TEXT_LIMIT = 255
 
 @dataclass(frozen=True)
 class Base:
-    """The bundle that a delta builds on: its name, version, serial and the digest of its statement."""
+    """The bundle that a delta builds on: its name, version, serial, and one of the two digests that tell it.
+
+    Attributes:
+        statement: digest of its statement; empty where the delta was made from a lock.
+        lock: digest of the lock it is made from (its subject `airbundle/lock.json`); else empty.
+    """
 
     name: str
     version: str
     serial: int
-    statement: str
+    statement: str = ""
+    lock: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
-        return {"name": self.name, "version": self.version, "serial": self.serial, "statement": self.statement}
+        told = {"statement": self.statement} if self.statement else {"lock": self.lock}
+        return {"name": self.name, "version": self.version, "serial": self.serial, **told}
+
+    def is_base(self, statement: Statement) -> bool:
+        """Tell whether `statement` is that of the bundle meant."""
+        if self.statement:
+            return sha256(statement.raw) == self.statement
+        return statement.subjects[LOCK][0] == self.lock
 
 
 @dataclass(frozen=True)
@@ -169,8 +182,10 @@ def _base(value: object) -> Base | None:
     if value is None:
         return None
     body = _mapping(value, "base")
-    digest = parse_digest(body.get("statement"), what=f"{_WHAT}: base")
-    return Base(_text(body, "name"), _text(body, "version"), _number(body, "serial"), digest)
+    # With both, or with anything else besides, the statement is not in its one form.
+    told = "statement" if "statement" in body else "lock"
+    digest = parse_digest(body.get(told), what=f"{_WHAT}: base")
+    return Base(_text(body, "name"), _text(body, "version"), _number(body, "serial"), **{told: digest})
 
 
 def _subjects(value: object) -> dict[str, tuple[str, int]]:

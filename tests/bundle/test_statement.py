@@ -41,7 +41,9 @@ def statements(draw: st.DrawFn) -> Statement:
     subjects = {name: draw(SUBJECT) for name in SUBJECTS}
     if draw(st.booleans()):
         subjects["installer"] = draw(SUBJECT)
-    base = draw(st.none() | st.builds(Base, TEXT, TEXT, NUMBERS, DIGESTS))
+    by_statement = st.builds(Base, TEXT, TEXT, NUMBERS, DIGESTS)
+    by_lock = st.builds(Base, TEXT, TEXT, NUMBERS, st.just(""), DIGESTS)
+    base = draw(st.none() | by_statement | by_lock)
     return Statement(draw(TEXT), draw(TEXT), draw(NUMBERS), draw(TIMES), draw(TIMES | st.just("")), subjects, base)
 
 
@@ -113,6 +115,9 @@ def altered(**changes: Any) -> bytes:
         altered(predicate__more="x"),
         altered(predicate__base={"name": "x"}),
         altered(predicate__base=7),
+        altered(predicate__base={"name": "x", "version": "1", "serial": 1}),
+        altered(predicate__base={"name": "x", "version": "1", "serial": 1, "lock": "sha256:0"}),
+        altered(predicate__base={"name": "x", "version": "1", "serial": 1, "lock": DIGEST, "statement": DIGEST}),
         altered(subject={}),
         altered(subject=[]),
         altered(subject__0="x"),
