@@ -2,7 +2,7 @@
 
 ```
 AirbundleError            1   a fault of airbundle itself
-├── UsageError            2   wrong usage
+├── UsageError            2   wrong usage; what was given is wrong, such as a passphrase
 │   └── DocumentError     2   an inventory, lock or site file that does not parse; carries all findings
 ├── CheckFailed           3   a check found something
 ├── RemoteError           4   upstream failed after retries (6 when `side` is "site")

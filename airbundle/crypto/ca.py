@@ -67,8 +67,7 @@ def open_ca(chain: bytes, key: bytes, passphrase: Callable[[], bytes], *, now: d
         now: the time to check dates against; a CA that has ended opens, so that it can be renewed, when None.
 
     Raises:
-        UsageError: not PEM of what is expected.
-        NoPermission: the passphrase is wrong.
+        UsageError: not PEM of what is expected, or the passphrase is wrong.
         VerificationError: no CA, another key, or a chain that doesn't hold.
     """
     certificates = load_chain(chain, what="CA certificate")

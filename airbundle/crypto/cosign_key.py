@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from airbundle.errors import NoPermission, UsageError
+from airbundle.errors import UsageError
 
 COSIGN_LABELS = frozenset({"ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"})
 
@@ -42,8 +42,7 @@ def open_cosign_key(body: bytes, passphrase: bytes, *, what: str) -> bytes:
         what: the file, for errors.
 
     Raises:
-        UsageError: not the JSON that cosign writes, or PyNaCl is missing.
-        NoPermission: wrong passphrase, or damaged.
+        UsageError: not the JSON that cosign writes, a wrong passphrase, damaged, or PyNaCl is missing.
     """
     envelope = _read(body, what)
     try:
@@ -56,7 +55,7 @@ def open_cosign_key(body: bytes, passphrase: bytes, *, what: str) -> bytes:
     try:
         return bytes(SecretBox(derive.derive(passphrase)).decrypt(envelope.sealed, envelope.nonce))
     except CryptoError:
-        raise NoPermission(
+        raise UsageError(
             f"{what}: the passphrase does not open the key, or the file is damaged",
             hint="it is the passphrase that cosign asked for (COSIGN_PASSWORD)",
         ) from None

@@ -42,7 +42,7 @@ def request_ca(name: str, permitted: Iterable[str], key: bytes, passphrase: Call
         passphrase: of the key.
 
     Raises:
-        UsageError: a name or constraint is none. NoPermission: the passphrase is wrong.
+        UsageError: a name or constraint is none, or the passphrase is wrong.
     """
     private = decode_certificate_key(key, passphrase, what="CA key")
     return _request(ca_subject(name), ca_extensions(permitted_names(permitted), 0), private)

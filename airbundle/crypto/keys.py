@@ -148,8 +148,8 @@ def load_signer(uri: str, passphrase: Passphrase) -> Signer:
         passphrase: asked only for an encrypted key.
 
     Raises:
-        UsageError: no such file, another format, or a scheme that is not supported.
-        NoPermission: the file may not be read, or the passphrase is wrong.
+        UsageError: no such file, another format, a wrong passphrase, or a scheme that is not supported.
+        NoPermission: the file may not be read.
     """
     found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*):", uri)
     scheme = found.group(1).lower() if found else "file"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from airbundle.crypto.cosign_key import COSIGN_LABELS, open_cosign_key
-from airbundle.errors import NoPermission, UsageError
+from airbundle.errors import UsageError
 
 ROUNDS = 600_000
 """Rounds of PBKDF2-HMAC-SHA256 for people's passphrases (OWASP's figure); about 0.2 s."""
@@ -43,8 +43,8 @@ def decode_private_key(pem: bytes, passphrase: Callable[[], bytes], *, what: str
         what: the thing, for errors; never holds key material.
 
     Raises:
-        UsageError: another format, or another kind of key.
-        NoPermission: the passphrase is wrong, or the envelope is damaged; the two can't be told apart.
+        UsageError: another format, or another kind of key; or the passphrase is wrong, or the envelope is damaged,
+            which can't be told apart.
     """
     key = _decode(pem, passphrase, what)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -126,7 +126,7 @@ def _load_encrypted(pem: bytes, passphrase: bytes, what: str) -> object:
         return serialization.load_pem_private_key(pem, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's text is dropped on purpose: it says nothing a person can act on.
-        raise NoPermission(
+        raise UsageError(
             f"{what}: the passphrase does not open the key, or the file is damaged",
             hint="check the passphrase; `openssl pkey -in FILE -noout` asks for it, too",
         ) from None

@@ -110,9 +110,8 @@ class SiteCa:
         The same one again changes nothing; another one of a newer bundle begins a change-over.
 
         Raises:
-            UsageError: this site's CA is not from a bundle.
+            UsageError: this site's CA is not from a bundle, or the passphrase is wrong.
             VerificationError: no CA, another key, a key in the clear, or a chain without its root.
-            NoPermission: the passphrase is wrong.
         """
         state = self.files.state()
         if state is not None and state.mode != "bundled":

@@ -78,9 +78,8 @@ class ExternalCertificates:
             chain: the certificate, then those above it up to the root, PEM.
 
         Raises:
-            UsageError: no request of this site has its key.
+            UsageError: no request of this site has its key, or the passphrase of the CA's key is wrong.
             VerificationError: it isn't what was asked for; says why.
-            NoPermission: the passphrase of the CA's key is wrong.
         """
         certificate = to_pem(load_chain(chain, what="certificate")[:1])
         if self._pending(self._files.path("pending.csr"), certificate):

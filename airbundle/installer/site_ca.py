@@ -72,8 +72,7 @@ def ensure_ca(
         passphrase: of that CA's key, when it is needed.
 
     Raises:
-        UsageError: there is one of another mode; the domain is none; the passphrase isn't known.
-        NoPermission: the passphrase is wrong.
+        UsageError: there is one of another mode; the domain is none; the passphrase isn't known, or is wrong.
     """
     ca = SiteCa.of(state, passphrase=passphrase)
     carried = carried_ca(bundle)

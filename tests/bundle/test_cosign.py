@@ -36,7 +36,7 @@ from airbundle.bundle.oci import (
     parse_manifest,
 )
 from airbundle.crypto.keys import FileSigner, load_signer
-from airbundle.errors import NoPermission, VerificationError
+from airbundle.errors import UsageError, VerificationError
 from tests.support.cosign import MISSING, cosigns
 from tests.support.registries import Registry
 
@@ -241,7 +241,7 @@ def test_a_key_that_cosign_made_signs_for_us(cosign: Path, tmp_path: Path) -> No
     subprocess.run([str(cosign), "generate-key-pair"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     signer = load_signer(str(tmp_path / "cosign.key"), lambda: b"open sesame")
     assert signer.public_key.pem == (tmp_path / "cosign.pub").read_bytes()
-    with pytest.raises(NoPermission, match="passphrase"):
+    with pytest.raises(UsageError, match="passphrase"):
         load_signer(str(tmp_path / "cosign.key"), lambda: b"open barley")
 
 

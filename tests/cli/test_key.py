@@ -66,7 +66,7 @@ def test_passphrase_from_a_file_and_a_wrong_one(
     assert main(["key", "public", "release.key", "--passphrase-file", "word"]) == 0
     monkeypatch.setenv("AIRBUNDLE_KEY_PASSPHRASE", "hunter2")
     capsys.readouterr()
-    assert main(["key", "public", "release.key"]) == 7
+    assert main(["key", "public", "release.key"]) == 2
     error = capsys.readouterr().err
     assert "passphrase does not open the key" in error and "hunter2" not in error
 

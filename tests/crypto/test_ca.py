@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airbundle.crypto.authority import Authority
 from airbundle.crypto.ca import create_ca, open_ca
 from airbundle.crypto.certificate import certificate_info, utc_now
-from airbundle.errors import NoPermission, UsageError, VerificationError
+from airbundle.errors import UsageError, VerificationError
 from tests.crypto.tools import handshake, openssl_text, openssl_verify, pem_blocks, unconstrained
 from tests.support import tls
 from tests.support.process import program
@@ -89,7 +89,7 @@ def test_key_is_sealed_and_opens_again(authority: Authority) -> None:
     assert sealed.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     again = open_ca(authority.chain_pem, sealed, secret)
     assert again.info == authority.info
-    with pytest.raises(NoPermission, match="passphrase"):
+    with pytest.raises(UsageError, match="passphrase"):
         open_ca(authority.chain_pem, sealed, lambda: b"wrong")
     with pytest.raises(VerificationError, match="for another key"):
         open_ca(create_ca("x", PERMITTED).chain_pem, sealed, secret)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airbundle.crypto.keys import FileSigner, load_public_key
 from airbundle.crypto.pkcs8 import decode_private_key
-from airbundle.errors import NoPermission, UsageError
+from airbundle.errors import UsageError
 
 # Made by `cosign generate-key-pair` (3.1.3) for this test alone; the passphrase is PASSWORD.
 COSIGN_KEY = b"""\
@@ -59,7 +59,7 @@ def test_the_label_of_older_cosigns() -> None:
 
 
 def test_wrong_passphrase() -> None:
-    with pytest.raises(NoPermission, match="passphrase does not open"):
+    with pytest.raises(UsageError, match="passphrase does not open"):
         load(COSIGN_KEY, b"open barley")
 
 

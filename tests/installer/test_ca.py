@@ -10,7 +10,7 @@ import pytest
 
 from airbundle.crypto.ca import create_ca
 from airbundle.crypto.certificate import certificate_info, load_chain, to_pem, utc_now
-from airbundle.errors import DocumentError, NoPermission, SiteError, UsageError, VerificationError
+from airbundle.errors import DocumentError, SiteError, UsageError, VerificationError
 from airbundle.installer.ca import SiteCa, site_permitted
 from airbundle.installer.ca_files import CaState
 from airbundle.installer.ca_servers import file_stem
@@ -162,7 +162,7 @@ def test_a_passphrase_of_the_operators_is_kept_nowhere(tmp_path: Path, caplog: p
     age(ca, -1)
     with pytest.raises(UsageError, match="passphrase that is not kept here"):
         unattended.server_certificate(NAMES)
-    with pytest.raises(NoPermission):
+    with pytest.raises(UsageError, match="passphrase does not open"):
         SiteCa(tmp_path / "ca", passphrase=lambda: b"wrong").open()
     assert ca.server_certificate(NAMES).renewed
 
@@ -275,7 +275,7 @@ def test_carried_cas_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(VerificationError, match=complaint):
             ca.adopt(wrong_chain, wrong_key)
-    with pytest.raises(NoPermission):
+    with pytest.raises(UsageError, match="passphrase does not open"):
         SiteCa(tmp_path / "ca", passphrase=lambda: b"wrong").adopt(chain, key)
     assert not ca.exists
 
