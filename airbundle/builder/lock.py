@@ -178,8 +178,8 @@ class Locker:
 
         with self.reporter.phase("resolve") as phase, worker_pool(_WORKERS, "resolve", self.client.close) as pool:
             list(pool.map(run, jobs))
-        if failures:
-            raise _joined(sorted(failures, key=lambda failure: failure[0].where))
+            if failures:  # inside: a phase that ends so is not called done
+                raise _joined(sorted(failures, key=lambda failure: failure[0].where))
         return results
 
 

@@ -121,13 +121,13 @@ class Ensuring:
         with self._reporter.phase("load the registry's image", total=image.size) as phase:
             with phase.item(parse_reference(image.ref).full_name, image.size) as item:
                 engine.load_image(archive(self._bundle, image, item), what=what)
-        found = engine.image_layers(image.name)
-        if found != image.diff_ids:
-            raise SiteError(
-                f"{what}: the engine has {len(found or ())} layers as {image.name} now, which are not the image's",
-                outcome="unchanged",
-                hint=f"`docker rmi {image.name}`, then run the same command again",
-            )
+            found = engine.image_layers(image.name)
+            if found != image.diff_ids:
+                raise SiteError(
+                    f"{what}: the engine has {len(found or ())} layers as {image.name} now, which are not the image's",
+                    outcome="unchanged",
+                    hint=f"`docker rmi {image.name}`, then run the same command again",
+                )
 
     def _replace(self, found: Container | None, image: RegistryImage, setup: Setup) -> None:
         """Make the container; the one before is put aside until the new one answers."""

@@ -152,8 +152,8 @@ def verify_blobs(bundle: BundleFile, reporter: Reporter, threads: int | None = N
     count = threads or len(os.sched_getaffinity(0))
     with reporter.phase("verify", total=sum(member.size for member in members)) as phase:
         damaged = _Hashing(bundle, members, phase).run(min(count, len(members) or 1))
-    if damaged:
-        raise _damage(bundle, damaged)
+        if damaged:
+            raise _damage(bundle, damaged)
 
 
 class _Hashing:

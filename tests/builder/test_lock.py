@@ -101,6 +101,7 @@ def test_all_missing_images_are_told_at_once(workshop: Workshop) -> None:
     assert "app:2.0" in answer.errors
     assert "nothing:1" in answer.errors
     assert "Traceback" not in answer.text
+    assert "resolve: stopped in" in answer.text and "resolve: done" not in answer.text
     assert not (workshop.root / "inventory/airbundle.lock.json").exists()
 
 
