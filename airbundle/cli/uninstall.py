@@ -30,7 +30,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if not goes:
         console.say(f"nothing is installed in {state.root}")
         return {"removed": [], "kept": []}
-    console.note("\n".join(["this takes away:", *(f"  {each}" for each in goes)]))
+    if not console.yes:  # else it would be told twice: once here, once as done
+        console.note("\n".join(["this takes away:", *(f"  {each}" for each in goes)]))
     if not console.confirm("Take all of this away?"):
         raise Interrupted("nothing was taken away")
     done = uninstall(state, keep_data=args.keep_data)

@@ -530,7 +530,12 @@ def test_uninstall_asks(bundle: Path, site: Site) -> None:
     site.install(bundle)
     done = subprocess.run(site.command("uninstall"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2 and "add --yes" in done.stderr
+    assert done.stderr.count(str(site.state / "state.json")) == 1
     assert site.run("status")[0] == 0
+    # Who has answered beforehand reads the list once: what went.
+    done = subprocess.run(site.command("uninstall", "--yes"), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert (done.stdout + done.stderr).count(str(site.state / "state.json")) == 1
 
 
 def test_uninstall_leaves_data_when_told(bundle: Path, site: Site) -> None:
