@@ -1,0 +1,174 @@
+"""The rounds: airbundle, the floor and the peers do the same work, in turn, so that a busy machine is busy for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.corpus import Corpus, make_corpus
+from benchmarks.cost import Cost, run
+from benchmarks.peers import Peer
+from tests.support.registries import Registry, run_registry
+
+FLOOR, OURS = "floor", "airbundle"
+NAME = "bench-1.0.0.airbundle"
+PASSPHRASE = "bench"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: who did what at what cost, round by round."""
+
+    work: str
+    who: str
+    costs: tuple[Cost, ...]
+    note: str = ""
+
+
+class Rounds:
+    """One directory with all that is measured."""
+
+    def __init__(self, root: Path, megabytes: int, rounds: int, peers: list[Peer]) -> None:
+        self._root, self._rounds, self._peers = root, rounds, peers
+        self.corpus = make_corpus(root / "upstream", megabytes)
+        self.changed = make_corpus(root / "changed", megabytes, changed="tonight")
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            "HOME": str(root / "home"),
+            "XDG_CACHE_HOME": str(root / "cache"),
+            "XDG_STATE_HOME": str(root / "state"),
+            "AIRBUNDLE_KEY_PASSPHRASE": PASSPHRASE,
+        }
+        (root / "home").mkdir()
+        self._costs: dict[tuple[str, str], list[Cost]] = defaultdict(list)
+        self._notes: dict[tuple[str, str], str] = {}
+
+    def run(self) -> list[Row]:
+        """Do everything, several times; the first round warms up and does not count."""
+        with self._upstream("source", self.corpus) as upstream, self._upstream("tonight", self.changed) as changed:
+            self._inventory(upstream, changed)
+            for number in range(self._rounds + 1):
+                self._build(upstream)
+                self._again()
+                self._verify()
+                self._load(number)
+        return [
+            Row(work, who, tuple(costs[1:]), self._notes.get((work, who), ""))
+            for (work, who), costs in self._costs.items()
+        ]
+
+    @contextmanager
+    def _upstream(self, name: str, corpus: Corpus) -> Iterator[Registry]:
+        with run_registry(self._root / name, storage=corpus.storage) as registry:
+            yield registry
+
+    def _airbundle(self, *words: str | Path) -> Cost:
+        return run([sys.executable, "-m", "airbundle", *words, "--quiet"], self._environment)[0]
+
+    def _keep(self, work: str, who: str, cost: Cost, note: str = "") -> None:
+        self._costs[work, who].append(cost)
+        if note:
+            self._notes[work, who] = note
+
+    def _floor(self, work: str, kind: str, host: str, corpus: Corpus, *target: Path) -> None:
+        listed = self._root / "jobs.json"
+        jobs = [(name, blob.digest, blob.size, str(corpus.file(blob.digest))) for name, blob in corpus.blobs]
+        listed.write_text(json.dumps(jobs))
+        cost, said = run([sys.executable, "-m", "benchmarks.floors", kind, host, listed, *target])
+        # Without the start of Python: a floor has none.
+        self._keep(work, FLOOR, Cost(float(said), cost.cpu, cost.memory, cost.read, cost.written))
+
+    def _inventory(self, upstream: Registry, changed: Registry) -> None:
+        for name, registry in (("today", upstream), ("tonight", changed)):
+            directory = self._root / f"inventory-{name}"
+            directory.mkdir()
+            document = {
+                "apiVersion": "airbundle.dev/v1",
+                "kind": "Bundle",
+                "metadata": {"name": "bench", "version": "1.0.0"},
+                "images": [f"up.test/{repository}:1" for repository in self.corpus.repositories],
+            }
+            (directory / "bundle.yaml").write_text(json.dumps(document))
+            mirrors = registry.registries_yaml("up.test", plain=True)
+            mirrors["mirrors"]["up.test"]["default_endpoint"] = False
+            (self._root / f"{name}.yaml").write_text(json.dumps(mirrors))
+            self._airbundle("lock", directory, "--registries", self._root / f"{name}.yaml")
+        self._airbundle("key", "generate", "-o", self._root / "release.key")
+
+    def _build_words(self, name: str) -> tuple[str | Path, ...]:
+        return (
+            *("build", self._root / f"inventory-{name}", "--registries", self._root / f"{name}.yaml"),
+            *("--key", self._root / "release.key"),
+        )
+
+    @property
+    def _bundle(self) -> Path:
+        return self._root / NAME
+
+    def _build(self, upstream: Registry) -> None:
+        work = "build, cold"
+        for name, extra in (("airbundle", ()), ("airbundle --no-checksum", ("--no-checksum",))):
+            self._bundle.unlink(missing_ok=True)
+            shutil.rmtree(self._root / "state", ignore_errors=True)
+            cost = self._airbundle(*self._build_words("today"), *extra, "-o", self._bundle)
+            self._keep(work, name, cost)
+        self._floor(work, "build", upstream.host, self.corpus, self._root / "floor")
+        (self._root / "floor").unlink()
+        for peer in self._peers:
+            file = self._root / f"{peer.name}.tar"
+            file.unlink(missing_ok=True)
+            cost = peer.build(upstream.host, self.corpus.repositories, self._root / peer.name, file, self._environment)
+            self._keep(work, peer.name, cost, "one command an image, then tar")
+
+    def _again(self) -> None:
+        # The bundle as a user has it: with its checksums, and known to airbundle as its own work.
+        self._bundle.unlink()
+        self._airbundle(*self._build_words("today"), "-o", self._bundle)
+        cost = self._airbundle(*self._build_words("today"), "-o", self._bundle)
+        self._keep("build, nothing changed", OURS, cost)
+        out = self._root / "tonight.airbundle"
+        cost = self._airbundle(*self._build_words("tonight"), "--cache", self._bundle, "-o", out)
+        self._keep("build, one small layer changed", OURS, cost, "--cache of the bundle before")
+        out.unlink()
+        cost, _ = run(["cp", self._bundle, out])
+        self._keep("build, one small layer changed", "cp", cost, "of the bundle")
+        out.unlink()
+
+    def _verify(self) -> None:
+        self._keep("verify", OURS, self._airbundle("verify", self._bundle))
+        cost, _ = run(["openssl", "dgst", "-sha256", self._bundle])
+        ways = min(len(os.sched_getaffinity(0)), self.corpus.size / self.corpus.largest)
+        ideal = Cost(cost.seconds / ways, cost.cpu, cost.memory, cost.read, cost.written)
+        self._keep("verify", FLOOR, ideal, f"openssl dgst -sha256 ÷ {ways:.1f}")
+        self._keep("inspect", OURS, self._airbundle("inspect", self._bundle))
+
+    def _load(self, number: int) -> None:
+        public = self._root / "release.pub"
+        with self._empty(f"ours-{number}") as target:
+            state = self._root / "site"
+            words = ("load", self._bundle, "--registry", target.url, "--key", public, "--state-dir", state)
+            self._keep("load, empty registry", OURS, self._airbundle(*words))
+            self._keep("load again", OURS, self._airbundle(*words), "HEADs only")
+        with self._empty(f"floor-{number}") as target:
+            self._floor("load, empty registry", "push", target.host, self.corpus)
+        for peer in self._peers:
+            file = self._root / f"{peer.name}.tar"
+            with self._empty(f"{peer.name}-{number}") as target:
+                images = self.corpus.repositories
+                cost = peer.load(target.host, images, self._root / peer.name, file, self._environment)
+                self._keep("load, empty registry", peer.name, cost, "untar, then one command an image")
+
+    @contextmanager
+    def _empty(self, name: str) -> Iterator[Registry]:
+        try:
+            with run_registry(self._root / name) as registry:
+                yield registry
+        finally:
+            shutil.rmtree(self._root / name)
