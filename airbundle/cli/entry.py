@@ -6,7 +6,7 @@ import gc
 import signal
 
 _GARBAGE = 200_000, 50, 100
-"""How many objects may be made between two looks for cycles: a bundle of 100,000 blobs is a million objects, all of them
+"""Objects that may be made between two looks for cycles: a bundle of 100,000 blobs is a million objects, all of them
 in use; looking at them again and again takes longer than making them."""
 
 
