@@ -29,8 +29,11 @@ def registry_place(state: StateDirectory, options: Options) -> Place:
     """Return where the private registry is."""
     target = options.target
     if target is not None:
-        ca_file = str(state.registry_ca) if target.ca_file else ""
-        return Place(target.url, target.host, ca_file, plain=target.url.startswith("http://"))
+        tls = target.tls
+        ca_file = str(state.registry_ca) if tls.ca_file else ""
+        client = (tls.cert_file, tls.key_file) if tls.cert_file else None
+        plain = target.url.startswith("http://")
+        return Place(target.url, target.host, ca_file, plain, tls.insecure_skip_verify, client, target.user)
     return _own(state, options, options.container_port if options.mode == CONTAINER else options.port)
 
 
@@ -67,7 +70,7 @@ def notes(state: StateDirectory, options: Options) -> Iterator[str]:
 def target_here(state: StateDirectory, options: Options) -> Target:
     """Return the private registry as this host reaches it."""
     if options.target is not None:
-        kept = state.registry_ca if options.target.ca_file else None
+        kept = state.registry_ca if options.target.tls.ca_file else None
         return replace(options.target, ca_file=kept)
     port = options.container_port if options.mode == CONTAINER else options.port
     url = f"https://{join_host(options.here, port)}"
@@ -77,14 +80,17 @@ def target_here(state: StateDirectory, options: Options) -> Target:
 def keep_registry_ca(state: StateDirectory, target: Target) -> bool:
     """Keep a copy of the registry's CA where clients can read it, alone in its directory; return whether it is new.
 
+    Whether the CA was named by `--registry-ca` or in `registries.yaml` makes no difference.
+
     Raises:
         UsageError: the file that was named has gone.
     """
-    if target.ca_file is None:
+    ca_file = target.tls.ca_file
+    if not ca_file:
         return False
-    raw = read_file(target.ca_file, limit=_CA_LIMIT)
+    raw = read_file(Path(ca_file), limit=_CA_LIMIT)
     if raw is None:
-        raise UsageError(f"--registry-ca {target.ca_file}: there is no such file")
+        raise UsageError(f"the CA of {target.host}, {ca_file}: there is no such file", hint="see --registry-ca")
     state.directory("certs")
     make_directory(state.registry_ca.parent, PUBLIC_DIRECTORY)
     return write_file(state.registry_ca, raw, PUBLIC_FILE)

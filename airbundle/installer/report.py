@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,18 @@ class Place:
         here: `host[:port]` under which this host itself reaches it now.
         ca_file: the CA certificate that clients need; empty when the OS's trust is enough.
         plain: whether it speaks plain HTTP.
+        unverified: whether any certificate is taken.
+        client: files of the certificate and key that clients need; None without.
+        user: who logs in with a password that clients don't know yet; empty without.
     """
 
     url: str
     here: str
     ca_file: str = ""
     plain: bool = False
+    unverified: bool = False
+    client: tuple[str, str] | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,15 @@ class Report:
         """Return commands that work on this host now, by what they pull."""
         found = {}
         image, chart = self._first(IMAGE), self._first(CHART)
-        if image is not None:
-            found["image"] = f"podman pull {self._podman_trust()}{self.registry.here}/{image.repository}:{image.tag}"
+        if image is not None and self.registry.client is None:  # podman wants its certificate in a directory of its own
+            access = _podman_access(self.registry)
+            found["image"] = f"podman pull {access}{self.registry.here}/{image.repository}:{image.tag}"
         if chart is not None:
             version = chart.ref.rpartition(":")[2]
             if not _is_loopback(self.registry):
                 oci = f"oci://{self.registry.here}/{chart.repository}"
-                found["chart"] = f"helm pull {oci} --version {version}{_helm_trust(self.registry)}"
+                login = _helm_login(self.registry)
+                found["chart"] = f"{login}helm pull {oci} --version {version}{_helm_trust(self.registry)}"
             name = chart.repository.rpartition("/")[2]
             url = f"https://{self.server.here}/charts"
             found["chartRepository"] = f"helm pull {name} --repo {url} --version {version}{_helm_trust(self.server)}"
@@ -127,11 +136,6 @@ class Report:
             if count:
                 yield f"/{'files' if kind == 'file' else kind}/ ({counted(count, words)})"
 
-    def _podman_trust(self) -> str:
-        if self.registry.plain:
-            return "--tls-verify=false "
-        return f"--cert-dir {self.registry.ca_file.rpartition('/')[0]} " if self.registry.ca_file else ""
-
 
 def _is_loopback(place: Place) -> bool:
     """Tell whether helm 3 would talk plain HTTP to a registry, whatever it is told, because of its name."""
@@ -144,7 +148,27 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
+def _podman_access(place: Place) -> str:
+    """Return the options with which podman gets in; a password is asked for."""
+    user = f"--creds {shlex.quote(place.user)} " if place.user else ""
+    if place.plain or place.unverified:
+        return f"{user}--tls-verify=false "
+    return f"{user}--cert-dir {shlex.quote(place.ca_file.rpartition('/')[0])} " if place.ca_file else user
+
+
 def _helm_trust(place: Place) -> str:
+    """Return the options with which helm (3.13 and later, where it is plain HTTP) trusts a server."""
     if place.plain:
         return " --plain-http"
-    return f" --ca-file {place.ca_file}" if place.ca_file else ""
+    client = " --cert-file {} --key-file {}".format(*map(shlex.quote, place.client)) if place.client else ""
+    if place.unverified:
+        return f"{client} --insecure-skip-tls-verify"
+    return f"{client} --ca-file {shlex.quote(place.ca_file)}" if place.ca_file else client
+
+
+def _helm_login(place: Place) -> str:
+    """Return the command before `helm pull` that asks for the password; helm has its own place for it."""
+    if not place.user:
+        return ""
+    options = " --insecure" if place.plain or place.unverified else _helm_trust(place)
+    return f"helm registry login {place.here} --username {shlex.quote(place.user)}{options} && "

@@ -41,6 +41,21 @@ class Target:
         """
         return RegistryClient(self._registries(), side="site", reporter=reporter)
 
+    @property
+    def tls(self) -> TlsSettings:
+        """How it is trusted: by `--registry-ca`, and by what `registries.yaml` says of it.
+
+        Raises:
+            DocumentError: `registries.yaml` can't be used.
+        """
+        return self._registries().tls(self.host) or TlsSettings()
+
+    @property
+    def user(self) -> str:
+        """The user name that `registries.yaml` has for it, which podman and helm don't know; empty without one."""
+        credential = self._registries().auth(self.host)
+        return credential.username if credential else ""
+
     def _registries(self) -> Registries:
         known = load_registries(self.registries)
         tls = known.tls(self.host)

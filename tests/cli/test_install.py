@@ -136,9 +136,10 @@ def run_command(line: str, tmp_path: Path) -> None:
         (tmp_path / "app-1.0.0.tgz").unlink()
         return
     # podman needs a storage of its own here; skopeo takes the same options and is no less strict.
-    assert words[:3] == ["podman", "pull", "--cert-dir"]
+    assert words[:2] == ["podman", "pull"]
+    options = [word.replace("--", "--src-") for word in words[2:-1]]
     target = f"dir:{tmp_path / 'image'}"
-    command = [program("skopeo", "skopeo"), "copy", "-q", "--src-cert-dir", words[3], f"docker://{words[4]}", target]
+    command = [program("skopeo", "skopeo"), "copy", "-q", *options, f"docker://{words[-1]}", target]
     subprocess.run(command, check=True)
 
 
@@ -468,6 +469,44 @@ def test_into_a_registry(bundle: Path, site: Site, empty_registry: Registry, tmp
     code, again = site.install(bundle, *into(empty_registry))
     assert (code, again["changed"]) == (0, False)
     assert len(empty_registry.uploads()) == before
+
+
+def test_the_commands_trust_what_registries_yaml_trusts(
+    bundle: Path, site: Site, empty_registry: Registry, tmp_path: Path
+) -> None:
+    registries = tmp_path / "registries.yaml"
+    registries.write_text(json.dumps(empty_registry.registries_yaml()))
+    code, report = site.install(bundle, "--registry", empty_registry.url, "--registries", registries)
+    assert code == 0, report
+    certs = site.state / "certs/registry"
+    assert report["commands"]["image"].startswith(f"podman pull --cert-dir {certs} {empty_registry.host}/")
+    for line in report["commands"].values():
+        run_command(line, tmp_path)
+    assert site.run("status")[0] == 0
+
+
+def test_the_commands_say_who_logs_in_and_never_the_password(
+    bundle: Path, site: Site, tmp_path: Path, authority: Authority
+) -> None:
+    with run_registry(tmp_path / "registry", tls=authority, auth="basic") as registry:
+        document = registry.registries_yaml()
+        document["configs"][registry.host]["tls"] = {"insecure_skip_verify": True}
+        registries = tmp_path / "registries.yaml"
+        registries.write_text(json.dumps(document))
+        code, report = site.install(bundle, "--registry", registry.url, "--registries", registries)
+    assert code == 0, report
+    image = f"{registry.host}/docker.io/library/redis:7.2"
+    assert report["commands"]["image"] == f"podman pull --creds {registry.username} --tls-verify=false {image}"
+    assert registry.password not in json.dumps(report)
+
+
+def test_the_commands_over_plain_http(bundle: Path, site: Site, tmp_path: Path) -> None:
+    with run_registry(tmp_path / "registry") as registry:
+        code, report = site.install(bundle, "--registry", registry.url)
+        assert code == 0, report
+        assert set(report["commands"]) == {"image", "chart", "chartRepository"}
+        for line in report["commands"].values():
+            run_command(line, tmp_path)
 
 
 def test_a_sparse_index_is_in_report_and_state(site: Site, empty_registry: Registry, key: Key, tmp_path: Path) -> None:
