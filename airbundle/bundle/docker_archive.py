@@ -1,6 +1,7 @@
 """`manifest.json`: the docker-archive view of a bundle's images, for `podman load` and `docker load`.
 
-The format knows one platform for each image: linux/amd64, else the first that is carried (design §3).
+The format knows one platform for each image: linux/amd64, else the first that is carried (design §3). Engines load
+entry by entry and end at the first that they can't read: what an old one may not know comes last (docs/decisions/0022).
 Spec: moby `image/spec/v1.2.md`, "Combined Image JSON + Filesystem Changeset Format".
 """
 
@@ -16,6 +17,13 @@ from airbundle.bundle.oci import Descriptor, Platform, canonical_json
 from airbundle.bundle.tar import BLOBS
 
 _DEFAULT = Platform("linux", "amd64")
+_KNOWN_TO_ALL = {
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+}
+"""Media types of layers that every engine reads; docker before 23 has no zstd."""
 
 
 def docker_manifest(roots: Iterable[Descriptor], load: Callable[[Descriptor], bytes | None]) -> bytes:
@@ -26,6 +34,7 @@ def docker_manifest(roots: Iterable[Descriptor], load: Callable[[Descriptor], by
         load: gives a carried manifest's verified bytes, None for one that is not carried.
     """
     entries: dict[str, dict[str, Any]] = {}
+    doubtful: set[str] = set()
     for root in roots:
         if kind_of(root) != IMAGE:
             continue
@@ -41,7 +50,9 @@ def docker_manifest(roots: Iterable[Descriptor], load: Callable[[Descriptor], by
             },
         )
         entry["RepoTags"].append(ref_of(root))
-    return canonical_json(list(entries.values()))
+        if any(layer.media_type not in _KNOWN_TO_ALL for layer in node.manifest.layers):
+            doubtful.add(node.descriptor.digest)
+    return canonical_json([entries[digest] for digest in sorted(entries, key=doubtful.__contains__)])
 
 
 def _path(digest: str) -> str:

@@ -16,6 +16,7 @@ from airbundle.bundle.oci import (
     BUNDLE_REF,
     CONTAINERD_NAME,
     EMPTY_DESCRIPTOR,
+    OCI_LAYER,
     OCI_MANIFEST,
     REF_NAME,
     Descriptor,
@@ -25,8 +26,10 @@ from airbundle.errors import DigestMismatch, MissingContent, VerificationError
 from tests.support.bundles import lock_of, locked, make, make_images
 from tests.support.images import (
     Artifact,
+    Blob,
     attestation,
     cosign_signature,
+    image,
     index,
     layer,
     noise,
@@ -288,3 +291,21 @@ def test_docker_sees_two_names_of_one_image_as_one() -> None:
 def test_docker_sees_no_charts() -> None:
     chart = tiny_image("chart")
     assert docker_view(make([chart], [locked("charts.io/x/y:1", chart, kind="chart")]).content) == []
+
+
+def zstd(seed: str) -> Blob:
+    """Return a layer that says it is zstd; nobody here looks into it."""
+    plain = layer({seed: seed.encode()})
+    return replace(plain, descriptor=replace(plain.descriptor, media_type=f"{OCI_LAYER}+zstd"))
+
+
+def test_docker_sees_last_what_an_old_engine_can_not_read() -> None:
+    images = {
+        "quay.io/x/a:1": image([zstd("a")]),
+        "quay.io/x/b:1": tiny_image("b", compression="none"),
+        "quay.io/x/c:1": tiny_image("c", family="docker"),
+        "quay.io/x/d:1": tiny_image("d", shared=[zstd("d")]),
+        "quay.io/x/e:1": tiny_image("e"),
+    }
+    entries = docker_view(make_images(images).content)
+    assert [entry["RepoTags"][0][-3:] for entry in entries] == ["b:1", "c:1", "e:1", "a:1", "d:1"]
