@@ -21,6 +21,7 @@ from airbundle.bundle.inventory import ChartRequest, FileRequest, ImageRequest, 
 from airbundle.bundle.lock import LATEST, Lock, LockedRoot
 from airbundle.bundle.lockfit import changed_files
 from airbundle.bundle.lockmatch import database_misfits, file_misfit, image_misfit, root_key
+from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, Finding, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -124,7 +125,9 @@ class Locker:
             installer_version=__version__ if options.installer else "",
             installer=parts,
         )
-        return _dated(lock, previous, inventory.expires, renew=options.renew)
+        dated = _dated(lock, previous, inventory, renew=options.renew)
+        warn_of_end(dated, self.reporter)
+        return dated
 
     def restore(self, root: LockedRoot) -> bool:
         """Make the content of a locked root again; return whether it came out as it is locked."""
@@ -273,8 +276,21 @@ def _unclashing(roots: Sequence[LockedRoot]) -> tuple[LockedRoot, ...]:
     return tuple(by_name[key] for key in sorted(by_name))
 
 
-def _dated(lock: Lock, previous: Lock | None, expires: str, *, renew: bool) -> Lock:
-    """Give the lock its dates: those it had while its content is what it was, new ones otherwise."""
+def warn_of_end(lock: Lock, reporter: Reporter) -> None:
+    """Warn when what is locked has expired: no site will take it."""
+    if lock.expires and parse_time(lock.expires) <= datetime.now(timezone.utc):
+        reporter.warn(
+            f"{lock.name} {lock.version} expired at {lock.expires}, and sites refuse what has expired: "
+            "`airbundle lock --renew` gives new dates"
+        )
+
+
+def _dated(lock: Lock, previous: Lock | None, inventory: Inventory, *, renew: bool) -> Lock:
+    """Give the lock its dates: those it had while its content is what it was, new ones otherwise.
+
+    Raises:
+        UsageError: it would expire before it was made.
+    """
     if previous is not None and not renew:
         undated = replace(previous, serial=0, created="", expires="")
         if undated.to_bytes() == lock.to_bytes():
@@ -287,7 +303,12 @@ def _dated(lock: Lock, previous: Lock | None, expires: str, *, renew: bool) -> L
         # A site refuses what is not newer than what it has seen.
         serial = min(max(serial, previous.serial + 1), LATEST)
     created = datetime.fromtimestamp(serial, timezone.utc)
-    end = expires_at(expires, created)
+    end = expires_at(inventory.expires, created)
+    if end is not None and end <= created:
+        raise UsageError(
+            f"{inventory.where}: expires: {inventory.expires} has passed; expected a time after {_rfc3339(created)}",
+            hint="write a later date, or a duration such as 90d",
+        )
     return replace(lock, serial=serial, created=_rfc3339(created), expires=_rfc3339(end) if end else "")
 
 

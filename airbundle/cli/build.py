@@ -10,9 +10,9 @@ from airbundle.cli.connected import add_inventory, add_key, add_registries, open
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
+    from airbundle.builder.build import BuildResult
     from airbundle.builder.lock import Locker
     from airbundle.bundle.lock import Lock
-    from airbundle.store.writer import BuiltBundle
 
 HELP = "Build the bundle of an inventory: fetched, verified, laid out and signed in one pass."
 EXAMPLE = "  airbundle build inventory/ -o dist/ --key release.key"
@@ -33,12 +33,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-installer", action="store_true", help="leave the installer out of the file")
     parser.add_argument("--no-checksum", action="store_true", help="write no .sha256 and .sig beside it")
     parser.add_argument("--split-size", metavar="SIZE", help="write volumes of at most this size, such as 4GiB")
+    parser.add_argument(
+        "--cache",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="take what has not changed from this earlier bundle, or all bundles of this directory; may be repeated",
+    )
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="blobs fetched at once (%(default)s)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Lock where there is no lock yet, and build."""
     from airbundle.builder.build import Builder, BuildOptions
+    from airbundle.builder.donors import Donors
     from airbundle.builder.lock import Locker
     from airbundle.bundle.sizes import parse_size
     from airbundle.cli.arguments import open_cache
@@ -56,15 +64,24 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
         output = _output(args.output, lock)
-        builder = Builder(client, cache, console.reporter, restore=locker.restore)
-        built = builder.build(lock, output, options)
-    _tell(built, lock, args, console)
+        with Donors(cache.records, console.reporter) as donors:
+            for name in args.cache:
+                donors.add_path(Path(name))
+            donors.add_earlier(output)
+            builder = Builder(client, cache, console.reporter, restore=locker.restore, donors=donors)
+            result = builder.build(lock, output, options)
+    _tell(result, lock, args, console)
+    built = result.bundle
     return {
         "path": str(built.path),
         "volumes": [str(path) for path in built.files],
         "size": built.size,
         "sha256": built.sha256,
         "signed": bool(args.key),
+        "changed": result.changed,
+        "reused": result.reused,
+        "fetched": result.fetched,
+        "resumed": result.resumed,
         "name": lock.name,
         "version": lock.version,
         "serial": lock.serial,
@@ -74,7 +91,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     """Return the lock that fits the inventory; make it when there is none."""
-    from airbundle.builder.lock import LockOptions
+    from airbundle.builder.lock import LockOptions, warn_of_end
     from airbundle.builder.lock_file import read_lock, write_lock
     from airbundle.bundle.lockfit import lock_misfits
     from airbundle.errors import UsageError
@@ -84,6 +101,8 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     if lock is None:
         lock = locker.lock(None, LockOptions(installer=installer))
         console.note(f"there was no lock; {write_lock(opened.root, lock)} pins what was found")
+    else:
+        warn_of_end(lock, console.reporter)
     findings = lock_misfits(opened.inventory, lock, local=opened.local_digests())
     if findings:
         raise UsageError(
@@ -112,15 +131,23 @@ def _output(name: str, lock: Lock) -> Path:
     return path / f"{lock.name}-{lock.version}.airbundle" if path.is_dir() else path
 
 
-def _tell(built: BuiltBundle, lock: Lock, args: argparse.Namespace, console: Console) -> None:
+def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Console) -> None:
     from airbundle.bundle.sizes import human
 
+    built = result.bundle
     images = sum(root.kind == "image" for root in lock.roots)
     charts = sum(root.kind == "chart" for root in lock.roots)
     for path in built.files:
         console.say(str(path))
     others = len(lock.roots) - images - charts
     console.say(f"  {human(built.size)}, {images} images, {charts} charts, {others} other entries")
+    parts = {"reused": result.reused, "fetched": result.fetched, "from an earlier run": result.resumed}
+    if result.changed:
+        console.say(
+            "  " + ", ".join(f"{human(count)} {word}" for word, count in parts.items() if count or word == "fetched")
+        )
+    else:
+        console.say("  nothing changed")
     if built.sha256:
         console.say(f"  sha256:{built.sha256}")
     if args.key:
