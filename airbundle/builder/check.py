@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ class Moved:
     new: str
     where: str = ""
 
-    def finding(self) -> Finding:
-        """Return it as a finding."""
+    def finding(self, command: str) -> Finding:
+        """Return it as a finding; `command` is what locks this inventory."""
         new = self.new or "nothing: upstream no longer has it"
-        hint = f"`airbundle lock --update {self.name}` moves the lock" if self.new else "find out where it went"
+        update = f"`{command} --update {shlex.quote(self.name)}` moves the lock"
+        hint = update if self.new else "find out where it went"
         return Finding(
             f"{self.kind} {self.name} has moved upstream",
             where=self.where,
@@ -88,6 +90,6 @@ def _moved(root: LockedRoot, name: str, old: str, new: str, where: str) -> Moved
     return Moved(root.kind, name, old, new, where) if old != new else None
 
 
-def moved_findings(moved: Sequence[Moved]) -> list[Finding]:
-    """Return the findings of a check."""
-    return [entry.finding() for entry in moved]
+def moved_findings(moved: Sequence[Moved], command: str) -> list[Finding]:
+    """Return the findings of a check; `command` is what locks this inventory, such as `airbundle lock inventory`."""
+    return [entry.finding(command) for entry in moved]

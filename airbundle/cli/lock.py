@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     previous = read_lock(opened.root)
     with open_client(args, console) as client, Locker(opened, client, open_cache(args), console.reporter) as locker:
         if args.check:
-            return _check(locker, previous, console)
+            return _check(locker, previous, _command(args), console)
         options = LockOptions(tuple(args.update), args.renew, installer=not args.no_installer)
         lock = locker.lock(previous, options)
     path = write_lock(opened.root, lock)
@@ -56,7 +57,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {"path": str(path), "changed": changed, "serial": lock.serial, "entries": len(lock.roots)}
 
 
-def _check(locker: Locker, lock: Lock | None, console: Console) -> dict[str, Any]:
+def _command(args: argparse.Namespace) -> str:
+    """Return the command that locks this inventory with the same registries, to be pasted into a shell."""
+    registries = ["--registries", args.registries] if args.registries else []
+    return shlex.join(["airbundle", "lock", args.inventory, *registries])
+
+
+def _check(locker: Locker, lock: Lock | None, command: str, console: Console) -> dict[str, Any]:
     from airbundle.builder.check import check_lock, moved_findings
     from airbundle.bundle.lockfit import lock_misfits
     from airbundle.errors import CheckFailed, UsageError
@@ -65,7 +72,7 @@ def _check(locker: Locker, lock: Lock | None, console: Console) -> dict[str, Any
         raise UsageError("there is no lock to check", hint="run `airbundle lock` first")
     opened = locker.opened
     findings = lock_misfits(opened.inventory, lock, local=opened.local_digests())
-    findings += moved_findings(check_lock(opened.inventory, lock, locker.images, locker.sources))
+    findings += moved_findings(check_lock(opened.inventory, lock, locker.images, locker.sources), command)
     if findings:
         count = "one entry is" if len(findings) == 1 else f"{len(findings)} entries are"
         raise CheckFailed(f"{count} no longer what the lock says", findings=findings)

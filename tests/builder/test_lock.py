@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import Lock, parse_lock
 from airbundle.bundle.oci import DOCKER_MANIFEST, OCI_MANIFEST
+from airbundle.cli.main import main
 from tests.builder.conftest import UPSTREAM, Workshop
 from tests.support import images
 
@@ -45,6 +47,10 @@ def test_check_lists_moved_and_vanished_tags_with_old_and_new(workshop: Workshop
     findings = answer.body["errors"][0]["findings"]
     assert (findings[0]["expected"], findings[0]["found"]) == (old.digest, new.digest)
     assert "no longer has it" in findings[1]["found"]
+    words = shlex.split(findings[0]["hint"].split("`")[1])
+    assert words[:3] == ["airbundle", "lock", str(workshop.root / "inventory")]
+    assert main([*words[1:], "--no-installer", "--cache-dir", str(workshop.root / "cache")]) == 0
+    assert _lock(workshop).roots[0].descriptor.digest == new.digest
     assert "images[1]" in findings[1]["where"]
 
 
@@ -74,6 +80,23 @@ def test_renew_changes_dates_only(workshop: Workshop) -> None:
     after = _lock(workshop)
     assert after.roots == before.roots
     assert after.serial > before.serial
+
+
+def test_an_end_that_has_passed_is_no_end(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"], expires="2020-02-29")
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "bundle.yaml: expires: 2020-02-29 has passed" in answer.errors
+    assert not (workshop.root / "inventory/airbundle.lock.json").exists()
+    # A lock that has grown old is told by everything that uses it; it is the operator's to renew.
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1500000000")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"], expires="1d")
+    assert workshop.lock().code == 0
+    for answer in (workshop.lock(), workshop.build(workshop.root / "b.airbundle")):
+        assert answer.code == 0
+        assert "warning: shop 1.0.0 expired at 2017-07-15T02:40:00Z" in answer.text
+        assert "airbundle lock --renew" in answer.text
 
 
 def test_source_date_epoch_gives_the_dates(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
