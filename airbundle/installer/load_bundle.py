@@ -14,7 +14,7 @@ from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.steps import accept, check_registry, load_into, outcome, plan_of
 from airbundle.installer.target import Target
-from airbundle.installer.verify import Gate, open_trusted
+from airbundle.installer.verify import Gate, Trusted, open_trusted, read_trust
 from airbundle.progress import Reporter
 
 
@@ -68,6 +68,17 @@ def load_bundle(
             check_registry(plan, target, reporter)
             with state.locked(f"airbundle load {trusted.bundle.path.name}"), outcome("partial"):
                 journal = Journal(state.journal)
+                if read_trust(state) is None:
+                    reporter.event(_trusts(trusted, state))
                 accept(trusted, state, journal, "load")
                 result = load_into(trusted, plan, target, journal, reporter, jobs=jobs)
             return Loaded(trusted.statement, target, plan, result)
+
+
+def _trusts(trusted: Trusted, state: StateDirectory) -> str:
+    """Say what the first key means beyond this load: nobody would look for it in a directory that nobody named."""
+    return (
+        f"{state.trust} trusts {', '.join(sorted(trusted.trust.keys))} from now on: every later load and install that "
+        "uses this directory refuses other keys, and bundles older than this one (--state-dir names another directory, "
+        "`airbundle trust` changes the keys)"
+    )

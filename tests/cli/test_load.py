@@ -57,11 +57,13 @@ def into(registry: Registry, state: Path, *more: str | Path) -> list[str | Path]
 
 def test_the_whole_way_and_once_more(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    code, first, _ = run("load", bundle, *into(empty_registry, state, "--key", key.public))
+    code, first, told = run("load", bundle, *into(empty_registry, state, "--key", key.public))
     assert code == 0
+    assert f"{state}/trust.json trusts {key.signer.public_key.key_id} from now on" in told
     assert (first["images"], first["charts"], first["changed"], first["kind"]) == (3, 1, True, "LoadResult")
     before = len(empty_registry.uploads())
-    code, second, _ = run("load", bundle, *into(empty_registry, state))
+    code, second, told = run("load", bundle, *into(empty_registry, state))
+    assert "trust.json" not in told
     assert (code, second["changed"], second["sent"], second["tags"]) == (0, False, 0, 0)
     assert len(empty_registry.uploads()) == before
 
