@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from airbundle.builder.donors import Donors
 from airbundle.builder.fetch import JOBS, fetch_blobs
 from airbundle.builder.images import ManifestStore
-from airbundle.builder.installer_parts import ensure_parts
-from airbundle.builder.installer_zip import build_zip
+from airbundle.builder.installer_zip import kept_zip
 from airbundle.builder.materialised import MaterialisedContent
 from airbundle.builder.pool import worker_pool
+from airbundle.builder.reuse import Origins, reuse_blobs
 from airbundle.builder.signing import CONFIG_LIMIT, sign_images
+from airbundle.builder.unchanged import find_unchanged, has_same, known_sums
 from airbundle.bundle.content import BlobSource
 from airbundle.bundle.layout import BundleContent, content_of
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor
 from airbundle.crypto.keys import Signer
-from airbundle.errors import DigestMismatch, NotFound
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
-from airbundle.store.checksum import sign_checksums
-from airbundle.store.plan import BundlePlan, plan_bundle
-from airbundle.store.writer import BuiltBundle, BundleWriter
+from airbundle.store.checksum import restore_checksums, sign_checksums
+from airbundle.store.plan import BaseBundle, BundlePlan, plan_bundle
+from airbundle.store.writer import BuiltBundle, BundleWriter, output_files
 from airbundle.transfer.registry import RegistryClient
 
 _WORKERS = 8
@@ -39,6 +41,7 @@ class BuildOptions:
         split_size: bytes of a volume; 0 for one file.
         checksum: write `.sha256` (and `.sig`) beside the bundle.
         jobs: blobs fetched at once.
+        base: makes a delta on this bundle.
     """
 
     signer: Signer | None = None
@@ -46,6 +49,27 @@ class BuildOptions:
     split_size: int = 0
     checksum: bool = True
     jobs: int = JOBS
+    base: BaseBundle | None = None
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        bundle: the finished bundle.
+        changed: whether it differs from what was there, or from one of the donors.
+        left_out: bytes that a delta leaves to its base.
+        reused, fetched, resumed: bytes of blobs that were copied from earlier bundles or the cache, that came from
+            upstream, and that an earlier run which was cut off had written.
+    """
+
+    bundle: BuiltBundle
+    changed: bool
+    left_out: int = 0
+    reused: int = 0
+    fetched: int = 0
+    resumed: int = 0
 
 
 @dataclass
@@ -54,19 +78,23 @@ class Builder:
 
     Attributes:
         restore: makes the content of a `cache` root again when the cache has lost it; returns whether it could.
+        donors: earlier bundles to take from what has not changed.
     """
 
     client: RegistryClient
     cache: Cache
     reporter: Reporter = SILENT
     restore: Callable[[LockedRoot], bool] = lambda _root: False
+    donors: Donors | None = None
     materialised: MaterialisedContent = field(init=False)
+    _given: Donors = field(init=False)
 
     def __post_init__(self) -> None:
-        self.materialised = MaterialisedContent(self.cache, self.restore)
+        self._given = self.donors or Donors(self.cache.records)
+        self.materialised = MaterialisedContent(self.cache, self.restore, self._given)
 
-    def build(self, lock: Lock, output: Path, options: BuildOptions = BuildOptions()) -> BuiltBundle:
-        """Build the bundle of `lock` as `output`.
+    def build(self, lock: Lock, output: Path, options: BuildOptions = BuildOptions()) -> BuildResult:
+        """Build the bundle of `lock` as `output`; when it is there already, nothing is written.
 
         Raises:
             RemoteError: upstream failed or lacks something that is locked.
@@ -76,25 +104,42 @@ class Builder:
             Busy: another run builds the same file.
         """
         plan = self.plan(lock, options)
+        left_out = sum(size for _, size in plan.toc.external)
+        signatures = self._signatures(plan, options.signer)
+        sign = options.signer.sign if options.signer else None
+        files = output_files(plan, output, options.split_size or None)
+        there = find_unchanged(
+            plan, output, files, signatures, self.cache.records, checksum=options.checksum, reporter=self.reporter
+        )
+        if there is not None:
+            if options.checksum:
+                restore_checksums(output, there.sums, sign)
+            return BuildResult(there, changed=False, left_out=left_out)
+        origins = Origins()
+        changed = not has_same(self._given, plan, signatures)
         with BundleWriter.create(
             plan,
             output,
             reporter=self.reporter,
-            signatures=self._signatures(plan, options.signer),
+            signatures=signatures,
             checksum=options.checksum,
+            sums=known_sums(self._given, plan, signatures, [size for _, size in files]),
             volume_size=options.split_size or None,
+            records=self.cache.records,
         ) as writer:
-            fetch_blobs(
-                writer,
-                self._sources(plan.content),
-                jobs=options.jobs,
-                reporter=self.reporter,
-                abort=self.client.close,
-            )
+            resumed = writer.resumed
+            self._fill(writer, plan, origins, options.jobs)
             built = writer.finish()
-        if options.signer is not None and built.sums:
-            sign_checksums(built.path, options.signer.sign)
-        return built
+        if sign is not None and built.sums:
+            sign_checksums(built.path, sign)
+        return BuildResult(built, changed, left_out, origins.reused, origins.fetched, resumed)
+
+    def _fill(self, writer: BundleWriter, plan: BundlePlan, origins: Origins, jobs: int) -> None:
+        """Put every blob to its place: from proven bundles first, then from wherever it may be had."""
+        reuse_blobs(writer, plan.blobs_to_fetch, self._given, origins, reporter=self.reporter)
+        fetch_blobs(
+            writer, self._sources(plan.content, origins), jobs=jobs, reporter=self.reporter, abort=self.client.close
+        )
 
     def plan(self, lock: Lock, options: BuildOptions) -> BundlePlan:
         """Lay the bundle out: every size is known before the first large byte arrives."""
@@ -104,17 +149,16 @@ class Builder:
         manifests = self._manifests(lock)
         signer = options.signer
         extras = sign_images(lock, manifests, signer, self._read_config) if signer else ()
-        return plan_bundle(content_of(lock, manifests, extras), installer=self._installer(lock))
+        return plan_bundle(content_of(lock, manifests, extras), installer=self._installer(lock), base=options.base)
 
     def _installer(self, lock: Lock) -> bytes | None:
         if not lock.installer:
             return None
-        ensure_parts(lock.installer, self.cache, reporter=self.reporter)
-        return build_zip(lock.installer, self.cache)
+        return kept_zip(lock.installer, self.cache, reporter=self.reporter)
 
     def _manifests(self, lock: Lock) -> dict[str, bytes]:
         """Return the raw bytes of every carried manifest, by digest."""
-        store = ManifestStore(self.cache)
+        store = self._store
 
         def read(wanted: tuple[LockedRoot, Descriptor]) -> tuple[str, bytes]:
             root, descriptor = wanted
@@ -131,22 +175,25 @@ class Builder:
         with self.reporter.phase("manifests"), worker_pool(_WORKERS, "manifests", self.client.close) as pool:
             return dict(pool.map(read, wanted))
 
-    def _read_config(self, root: LockedRoot, config: Descriptor) -> bytes:
-        try:
-            return self.cache.read(config.digest, CONFIG_LIMIT)
-        except (NotFound, DigestMismatch):
-            raw = self.client.repository(root.origin).read_blob(config.digest, CONFIG_LIMIT)
-        return raw
+    @cached_property
+    def _store(self) -> ManifestStore:
+        return ManifestStore(self.cache, self._given.read_small)
 
-    def _sources(self, content: BundleContent) -> Callable[[Descriptor], Sequence[BlobSource]]:
+    def _read_config(self, root: LockedRoot, config: Descriptor) -> bytes:
+        return self._store.read_blob(self.client.repository(root.origin), config, CONFIG_LIMIT)
+
+    def _sources(self, content: BundleContent, origins: Origins) -> Callable[[Descriptor], Sequence[BlobSource]]:
         def sources(blob: Descriptor) -> Sequence[BlobSource]:
             owner = content.owners.get(blob.digest)
+            found = self._given.give(blob)
             if owner is not None and owner.source == CACHE:
-                return [self.materialised.source(owner)]
-            found: list[BlobSource] = [self.cache] if self.cache.has(blob.digest, blob.size) else []
-            if owner is not None:
-                found.append(self.client.repository(owner.origin))
-            return found
+                found.append(self.materialised.source(owner))
+            elif self.cache.has(blob.digest, blob.size):
+                found.append(self.cache)
+            counted = [origins.local(source) for source in found]
+            if owner is not None and owner.source != CACHE:
+                counted.append(origins.upstream(self.client.repository(owner.origin)))
+            return counted
 
         return sources
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from airbundle.bundle.digest import check, hex_of
@@ -25,18 +25,38 @@ _REFERRER_DEPTH = 2
 
 
 class ManifestStore:
-    """Manifests by digest: from the cache, else from the registry, which is asked once in the cache's life."""
+    """Manifests and configs by digest: from the cache, else from earlier bundles, else from the registry.
 
-    def __init__(self, cache: Cache) -> None:
+    The registry is asked once in the cache's life.
+
+    Args:
+        cache: keeps what the registry gave.
+        donated: gives the verified bytes that earlier bundles have of a digest, up to a limit; None without any.
+    """
+
+    def __init__(
+        self, cache: Cache, donated: Callable[[str, int], bytes | None] = lambda _digest, _limit: None
+    ) -> None:
         self._cache = cache
+        self._donated = donated
         self._told = False
 
     def read(self, repository: Repository, descriptor: Descriptor) -> bytes:
         """Return a manifest's verified bytes; its size may be another one than the descriptor's."""
+        return self._read(descriptor, MANIFEST_LIMIT, lambda: repository.fetch_manifest(descriptor.digest)[1])
+
+    def read_blob(self, repository: Repository, blob: Descriptor, limit: int) -> bytes:
+        """Return the verified bytes of a config, of which there may be `limit`."""
+        return self._read(blob, limit, lambda: repository.read_blob(blob.digest, limit))
+
+    def _read(self, descriptor: Descriptor, limit: int, fetch: Callable[[], bytes]) -> bytes:
         try:
-            return self._cache.read(descriptor.digest, MANIFEST_LIMIT)
+            return self._cache.read(descriptor.digest, limit)
         except (NotFound, DigestMismatch):  # what was wrong, the cache has dropped
-            _, raw = repository.fetch_manifest(descriptor.digest)
+            donated = self._donated(descriptor.digest, limit)
+        if donated is not None:
+            return donated
+        raw = fetch()
         try:
             self._cache.add(raw, descriptor.media_type)
         except HostError as error:  # the cache only spares the registry

@@ -59,6 +59,15 @@ def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
             yield f"{prefix}/{entry.name}", entry.read_bytes()
 
 
+def check_own_part(parts: Iterable[InstallerPart]) -> None:
+    """Check that the part that is no wheel is this airbundle. Raises MissingContent."""
+    if any(part != own_part() for part in parts if not part.name.endswith(WHEEL)):
+        raise MissingContent(
+            f"the lock pins another airbundle for the installer than this one, {__version__}",
+            hint="run `airbundle lock`, which pins this one",
+        )
+
+
 def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter = SILENT) -> None:
     """Bring every part into the cache; ask pip only for those that are not there.
 
@@ -67,11 +76,7 @@ def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Repo
     """
     parts = tuple(parts)
     wheels = [part for part in parts if part.name.endswith(WHEEL)]
-    if any(part != own_part() for part in parts if part not in wheels):
-        raise MissingContent(
-            f"the lock pins another airbundle for the installer than this one, {__version__}",
-            hint="run `airbundle lock`, which pins this one",
-        )
+    check_own_part(parts)
     missing = {part.name: part for part in wheels if not _is_good(part, cache)}
     if not missing:
         return

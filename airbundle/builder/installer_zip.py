@@ -8,17 +8,30 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
+import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbundle.builder.installer_parts import PART_LIMIT, WHEEL, ensure_parts, own_sources, pinned_parts
-from airbundle.bundle.digest import sha256
+from airbundle.builder.installer_parts import (
+    PART_LIMIT,
+    WHEEL,
+    check_own_part,
+    ensure_parts,
+    own_sources,
+    pinned_parts,
+)
+from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.lock import InstallerPart
+from airbundle.errors import HostError
 from airbundle.progress import SILENT, Reporter
+from airbundle.store.blob_file import same_file
 from airbundle.store.cache import Cache
+from airbundle.store.host import host_errors, private_directory, write_atomically
 
+_log = logging.getLogger(__name__)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # PyYAML has no pure wheel; its Python files work without the compiled part beside them.
 _STRIPPED = ("pyyaml-",)
@@ -49,6 +62,45 @@ def build_zip(parts: Iterable[InstallerPart], cache: Cache) -> bytes:
     whole = {host: wheels for host, wheels in native.items() if "_" in host and len(wheels) > 1}
     entries["native/index.json"] = json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
     return _stored(entries)
+
+
+def kept_zip(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter = SILENT) -> bytes:
+    """Return the zip application as `build_zip` does. The last one is kept beside the cache: making it takes a while.
+
+    Raises:
+        MissingContent: a wheel can't be fetched, or this airbundle is not the one that made the lock.
+    """
+    parts = tuple(parts)
+    check_own_part(parts)
+    wanted = hex_of(sha256("".join(f"{part.name}\0{part.digest}\n" for part in parts).encode()))
+    path = cache.root / f"installer-{wanted}.zip"
+    kept = _kept(path, cache)
+    if kept is not None:
+        return kept
+    ensure_parts(parts, cache, reporter=reporter)
+    raw = build_zip(parts, cache)
+    try:
+        with host_errors("write to the cache", path):
+            private_directory(cache.root)
+            for older in cache.root.glob("installer-*.zip"):
+                older.unlink(missing_ok=True)
+            write_atomically(path, raw, mode=0o600)
+            # Whoever writes a file of this name writes these bytes.
+            cache.records.remember(path.stem, path.stat())
+    except HostError as error:  # it only saves time
+        _log.info("%s", error.problem)
+    return raw
+
+
+def _kept(path: Path, cache: Cache) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            raw = file.read()
+            whole = cache.records.holds(path.stem, status) and same_file(status, os.fstat(file.fileno()))
+    except OSError:
+        return None
+    return raw if whole else None
 
 
 @dataclass(frozen=True)

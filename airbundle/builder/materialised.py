@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from airbundle.builder.donors import Donors
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
@@ -19,11 +20,13 @@ class MaterialisedContent:
 
     Attributes:
         cache: drops what turns out not to be what its name says.
+        donors: earlier bundles that may have the content, too.
         restore: makes the content of a root again; returns whether it came out as it is locked.
     """
 
     cache: Cache
     restore: Callable[[LockedRoot], bool]
+    donors: Donors
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ensure(self, lock: Lock) -> None:
@@ -39,15 +42,18 @@ class MaterialisedContent:
 
     def _is_there(self, root: LockedRoot) -> bool:
         parts = (root.descriptor, *root.children, *root.referrers, *root.blobs)
-        return all(self.cache.has(part.digest, part.size) for part in parts)
+        return all(self.cache.has(part.digest, part.size) or self.donors.has(part.digest, part.size) for part in parts)
 
     def read_manifest(self, root: LockedRoot, descriptor: Descriptor) -> bytes:
         """Return a manifest's verified bytes. Raises MissingContent."""
         try:
             return self.cache.read(descriptor.digest, MANIFEST_LIMIT)
         except (NotFound, DigestMismatch):
-            self._again(root, descriptor)
-            return self.cache.read(descriptor.digest, MANIFEST_LIMIT)
+            donated = self.donors.read_small(descriptor.digest, MANIFEST_LIMIT)
+        if donated is not None:
+            return donated
+        self._again(root, descriptor)
+        return self.cache.read(descriptor.digest, MANIFEST_LIMIT)
 
     def source(self, root: LockedRoot) -> BlobSource:
         """Return where the blobs of a root may be had."""

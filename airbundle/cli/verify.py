@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.arguments import add_bundle, bundle_paths
 from airbundle.cli.console import Console
+from airbundle.errors import HostError
 
 if TYPE_CHECKING:
     from airbundle.store.reader import BundleFile
@@ -40,12 +43,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Check the signature, then the head, then every blob."""
+    from airbundle.store.proven import statuses
     from airbundle.store.reader import open_bundle
 
     with open_bundle(bundle_paths(args)) as bundle:
         signers = _origin(bundle, args) if args.key else []
+        before = statuses(bundle.file)
         bundle.verify_head()
         bundle.verify_blobs(console.reporter)
+        _record(bundle, before, args)
         _tell(bundle, signers, console)
         statement = bundle.statement
         return {
@@ -72,6 +78,20 @@ def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
     now = datetime.now(timezone.utc)
     check_trust(bundle.statement_raw, bundle.signatures, state, now, allow_expired=args.allow_expired)
     return [key.key_id for key in check_signatures(bundle.statement_raw, bundle.signatures, state)]
+
+
+def _record(bundle: BundleFile, before: Sequence[os.stat_result], args: argparse.Namespace) -> None:
+    """Note what was verified: a build that takes from this bundle need not hash it again."""
+    from airbundle.cli.arguments import open_cache
+    from airbundle.store.proven import proof, record
+
+    try:
+        records = open_cache(args).records
+    except HostError:  # no home directory, no cache
+        return
+    # An earlier record may know more: the SHA-256 of the files.
+    if records.root.is_dir() and proof(records, bundle) is None:
+        record(records, bundle.file, before, bundle.statement_raw)
 
 
 def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:

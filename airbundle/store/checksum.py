@@ -36,10 +36,43 @@ def write_checksums(bundle: Path, sums: Mapping[str, str]) -> Path:
         sums: hex digest of each file by its name, in order.
     """
     path = checksum_path(bundle)
-    text = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     with host_errors("write", path):
-        write_atomically(path, os.fsencode(text), mode=0o644)
+        write_atomically(path, _lines(sums), mode=0o644)
     return path
+
+
+def _lines(sums: Mapping[str, str]) -> bytes:
+    return os.fsencode("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+
+
+def restore_checksums(bundle: Path, sums: Mapping[str, str], sign: Callable[[bytes], bytes] | None) -> None:
+    """Write `.sha256` and `.sig` where they are missing or say something else; an unsigned bundle has no `.sig`.
+
+    Args:
+        bundle, sums: as `write_checksums`.
+        sign: the release key's.
+    """
+    wanted = _lines(sums)
+    if _read(checksum_path(bundle)) != wanted:
+        write_checksums(bundle, sums)
+    path = signature_path(bundle)
+    if sign is None:
+        with host_errors("remove", path):
+            path.unlink(missing_ok=True)
+    elif _read(path) != _signature(sign, wanted):
+        sign_checksums(bundle, sign)
+
+
+def _signature(sign: Callable[[bytes], bytes], lines: bytes) -> bytes:
+    return base64.b64encode(sign(lines)) + b"\n"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LIMIT)
+    except OSError:
+        return b""
 
 
 def read_checksums(bundle: Path) -> dict[str, str]:
@@ -83,10 +116,10 @@ def sign_checksums(bundle: Path, sign: Callable[[bytes], bytes]) -> Path:
         sign: the release key's.
     """
     with host_errors("read", checksum_path(bundle)):
-        signature = sign(checksum_path(bundle).read_bytes())
+        lines = checksum_path(bundle).read_bytes()
     path = signature_path(bundle)
     with host_errors("write", path):
-        write_atomically(path, base64.b64encode(signature) + b"\n", mode=0o644)
+        write_atomically(path, _signature(sign, lines), mode=0o644)
     return path
 
 

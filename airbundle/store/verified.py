@@ -58,14 +58,20 @@ class VerifiedRecords:
 
     def holds(self, key: str, status: os.stat_result, **facts: str) -> bool:
         """Tell whether the file with `status` is the very one that was verified; marks the record as used."""
+        return self.recall(key, status) == facts
+
+    def recall(self, key: str, status: os.stat_result) -> dict[str, str] | None:
+        """Return the facts of a record that holds for the file with `status`, and mark it as used; None without one."""
         path = self._path(key)
-        if not boot_id() or self._read(path) != {**_identity(status), "boot": boot_id(), "facts": facts}:
-            return False
+        body = self._read(path)
+        facts = body.pop("facts", None) if isinstance(body, dict) else None
+        if not boot_id() or not isinstance(facts, dict) or body != {**_identity(status), "boot": boot_id()}:
+            return None
         try:
             os.utime(path)
         except OSError:  # a record that goes away under us is no harm
             pass
-        return True
+        return facts
 
     def forget(self, key: str) -> None:
         """Drop a record, if there is one."""

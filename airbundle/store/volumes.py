@@ -309,6 +309,18 @@ def find_parts(paths: Sequence[Path]) -> list[Path]:
     raise UsageError(f"{shown}: there is no bundle, and no volume of one")
 
 
+def bundles_in(directory: Path) -> list[Path]:
+    """Return the bundles of a directory: the file, or the first volume that is there, of each; by name.
+
+    Raises:
+        HostError: the directory can't be read.
+    """
+    volumes: dict[str, dict[int, Path]] = {}
+    whole: dict[Path, Path] = {}
+    _look(directory, volumes, whole)
+    return sorted([*whole.values(), *(numbers[min(numbers)] for numbers in volumes.values())])
+
+
 def _is_volume(path: Path) -> bool:
     match = _VOLUME.fullmatch(path.name)
     return match is not None and match[1].endswith(SUFFIX)

@@ -28,6 +28,8 @@ from airbundle.store.host import host_errors
 from airbundle.store.journal import Journal
 from airbundle.store.output import PARTIAL, check_output, remove_partials, remove_surplus_volumes
 from airbundle.store.plan import BundlePlan
+from airbundle.store.proven import record, statuses
+from airbundle.store.verified import VerifiedRecords
 from airbundle.store.volumes import CHUNK, ByteFile, cut, volume_name
 
 _log = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ class BundleWriter:
         self._lock = threading.Lock()
         self._signed = False
         self._follower: Follower | None = None
+        self._sums: Sequence[str] = ()
+        self._records: VerifiedRecords | None = None
         self._solid = plan.table.start
         self._unfinished = iter(plan.blobs_to_fetch)
         self._next = next(self._unfinished, None)
@@ -91,7 +95,9 @@ class BundleWriter:
         reporter: Reporter = SILENT,
         signatures: Sequence[tuple[str, bytes]] | None = None,
         checksum: bool = True,
+        sums: Sequence[str] = (),
         volume_size: int | None = None,
+        records: VerifiedRecords | None = None,
     ) -> BundleWriter:
         """Open the output, or what an earlier run left of the same bundle.
 
@@ -101,18 +107,18 @@ class BundleWriter:
             reporter: hears of blobs that have to be hashed again.
             signatures: key id and signature over `plan.statement`. Given here, checksums are made on the way.
             checksum: whether to write `.sha256` files.
+            sums: hex SHA-256 of each file, where they are known already: of a bundle that is copied as a whole.
             volume_size: write volumes of this many bytes instead of one file.
+            records: where the finished bundle is recorded as verified: each blob is, before it is `done`.
 
         Raises:
             Busy: another run writes the same output.
             NoSpace: there is no room; nothing is left behind.
             UsageError: the zip does not fit a volume, or something else is where the bundle is to be.
         """
-        sizes = [plan.total_size]
-        names = [out.name]
-        if volume_size is not None:
-            sizes = cut(plan.total_size, volume_size, plan.installer.size if plan.installer else 0)
-            names = [volume_name(out.name, number) for number in range(1, len(sizes) + 1)]
+        files = output_files(plan, out, volume_size)
+        sizes = [size for _, size in files]
+        names = [path.name for path, _ in files]
         check_output(out, names)
         partial = [out.with_name(name + PARTIAL) for name in names]
         with ExitStack() as undo:
@@ -125,7 +131,8 @@ class BundleWriter:
             if signatures is not None:
                 writer._sign(signatures)
             undo.pop_all()
-        if checksum:
+        writer._sums, writer._records = sums if checksum else (), records
+        if checksum and not sums:
             writer._follower = Follower(file)
             writer._tell_follower()
         return writer
@@ -202,10 +209,12 @@ class BundleWriter:
             raise AirbundleError(f"{self._out}: {len(left)} blobs are not done, such as {left[0].digest}")
         if signatures is not None or not self._signed:
             self._sign(signatures or [])
-        sums = self._follower.result() if self._follower else []
+        written = [os.fstat(part.fd).st_mtime_ns for part in self._file.parts]
+        sums = self._follower.result() if self._follower else self._sums
         self._file.sync()
         size, files = self._file.size, tuple(_final(part.path) for part in self._file.parts)
         self._name(files)
+        self._record(written, sums)
         named = dict(zip((path.name for path in files), sums))
         if named:
             write_checksums(self._out, named)
@@ -226,6 +235,19 @@ class BundleWriter:
                     self._note(digest, high)
         self._file.close()
         self._journal.close()
+
+    def _record(self, written: Sequence[int], sums: Sequence[str]) -> None:
+        """Record the named files as verified, unless someone else wrote to them since, or while no run had them open.
+
+        Args:
+            written: when this run last wrote to each; giving them their names has changed all but this.
+            sums: hex SHA-256 of each, or none.
+        """
+        if self._records is None or self.resumed:
+            return
+        now = statuses(self._file)
+        if [status.st_mtime_ns for status in now] == list(written):
+            record(self._records, self._file, now, self.plan.statement, sums)
 
     def _note(self, digest: str, high: int) -> None:
         self._journal.reached(digest, high)
@@ -288,6 +310,18 @@ class BundleWriter:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+
+def output_files(plan: BundlePlan, out: Path, volume_size: int | None) -> list[tuple[Path, int]]:
+    """Return name and size in bytes of each file that a bundle will be: one, or its volumes.
+
+    Raises:
+        UsageError: the zip does not fit a volume.
+    """
+    if volume_size is None:
+        return [(out, plan.total_size)]
+    sizes = cut(plan.total_size, volume_size, plan.installer.size if plan.installer else 0)
+    return [(out.with_name(volume_name(out.name, number)), size) for number, size in enumerate(sizes, 1)]
 
 
 def _identity(plan: BundlePlan, volume_size: int | None) -> str:
