@@ -132,7 +132,8 @@ class App:
         url = self.config.url or f"{self.config.scheme}://{host if _HOST.fullmatch(host) else 'HOST'}"
         scheme, _, host = url.partition("://")
         statements = [opened.statement for opened in self.library.bundles]
-        served = Served(statements, self.repositories, self.charts, tuple(self.shelves))
+        shelves = tuple(name for name, shelf in self.shelves.items() if shelf)
+        served = Served(statements, self.repositories, self.charts, shelves)
         return front_page(served, host=host, scheme=scheme)
 
     def _health(self) -> Reply:

@@ -24,7 +24,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Served:
-    """What the server has; `repositories` is None when there is no registry here."""
+    """What the server has; `repositories` is None when there is no registry here; `shelves` hold something."""
 
     bundles: Sequence[Statement]
     repositories: Mapping[str, Repository] | None
@@ -38,7 +38,7 @@ def front_page(served: Served, *, host: str, scheme: str) -> bytes:
     if served.repositories is not None:
         parts += _registry_part(served.repositories, host)
     url = f"{scheme}://{host}"
-    if CHARTS in served.shelves:
+    if CHARTS in served.shelves and served.charts:
         parts += _charts_part(served.charts, url)
     if CLAMAV in served.shelves:
         parts += ["<h2><a href='/clamav/'>ClamAV</a></h2>", _pre(f"PrivateMirror {url}/clamav")]

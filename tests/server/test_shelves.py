@@ -151,6 +151,17 @@ def test_the_front_page_shows_docker_an_image_and_no_chart(site: Site) -> None:
     assert example.group(1) in (REDIS, APP, SPARSE, BIG.replace(":5000", "_5000"))
 
 
+def test_the_front_page_shows_nothing_that_no_bundle_has(tmp_path: Path) -> None:
+    tool = file_artifact({"tool": b"it"})
+    write_bundle(tmp_path / "x.airbundle", make([tool], [locked("file/tool:1", tool, kind="file")]))
+    app = app_of(tmp_path / "x.airbundle")
+    page = ask(app, "/").body.decode()
+    app.close()
+    assert "/files/" in page
+    assert "ClamAV" not in page and "PrivateMirror" not in page
+    assert "helm repo add" not in page
+
+
 def test_parts_can_be_left_out(site: Site) -> None:
     app = app_of(site.path, serves=("charts",), url="https://registry.site:5443")
     assert ask(app, "/v2/").status == 404
