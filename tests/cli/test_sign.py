@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airbundle.cli.main import main
+from airbundle.crypto.keys import load_public_key
 from airbundle.store.plan import plan_bundle
 from airbundle.store.reader import open_bundle
 from tests.support.bundles import make_images, write_bundle
@@ -53,7 +54,14 @@ def test_signatures_add_up_and_the_same_key_counts_once(
     unsigned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (one, public_one), (two, public_two) = key_files(tmp_path), key_files(tmp_path, 0x777)
-    for key, count in ((one, 1), (two, 2), (one, 2)):
+    assert main(["sign", str(unsigned), "--key", str(one)]) == 0
+    assert "alone" not in capsys.readouterr().err  # there is one key: .sig is by it
+    assert main(["sign", str(unsigned), "--key", str(two)]) == 0
+    key_id = load_public_key(public_two.read_bytes()).key_id
+    assert f"x.airbundle.sig signs x.airbundle.sha256, which is another now; it is by {key_id} alone" in (
+        capsys.readouterr().err
+    )
+    for key, count in ((one, 2), (two, 2), (one, 2)):
         assert main(["sign", str(unsigned), "--key", str(key), "--json", "-q"]) == 0
         assert len(json.loads(capsys.readouterr().out)["signatures"]) == count
     both = ["--key", str(public_one), "--key", str(public_two), "--threshold", "2"]
@@ -71,12 +79,13 @@ def test_checksum_and_its_signature_are_written_anew(unsigned: Path, tmp_path: P
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"Verified OK\n"
 
 
-def test_checksums_can_be_left_alone(unsigned: Path, tmp_path: Path) -> None:
+def test_checksums_can_be_left_alone(unsigned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private, _ = key_files(tmp_path)
     before = unsigned.with_name("x.airbundle.sha256").read_bytes()
     assert main(["sign", str(unsigned), "--key", str(private), "--no-checksum"]) == 0
     assert unsigned.with_name("x.airbundle.sha256").read_bytes() == before
     assert not unsigned.with_name("x.airbundle.sig").exists()
+    assert "those of the file before" in capsys.readouterr().err
 
 
 def test_volumes_are_signed_in_place(tmp_path: Path) -> None:
