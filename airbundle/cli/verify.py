@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from airbundle.store.reader import BundleFile
 
 HELP = "Prove where a bundle comes from (--key) and that every byte of it is as it was signed."
-EXAMPLE = "  airbundle verify messenger-1.4.0.airbundle --key release.pub"
+EXAMPLE = """  airbundle verify messenger-1.4.0.airbundle --key release.pub
+  airbundle verify --how > first-contact.txt     # to carry to a site, with the key, by another way than the bundle"""
 _UNPROVEN = """
 WARNING: THE ORIGIN OF THIS BUNDLE IS NOT PROVEN: no --key was given{unsigned}.
          The file is undamaged; anyone could have made it. Give the release key that came by another way: --key PUB
@@ -25,7 +26,8 @@ WARNING: THE ORIGIN OF THIS BUNDLE IS NOT PROVEN: no --key was given{unsigned}.
 
 _SELF = """
 note: this bundle verified itself. That detects damage, not forgery: a forged one would say the same.
-      At first contact use the host's own tools, as docs/verify.md has them; later, the airbundle that is installed.
+      At first contact use the host's own tools: a trusted airbundle's `verify --how` prints the commands, and
+      docs/verify.md has them. Later, use the airbundle that is installed.
 """
 
 
@@ -39,10 +41,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=int, default=1, metavar="N", help="so many keys must have signed (%(default)s)"
     )
     parser.add_argument("--allow-expired", action="store_true", help="accept a bundle after its time")
+    parser.add_argument(
+        "--how",
+        action="store_true",
+        help="print the commands that prove a bundle with the host's own tools (tar, openssl, …); do nothing else",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Check the signature, then the head, then every blob."""
+    if args.how:
+        return _how(args, console)
     from airbundle.store.proven import statuses
     from airbundle.store.reader import open_bundle
 
@@ -65,6 +74,17 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             "blobs": len(bundle.toc.blobs),
             "size": bundle.size,
         }
+
+
+def _how(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Print the commands of first contact; nothing is read, so that it works without a bundle at hand."""
+    import shlex
+
+    from airbundle.cli.verify_how import COMMANDS, how
+
+    names = shlex.quote(args.bundle or "NAME-VERSION.airbundle"), shlex.quote((args.key or ["release.pub"])[0])
+    console.say(how(*names))
+    return {"commands": COMMANDS}
 
 
 def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:

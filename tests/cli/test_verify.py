@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from airbundle.cli.main import main
+from airbundle.cli.verify_how import COMMANDS
 from airbundle.crypto.keys import FileSigner
 from airbundle.store.plan import plan_bundle
 from airbundle.store.reader import open_bundle
@@ -122,3 +126,27 @@ def test_a_key_that_is_none_is_a_usage_error(build: Build, tmp_path: Path, conte
     if content is not None:
         (tmp_path / "key").write_bytes(content)
     assert main(["verify", str(build(FIRST)), "--key", str(tmp_path / "key")]) == 2
+
+
+def test_how_prints_the_commands_of_the_page(build: Build, keys: list[str], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
+    assert all(f"```sh\n{command}\n```" in page for command in COMMANDS)
+    # They work as they are printed, up to the one that runs the bundle: this one has no real installer.
+    path = build(FIRST)
+    done = subprocess.run(
+        [sys.executable, "-m", "airbundle", "verify", str(path), "--key", keys[0], "--how"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    script = done.stdout.rpartition("python3 ")[0]
+    ran = subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "Verified OK" in ran.stdout
+    digests = re.findall("[0-9a-f]{64}", ran.stdout)
+    assert len(digests) == 2 and digests[0] == digests[1]
+
+
+def test_how_needs_no_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--how"]) == 0
+    assert "B=NAME-VERSION.airbundle\nKEY=release.pub\n" in capsys.readouterr().out
