@@ -7,13 +7,10 @@ when it is first asked for, and never beyond its bound.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
-from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import check
 from airbundle.bundle.index import kind_of, parse_index
 from airbundle.bundle.layout import (
@@ -40,9 +37,10 @@ from airbundle.bundle.statement import (
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import BLOCK, END, Member, parse_header
 from airbundle.bundle.toc import Toc, parse_toc
-from airbundle.errors import DigestMismatch, DocumentError, NotFound, VerificationError
+from airbundle.errors import DocumentError, NotFound, VerificationError
 from airbundle.progress import SILENT, Reporter
-from airbundle.store.volumes import CHUNK, ByteFile, check_sizes, find_parts
+from airbundle.store.table_file import TableFile
+from airbundle.store.volumes import ByteFile, check_sizes, find_parts
 
 _DOCUMENT_LIMIT = 64 * 1024 * 1024
 _LIMITS = {
@@ -76,7 +74,7 @@ def open_bundle(paths: Sequence[Path], *, writable: bool = False) -> BundleFile:
         raise
 
 
-class BundleFile:
+class BundleFile(TableFile):
     """An open bundle; a `BlobSource` and a `BlobReader`. Safe for many threads.
 
     Attributes:
@@ -88,7 +86,7 @@ class BundleFile:
 
     def __init__(self, file: ByteFile) -> None:
         """Read the head's frame and the statement of an open file, which belongs to the bundle from then on."""
-        self.file = file
+        super().__init__(file)
         self.head = self._read_head()
         self.statement_raw = self.member_bytes(STATEMENT_NAME)
         self.statement: Statement = parse_statement(self.statement_raw)
@@ -97,11 +95,6 @@ class BundleFile:
             signed = self.statement.subjects[name][1]
             if self.head[name].size != signed:
                 raise VerificationError(f"header of {name}: found size {self.head[name].size}, signed is {signed}")
-
-    @property
-    def path(self) -> Path:
-        """The file, or the first volume."""
-        return self.file.path
 
     @property
     def size(self) -> int:
@@ -154,79 +147,6 @@ class BundleFile:
         """Return the blobs that a delta leaves out; its base has them."""
         return tuple(Descriptor("", digest, size) for digest, size in self.toc.external)
 
-    def has_blob(self, digest: str) -> bool:
-        """Tell whether the bundle has this blob or manifest."""
-        return digest in self.table
-
-    def blob_size(self, digest: str) -> int:
-        """Return the size of a blob in bytes.
-
-        Raises:
-            NotFound: the bundle does not have it.
-        """
-        return self._member(digest).size
-
-    def read_small(self, digest: str, limit: int) -> bytes:
-        """Return the verified bytes of a manifest or other small blob.
-
-        Args:
-            digest: of the blob.
-            limit: the most bytes it may have.
-
-        Raises:
-            NotFound: the bundle does not have it.
-            VerificationError: it is larger than `limit`, or damaged.
-        """
-        member = self._member(digest)
-        if member.size > limit:
-            raise VerificationError(
-                f"{self.path}: blob {digest}: {member.size} bytes are more than the {limit} allowed"
-            )
-        data = self.file.read(member.offset, member.size)
-        check(data, digest, what=f"{self.place(member.offset)}: blob {digest}", size=member.size)
-        return data
-
-    def read_into(self, digest: str, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset` of a blob; return how many bytes, 0 at its end. The bytes are not verified.
-
-        Raises:
-            NotFound: the bundle does not have it.
-            HostError: the disk fails.
-        """
-        member = self._member(digest)
-        left = max(member.size - offset, 0)
-        return self.file.read_into(member.offset + offset, buffer[:left]) if left else 0
-
-    def segments(self, digest: str, start: int = 0, length: int | None = None) -> list[tuple[int, int, int]]:
-        """Return (descriptor, offset, bytes) of a range of a blob, for `sendfile`. The bytes are not verified.
-
-        Args:
-            digest: of the blob.
-            start, length: the range in bytes; to the end by default.
-
-        Raises:
-            NotFound: the bundle does not have it.
-        """
-        member = self._member(digest)
-        left = max(member.size - start, 0)
-        return self.file.segments(member.offset + start, left if length is None else min(length, left))
-
-    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
-        """Write the bytes of `blob` from `start` on, verified (see `BlobSource`).
-
-        Raises:
-            NotFound: the bundle does not have it.
-            DigestMismatch: it is damaged.
-        """
-        member = self._member(blob.digest)
-        if start and hasher is not None and self._copy(member, write, start, hasher):
-            return
-        if not self._copy(member, write, 0, hashlib.sha256()) or member.size != blob.size:
-            raise DigestMismatch(
-                f"{self.place(member.offset)}: the bytes of blob {blob.digest} are not those of its digest",
-                hint="`airbundle verify` lists all that is damaged; carry the file again",
-            )
-
     def bound_bytes(self, name: str) -> bytes:
         """Return a member's bytes, which have the size and digest that the statement says."""
         digest, size = self.statement.subjects[name]
@@ -242,10 +162,6 @@ class BundleFile:
             raise self._truncated(f"{name} ends at {member.offset + member.size}")
         return raw
 
-    def place(self, position: int) -> str:
-        """Return the name of the file that holds a byte, for errors."""
-        return self.file.part_at(position).path.name
-
     def verify_head(self) -> None:
         """Recompute every byte that is no blob and compare it with the file (see `store.verify`)."""
         from airbundle.store.verify import verify_head
@@ -258,17 +174,8 @@ class BundleFile:
 
         verify_blobs(self, reporter, threads)
 
-    def close(self) -> None:
-        """Close the files."""
-        self.file.close()
-
     def __enter__(self) -> BundleFile:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read_head(self) -> dict[str, Member]:
         found = {}
@@ -289,30 +196,14 @@ class BundleFile:
             raise VerificationError(f"{self.path}: {SIGNATURES_NAME}: expected {SIGNATURES_SIZE} bytes")
         return found
 
-    def _member(self, digest: str) -> Member:
-        try:
-            return self.table[digest]
-        except KeyError:
-            pass
-        for external, _ in self.toc.external:
-            if external == digest:
-                base = self.statement.base
-                raise NotFound(
-                    f"{self.path.name} is a delta and leaves out {digest}",
-                    hint=f"give its base, {base.name} {base.version}, too" if base else "",
-                )
-        raise NotFound(f"{self.path.name} has no blob {digest}")
-
-    def _copy(self, member: Member, write: WriteAt, start: int, hasher: Hasher) -> bool:
-        with memoryview(bytearray(min(CHUNK, member.size) or 1)) as buffer:
-            while start < member.size:
-                count = self.file.read_into(member.offset + start, buffer[: member.size - start])
-                if not count:
-                    raise self._truncated(f"{member.name} ends at {member.offset + member.size}")
-                hasher.update(buffer[:count])
-                write(start, buffer[:count])
-                start += count
-        return "sha256:" + hasher.hexdigest() == member.digest
+    def _absent(self, digest: str) -> NotFound:
+        if any(external == digest for external, _ in self.toc.external):
+            base = self.statement.base
+            return NotFound(
+                f"{self.path.name} is a delta and leaves out {digest}",
+                hint=f"give its base, {base.name} {base.version}, too" if base else "",
+            )
+        return super()._absent(digest)
 
     def _check_size(self, expected: int, installer: int) -> None:
         check_sizes(self.file, expected, installer)
@@ -332,6 +223,4 @@ class BundleFile:
                 f"{last.name}: found {self.size} bytes up to here, {expected}; it is cut, or {following} is missing",
                 hint="put all volumes in one directory, or name each directory with --volumes",
             )
-        return VerificationError(
-            f"{self.path}: the file is truncated: found {self.size} bytes, {expected}", hint="carry the file again"
-        )
+        return super()._truncated(expected)
