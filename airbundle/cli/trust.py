@@ -31,7 +31,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.installer.verify import read_trust
 
     state = state_of(args)
+    if args.threshold is not None and args.action != "add":
+        raise UsageError("--threshold goes with `trust add`", hint="airbundle trust add release.pub --threshold 2")
     if args.action == "show":
+        if args.names:
+            raise UsageError(f"`trust show` takes no key; found {args.names[0]}", hint="airbundle trust show")
         trust = read_trust(state)
     elif args.action == "add":
         if not args.names:

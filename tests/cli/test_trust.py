@@ -47,6 +47,9 @@ def test_keys_are_added_and_removed(tmp_path: Path, keys: list[Key], capsys: pyt
         (["remove"], 2, "name one key"),
         (["remove", "sha256:00"], 2, "names 0 of the 0 keys"),
         (["forget"], 2, "invalid choice"),
+        (["show", "release.pub"], 2, "takes no key; found release.pub"),
+        (["show", "--threshold", "2"], 2, "goes with `trust add`"),
+        (["remove", "sha256:00", "--threshold", "2"], 2, "goes with `trust add`"),
     ],
 )
 def test_what_is_refused_makes_nothing(
