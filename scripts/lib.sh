@@ -7,7 +7,7 @@
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/airbundle-tests"
 TOOLS="$CACHE/bin"
-# airbundle is started a thousand times here: compiling its modules anew each time would take a third of all the time.
+# airbundle is started a thousand times here, and compiling its modules each time is a good part of a start.
 unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
