@@ -18,11 +18,9 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.store.allocate import allocate
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
-from airbundle.store.volumes import ByteFile
+from airbundle.store.volumes import CHUNK, ByteFile
 from airbundle.transfer.artifacts import PART_TYPE, Artifact, BundleBytes, find_artifact, publish_parts
 from airbundle.transfer.repository import Repository
-
-_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _hashed(file: ByteFile, part: Part) -> Part:
 
 def _digest(file: ByteFile, part: Part) -> tuple[str, Hasher]:
     hasher = hashlib.sha256()
-    with memoryview(bytearray(min(_CHUNK, part.size))) as view:
+    with memoryview(bytearray(min(CHUNK, part.size))) as view:
         done = 0
         while done < part.size:
             count = file.read_into(part.offset + done, view[: part.size - done])

@@ -34,7 +34,6 @@ from airbundle.store.reader import BundleFile, open_bundle
 
 PARTIAL = ".partial"
 _FICLONE = 0x40049409
-_CHUNK = 1024 * 1024
 _TAIL = 4096
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LIMIT = 80

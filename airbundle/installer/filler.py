@@ -14,8 +14,8 @@ from airbundle.progress import Phase, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile
+from airbundle.store.volumes import CHUNK
 
-_CHUNK = 1024 * 1024
 _TAIL = 4096
 
 
@@ -58,8 +58,8 @@ class Filler:
                 os.ftruncate(self._descriptor, size)
 
     def _range(self, start: int, length: int) -> None:
-        for position in range(start, start + length, _CHUNK):
-            data = self._bundle.file.read(position, min(_CHUNK, start + length - position))
+        for position in range(start, start + length, CHUNK):
+            data = self._bundle.file.read(position, min(CHUNK, start + length - position))
             self._write(position, memoryview(data))
 
     def _blob(self, member: Member, phase: Phase) -> None:
@@ -94,7 +94,7 @@ class Filler:
         with host_errors("read", self._path):
             while position < end:
                 self._stop.check()
-                data = os.pread(self._descriptor, min(_CHUNK, end - position), position)
+                data = os.pread(self._descriptor, min(CHUNK, end - position), position)
                 if not data:
                     break
                 hasher.update(data)

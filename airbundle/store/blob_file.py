@@ -14,8 +14,7 @@ from airbundle.bundle.digest import parse_digest
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch
 from airbundle.store.host import host_errors
-
-_CHUNK = 1024 * 1024
+from airbundle.store.volumes import CHUNK
 
 
 class Adder:
@@ -85,7 +84,7 @@ def same_file(before: os.stat_result, after: os.stat_result) -> bool:
 
 def pieces(file: BinaryIO) -> Iterator[memoryview]:
     """Yield the rest of an unbuffered file in pieces, all in one buffer. Raises HostError."""
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(CHUNK))
     while True:
         with host_errors("read", file.name):
             count = os.readv(file.fileno(), [buffer])

@@ -20,8 +20,8 @@ from airbundle.bundle.oci import CONTAINERD_NAME, MANIFEST_LIMIT, REF_NAME, Desc
 from airbundle.bundle.tarstream import TarStream, safe_name
 from airbundle.errors import DigestMismatch, NotFound, UsageError, VerificationError
 from airbundle.store.host import host_errors
+from airbundle.store.volumes import CHUNK
 
-_CHUNK = 1024 * 1024
 _INDEX = "index.json"
 _GZIP_OR_ZSTD = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
@@ -194,7 +194,7 @@ class OciLayout:
 
     def _pieces(self, place: Place, position: int) -> Iterator[tuple[int, memoryview]]:
         fd, offset, size = place
-        buffer = memoryview(bytearray(min(size, _CHUNK)))
+        buffer = memoryview(bytearray(min(size, CHUNK)))
         end = offset + size
         while offset < end:
             with host_errors("read", self._what):
