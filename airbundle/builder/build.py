@@ -24,6 +24,7 @@ from airbundle.crypto.keys import Signer
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.checksum import restore_checksums, sign_checksums
+from airbundle.store.output import remove_surplus_volumes
 from airbundle.store.plan import BaseBundle, BundlePlan, plan_bundle
 from airbundle.store.writer import BuiltBundle, BundleWriter, output_files
 from airbundle.transfer.registry import RegistryClient
@@ -114,6 +115,8 @@ class Builder:
         if there is not None:
             if options.checksum:
                 restore_checksums(output, there.sums, sign)
+            if options.split_size:
+                remove_surplus_volumes(output, len(files))
             return BuildResult(there, changed=False, left_out=left_out)
         origins = Origins()
         changed = not has_same(self._given, plan, signatures)

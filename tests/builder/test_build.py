@@ -14,7 +14,7 @@ from airbundle.bundle.digest import sha256
 from airbundle.crypto.keys import generate_key, load_public_key
 from airbundle.store.cache import Cache
 from airbundle.store.reader import open_bundle
-from tests.builder.conftest import UPSTREAM, Workshop
+from tests.builder.conftest import UPSTREAM, Answer, Workshop
 from tests.support import images
 from tests.support.web import serve
 
@@ -142,12 +142,20 @@ def _spoil(path: Path, *, cut: bool = False) -> None:
     path.write_bytes(raw[:-1] if cut else raw)
 
 
+def _taken(answer: Answer) -> bytes:
+    """Take a bundle away, which would serve the next build, and return its bytes."""
+    path = Path(answer.body["path"])
+    raw = path.read_bytes()
+    path.unlink()
+    return raw
+
+
 @pytest.mark.parametrize("cut", [False, True])
 def test_wrong_bytes_in_the_cache_heal(filled: Workshop, key: Path, cut: bool) -> None:
     """Of manifests, of an upstream signature's config, and of blobs that a registry has, too."""
     app = images.tiny_image("app", shared=[images.layer({"base": images.noise("base", 300_000)})])
     filled.put(images.cosign_signature(app.descriptor, f"{UPSTREAM}/app"), "app", f"sha256-{app.digest[7:]}.sig")
-    good = Path(filled.build(filled.root, "--key", key).body["path"]).read_bytes()
+    good = _taken(filled.build(filled.root, "--key", key))
     cache = Cache(filled.root / "cache")
     for blob in app.blobs:
         assert blob.data is not None
@@ -164,7 +172,7 @@ def test_wrong_bytes_of_what_only_the_cache_has_are_made_again_or_named(workshop
     directory = workshop.inventory(files=[{"path": "notes.txt"}, {"path": "more.txt"}])
     for name in ("notes.txt", "more.txt"):
         (directory / name).write_bytes(images.noise(name, 100_000))
-    good = Path(workshop.build(workshop.root).body["path"]).read_bytes()
+    good = _taken(workshop.build(workshop.root))
     blobs = list((workshop.root / "cache/blobs/sha256").iterdir())
     for path in blobs:
         _spoil(path, cut=cut)
