@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _OWN_KEPT = 3600.0
 """Seconds after which a token that the user gave is read again from where it is kept."""
+
+_REPOSITORY = re.compile(r"/v2/(.+?)/(?:manifests|blobs|tags|referrers)/")
 
 Origin = tuple[str, str, int]
 Scopes = tuple[str, ...]
@@ -87,8 +90,26 @@ class Authorizer:
             return self.header(url, scopes) not in (None, used)
         return False
 
+    def login_hint(self, url: Url, status: int | None) -> str:
+        """Return the next step after a 401 or 403 for `url`: whose account, from where, or where none was found."""
+        name = "docker.io" if url.host == "registry-1.docker.io" else url.host
+        login = f"with `docker login {name}`, or put auth for {name} into registries.yaml; or the name does not exist"
+        found = _REPOSITORY.match(url.path)
+        credential = self._find(url, found[1] if found else "")
+        if credential is None:
+            places = ", ".join(["registries.yaml", *map(str, self._store.places)])
+            return f"log in {login}. No credentials for {name} were found in {places}"
+        user = f"user {clean(credential.username, 100)!r}" if credential.username else "the token"
+        account = f"{user} from {credential.source}" if credential.source else user
+        if status == 403:
+            return f"{account} may not do this at {name}: use another account, or have it allowed"
+        return f"{account} was refused: log in again {login}"
+
     def _credential(self, url: Url, scopes: Scopes) -> Credential | None:
         repository = next((scope.split(":")[1] for scope in scopes if scope.startswith("repository:")), "")
+        return self._find(url, repository)
+
+    def _find(self, url: Url, repository: str) -> Credential | None:
         return self._registries.auth(url.host) or self._store.find(url.host, repository)
 
     def _bearer(self, url: Url, challenge: Challenge, scopes: Scopes, *, refused: str | None) -> str:
@@ -117,6 +138,7 @@ class Authorizer:
             service=challenge.parameters.get("service", ""),
             scopes=scopes,
             credential=credential,
+            login_hint=self.login_hint(url, 401),
             trust=self._http.trust_after(url, None, realm),
         )
         return fetch_token(self._http, wish)

@@ -10,7 +10,7 @@ from typing import Optional
 
 import httpx
 
-from airbundle.transfer.faults import os_fault
+from airbundle.transfer.faults import os_fault, slow_fault
 from airbundle.transfer.pace import Pace
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
@@ -142,5 +142,5 @@ def _fault(error: httpx.HTTPError) -> Fault:
     if isinstance(cause, OSError) and not isinstance(error, httpx.TimeoutException):
         return os_fault(cause, connecting=connecting)
     if isinstance(error, httpx.TimeoutException):
-        return Fault("no connection in time" if connecting else "no answer in time", contact=not connecting)
+        return slow_fault(connecting=connecting)
     return Fault(str(error) or type(error).__name__, contact=not connecting)

@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class Credential:
         username, password: for Basic, or for a token server.
         identity_token: a refresh token of OAuth 2, used in place of a password at the token server.
         registry_token: a bearer token that is sent as it is.
+        source: where it was found: a file, or a helper.
     """
 
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+    source: str = field(default="", repr=False, compare=False)
 
     @property
     def basic(self) -> str | None:
@@ -95,6 +97,11 @@ class CredentialStore:
                 return credential
         return None
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files that are asked, whether they exist or not."""
+        return self._paths
+
     def _read(self) -> list[_File]:
         with self._lock:
             if self._files is None:
@@ -110,8 +117,12 @@ class CredentialStore:
             if got is not None:
                 username, secret = got
                 # docker's convention: this user name says that the secret is a refresh token.
-                return Credential(identity_token=secret) if username == "<token>" else Credential(username, secret)
-        return next((file.auths[name] for name in names if name in file.auths), None)
+                source = f"docker-credential-{helper} ({file.path})"
+                if username == "<token>":
+                    return Credential(identity_token=secret, source=source)
+                return Credential(username, secret, source=source)
+        found = next((file.auths[name] for name in names if name in file.auths), None)
+        return None if found is None else replace(found, source=str(file.path))
 
 
 def usual_places(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -139,6 +150,7 @@ def usual_places(environ: Mapping[str, str]) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _File:
+    path: Path
     auths: Mapping[str, Credential] = field(repr=False)
     helpers: Mapping[str, str]
     store: str
@@ -155,7 +167,7 @@ def _read_file(path: Path) -> _File | None:
         return None
     try:
         body = json.loads(raw) if raw.strip() and len(raw) <= FILE_LIMIT else {}
-        return _parse_file(body)
+        return _parse_file(path, body)
     except (ValueError, RecursionError, TypeError, AttributeError):
         # What json or we would quote from the file may be a secret.
         raise DocumentError(
@@ -163,9 +175,10 @@ def _read_file(path: Path) -> _File | None:
         ) from None
 
 
-def _parse_file(body: Any) -> _File:
+def _parse_file(path: Path, body: Any) -> _File:
     auths = {_normal(key): _entry(entry) for key, entry in (body.get("auths") or {}).items()}
     return _File(
+        path,
         auths={name: entry for name, entry in auths.items() if entry is not None},
         helpers={_normal(key): str(value) for key, value in (body.get("credHelpers") or {}).items() if value},
         store=str(body.get("credsStore") or ""),

@@ -15,7 +15,7 @@ from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.problems import Response, refusal
+from airbundle.transfer.problems import Response
 from airbundle.transfer.retry import Attempts
 from airbundle.transfer.wire import Answer, Fault, Request, Url, read_all
 
@@ -103,7 +103,7 @@ class Download:
         if answer.status != 200:
             body = read_all(answer, 64 * 1024) or b""
             response = Response(answer.status, url, answer.headers, body)
-            raise refusal(response, what=self.what, side=self.http.side, expected="the blob")
+            raise self.http.refusal(response, what=self.what, expected="the blob")
         if self.position:
             self._restart()
         length = answer.headers.number("content-length")

@@ -12,8 +12,16 @@ _CA_HINT = (
     "add its CA to registries.yaml (configs.<host>.tls.ca_file), to the system's trust store, or to SSL_CERT_FILE"
 )
 _PLAIN_HINT = (
-    "the server seems to speak plain HTTP; where that is meant, say so with an http:// endpoint in registries.yaml"
+    "the server seems to speak plain HTTP; where that is meant, say so with http:// in --registry, or with an http:// "
+    "endpoint in registries.yaml"
 )
+_HINTS = {
+    errno.ECONNREFUSED: "nothing listens there: check host and port, that the server runs, and HTTPS_PROXY",
+    errno.ECONNRESET: "check that the port is the server's own, and is named with http:// or https:// as it speaks",
+    errno.EHOSTUNREACH: "check the address, the network's routes, firewalls, and HTTPS_PROXY",
+    errno.ENETUNREACH: "check the address, the network's routes, and HTTPS_PROXY",
+}
+_SLOW_HINT = "check the address, firewalls on the way, and HTTPS_PROXY"
 
 
 def os_fault(error: OSError, *, connecting: bool) -> Fault:
@@ -29,12 +37,20 @@ def os_fault(error: OSError, *, connecting: bool) -> Fault:
         unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
         reason = "the name is not known" if unknown else f"the name can't be looked up: {error.strerror}"
         # A resolver may say so while it is starting, too: only the short budget of a first contact applies.
-        return Fault(reason, contact=False, hint="check the name, DNS, and HTTPS_PROXY")
+        return Fault(reason, contact=False, hint="check the name, DNS (or /etc/hosts), and HTTPS_PROXY")
     if isinstance(error, (TimeoutError, socket.timeout)):
-        return Fault("no connection in time" if connecting else "nothing came in time", contact=not connecting)
+        return slow_fault(connecting=connecting)
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Fault("too many open files", passing=False, hint="raise `ulimit -n`")
-    return Fault(error.strerror or str(error) or type(error).__name__, contact=not connecting)
+    hint = _HINTS.get(error.errno or 0, "")
+    return Fault(error.strerror or str(error) or type(error).__name__, contact=not connecting, hint=hint)
+
+
+def slow_fault(*, connecting: bool) -> Fault:
+    """Return the fault for a connection, or an answer, that did not come in time."""
+    if connecting:
+        return Fault("no connection in time", contact=False, hint=_SLOW_HINT)
+    return Fault("nothing came in time")
 
 
 def _tls_fault(error: ssl.SSLError, connecting: bool) -> Fault:

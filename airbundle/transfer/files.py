@@ -10,7 +10,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch, RemoteError
 from airbundle.transfer.download import Download, thread_buffer
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.problems import Response, refusal
+from airbundle.transfer.problems import Response
 from airbundle.transfer.retry import Attempts
 from airbundle.transfer.wire import Fault, Request, read_all
 
@@ -111,7 +111,7 @@ def _attempt(http: HttpClient, request: Request, target: _Rewindable, attempts: 
     with http.attempt(request, what=what, bulk=True) as answer:
         if answer.status != 200:
             response = Response(answer.status, request.url, answer.headers, read_all(answer, _ERROR_LIMIT) or b"")
-            raise refusal(response, what=what, side=http.side, expected="the file")
+            raise http.refusal(response, what=what, expected="the file")
         while True:
             count = answer.readinto(buffer)
             if not count:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Optional, TypeVar
 
-from airbundle.errors import AirbundleError, RemoteError, Side, Unreachable
+from airbundle.errors import AirbundleError, RemoteError, Side, Unauthorized, Unreachable
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.auth import Authorizer
 from airbundle.transfer.bulk import BulkEngine
@@ -113,12 +113,21 @@ class HttpClient:
 
         response = self.run(target, what, once, budget=budget)
         if response.status not in expect:
-            raise refusal(response, what=what, side=self.side, expected=_statuses(expect))
+            raise self.refusal(response, what=what, expected=_statuses(expect))
         if response.too_long:
             raise RemoteError(
                 f"{what}: {target.host} sent a body of more than {most} bytes", side=self.side, status=response.status
             )
         return response
+
+    def refusal(self, response: Response, *, what: str, expected: str = "") -> RemoteError:
+        """Return the error for an answer as `problems.refusal`; it says whose credentials were refused, or missing."""
+        return self._told(refusal(response, what=what, side=self.side, expected=expected), response)
+
+    def _told(self, error: RemoteError, response: Response) -> RemoteError:
+        if isinstance(error, Unauthorized) and not error.hint:
+            error.hint = self._authorizer.login_hint(response.url, error.status)
+        return error
 
     def run(self, url: Url, what: str, operation: Callable[[Attempts], T], *, budget: float | None = None) -> T:
         """Run `operation` until it returns; its Faults are retried within the budget of the host of `url`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from airbundle.errors import NotFound, Refused, RemoteError, Side, Unauthorized
@@ -13,6 +14,7 @@ SHOWN_LIMIT = 300
 """Most characters of a server's own words in an error."""
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 530})
+_TLS_WANTED = re.compile(r"http request (?:to an https server|was sent to https port)")  # Go's words, nginx's
 _FULL = ("no space left", "disk quota", "insufficient storage", "quota exceeded")
 
 
@@ -87,7 +89,7 @@ def refusal(response: Response, *, what: str, side: Side, expected: str = "") ->
 def _kind(response: Response, words: str) -> tuple[type[RemoteError], str]:
     status = response.status
     if status in (401, 403):
-        return Unauthorized, _login_hint(response.url.host, status)
+        return Unauthorized, ""
     if status == 404:
         return NotFound, "check the name; some registries say so, too, when a login is missing"
     if status == 405:
@@ -98,15 +100,8 @@ def _kind(response: Response, words: str) -> tuple[type[RemoteError], str]:
         return RemoteError, "log in, or use a mirror (registries.yaml), or try again later"
     if status == 507 or _is_full(response):
         return Refused, "free space in the registry's storage, then run again: what is there is kept"
-    if status == 400 and "http request to an https server" in words:
+    if status == 400 and (_TLS_WANTED.search(words) or _TLS_WANTED.search(response.body.decode("latin-1").lower())):
         return Refused, "the server speaks TLS: name it with https://"
     if 400 <= status < 500:
         return Refused, ""
     return RemoteError, ""
-
-
-def _login_hint(host: str, status: int) -> str:
-    if status == 403:
-        return f"the account that is used for {host} may not do this"
-    name = "docker.io" if host == "registry-1.docker.io" else host
-    return f"log in with `docker login {name}`, or put auth for {name} into registries.yaml; or the name does not exist"

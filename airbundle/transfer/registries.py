@@ -262,4 +262,4 @@ class _Reader:
             self.wrong(
                 node.line, path, "no complete credentials", expected="username and password, auth, or identity_token"
             )
-        return Credential(username, password, token)
+        return Credential(username, password, token, source=self.where)

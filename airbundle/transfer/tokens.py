@@ -50,6 +50,7 @@ class TokenWish:
         service: as the registry named itself; may be empty.
         scopes: such as `repository:library/redis:pull`.
         credential: None for an anonymous token.
+        login_hint: the next step where the server refuses; says whose it is.
         trust: how to trust the server.
     """
 
@@ -58,6 +59,7 @@ class TokenWish:
     service: str
     scopes: tuple[str, ...]
     credential: Credential | None
+    login_hint: str
     trust: TlsSettings | None
 
 
@@ -72,12 +74,11 @@ def fetch_token(http: HttpClient, wish: TokenWish) -> Token:
     response = _post(http, wish, refresh) if refresh else _get(http, wish)
     if response.status != 200:
         words = said(response)
-        given = wish.credential is not None
         raise Unauthorized(
             f"{wish.what}: answered {response.status}" + (f" {words}" if words else ""),
             side=http.side,
             status=response.status,
-            hint="the credentials were refused: log in again" if given else "it wants credentials: log in",
+            hint=wish.login_hint,
         )
     token = _parse(response)
     if token is None:

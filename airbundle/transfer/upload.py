@@ -17,7 +17,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch, Refused, RemoteError
 from airbundle.transfer.download import thread_buffer
 from airbundle.transfer.http import HttpClient
-from airbundle.transfer.problems import Response, refusal
+from airbundle.transfer.problems import Response
 from airbundle.transfer.retry import Attempts
 from airbundle.transfer.wire import BadUrl, Body, Fault, Request, Url, read_all
 
@@ -270,7 +270,7 @@ class Upload:
         self.location = location
 
     def _refused(self, response: Response, expected: str) -> RemoteError:
-        return refusal(response, what=self.what, side=self.http.side, expected=expected)
+        return self.http.refusal(response, what=self.what, expected=expected)
 
 
 def upload_location(response: Response) -> Url | None:

@@ -381,6 +381,8 @@ def test_real_basic(basic_registry: Registry) -> None:
         with registry_client(basic_registry, credential=wrong) as client, pytest.raises(Unauthorized) as caught:
             client.repository(name).read_blob(digest, 10)
         assert f"docker login {basic_registry.host}" in caught.value.hint
+        expected = "No credentials for" if wrong is None else f"user {USER!r} was refused"
+        assert expected in caught.value.hint and "wrong" not in caught.value.hint
 
 
 def test_real_tokens(token_registry: Registry) -> None:
@@ -391,8 +393,10 @@ def test_real_tokens(token_registry: Registry) -> None:
         other = client.repository(f"{token_registry.host}/auth/other")
         assert other.mount(digest, name)
     for wrong in (None, Credential(USER, "wrong")):
-        with registry_client(token_registry, credential=wrong) as client, pytest.raises(Unauthorized):
+        with registry_client(token_registry, credential=wrong) as client, pytest.raises(Unauthorized) as caught:
             client.repository(name).read_blob(digest, 10)
+        expected = "No credentials for" if wrong is None else f"user {USER!r} was refused"
+        assert expected in caught.value.hint and f"docker login {token_registry.host}" in caught.value.hint
 
 
 def test_real_refresh_token(token_registry: Registry) -> None:

@@ -182,3 +182,12 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, b
         CredentialStore((path,), environ={"PATH": ""}, tell=lambda text: None).find("h", "a")
     except DocumentError:
         pass
+
+
+def test_each_says_where_it_was_found(tmp_path: Path) -> None:
+    helper(tmp_path, "one", """echo '{"Username": "u", "Secret": "s"}'""")
+    found = store(tmp_path, {"auths": {"plain.test": auth()}}, {"credHelpers": {"helped.test": "one"}})
+    plain, helped = found.find("plain.test"), found.find("helped.test")
+    assert plain is not None and plain.source == f"{tmp_path}/0.json"
+    assert helped is not None and helped.source == f"docker-credential-one ({tmp_path}/1.json)"
+    assert found.places == (tmp_path / "0.json", tmp_path / "1.json")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import ssl
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +23,7 @@ from airbundle.transfer.registries import parse_registries
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 from airbundle.transfer.wire import Engine, Request, Url, read_all
+from tests.support.process import free_port
 from tests.support.tls import Authority
 from tests.transfer.servers import FAST, Turn, fault_server, forward_proxy
 
@@ -387,7 +390,54 @@ def test_tls_and_plain_mixed_up(authority: Authority, bulk: bool) -> None:
     with fault_server(lambda turn, n: turn.reply(200)) as plain, client(bulk=bulk) as http:
         with pytest.raises(Unreachable, match="TLS failed") as caught:
             http.request("GET", plain.url.replace("http:", "https:"), what="x")
-        assert "plain HTTP" in caught.value.hint
+        assert "plain HTTP" in caught.value.hint and "http:// in --registry" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"Client sent an HTTP request to an HTTPS server.\n", "text/plain"),
+        (b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>", "text/html"),
+    ],
+)
+def test_a_server_that_wants_tls_is_told(body: bytes, kind: str) -> None:
+    with fault_server(lambda turn, n: turn.reply(400, body, {"Content-Type": kind})) as server, client() as http:
+        with pytest.raises(Refused) as caught:
+            http.request("GET", server.url, what="x")
+        assert caught.value.hint == "the server speaks TLS: name it with https://"
+
+
+@both_engines
+def test_where_nothing_listens_the_next_step_is_told(bulk: bool) -> None:
+    with client(bulk=bulk) as http:
+        with pytest.raises(Unreachable, match="Connection refused") as caught:
+            http.request("GET", f"http://127.0.0.1:{free_port()}/", what="x")
+        assert "check host and port, that the server runs" in caught.value.hint
+        with pytest.raises(Unreachable, match=r"name is not known|can't be looked up") as caught:
+            http.request("GET", "http://nowhere.invalid/", what="x")
+        assert "check the name, DNS" in caught.value.hint
+
+
+def test_a_refusal_says_whose_credentials_they_were(tmp_path: Path) -> None:
+    def ask(status: int, *files: Path) -> str:
+        with fault_server(lambda turn, n: turn.reply(status, headers=challenge)) as server:
+            for path in files:
+                path.write_text(json.dumps({"auths": {server.url.partition("//")[2].strip("/"): {"auth": secret}}}))
+            store = CredentialStore((tmp_path / "a.json", tmp_path / "b.json"))
+            with HttpClient(FAST, credentials=store, proxies=Proxies()) as http, pytest.raises(Unauthorized) as caught:
+                http.request("GET", server.url, what="x")
+        assert "hunter2" not in caught.value.hint and secret not in caught.value.hint
+        return caught.value.hint
+
+    challenge = {"WWW-Authenticate": "Basic realm=x"}
+    secret = b64encode(b"robot:hunter2").decode()
+    none = ask(401)
+    assert "docker login 127.0.0.1:" in none
+    assert f"were found in registries.yaml, {tmp_path}/a.json, {tmp_path}/b.json" in none
+    assert ask(401, tmp_path / "b.json").startswith(f"user 'robot' from {tmp_path}/b.json was refused: log in again")
+    assert ask(403, tmp_path / "b.json").startswith(
+        f"user 'robot' from {tmp_path}/b.json may not do this at 127.0.0.1:"
+    )
 
 
 def test_a_ca_holds_for_where_the_registry_leads_and_no_further(authority: Authority) -> None:
