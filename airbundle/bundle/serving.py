@@ -27,6 +27,11 @@ PARTS = (REGISTRY, CHARTS, FILES, CLAMAV)
 DEFAULT_HOST, DEFAULT_PORT, SITE_PORT = "127.0.0.1", 5000, 5443
 STANDARD_OUTPUT = "-"
 
+BUNDLE, PARTLY, BASE, SUPPLEMENT = "bundle", "partly", "base", "supplement"
+HOLDS = (BUNDLE, PARTLY, BASE, SUPPLEMENT)
+"""What a served file holds: a bundle; one with holes where blobs are that only another registry needs; a bundle that is
+served for its blobs alone, not for its names; blobs that a delta leaves out, which is no bundle."""
+
 Fingerprint = tuple[int, int, int, int]
 """Inode, size in bytes, mtime and ctime in nanoseconds: with the same four a file holds the same bytes (design §6)."""
 
@@ -46,10 +51,20 @@ class ServedBundle:
         volumes: its one file, its volumes, or directories of volumes.
         verified: fingerprints of its files, in the order of the bundle, from when all blobs had verified. While they
             hold, blobs are served at once; else each is hashed before it is served for the first time.
+        holds: which of HOLDS.
     """
 
     volumes: tuple[Path, ...]
     verified: tuple[Fingerprint, ...] = ()
+    holds: str = BUNDLE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "volumes": [str(path) for path in self.volumes],
+            "verified": [list(each) for each in self.verified],
+            "holds": self.holds,
+        }
 
 
 @dataclass(frozen=True)
@@ -92,10 +107,7 @@ class ServerConfig:
         return {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "bundles": [
-                {"volumes": [str(path) for path in bundle.volumes], "verified": [list(f) for f in bundle.verified]}
-                for bundle in self.bundles
-            ],
+            "bundles": [bundle.to_json() for bundle in self.bundles],
             "host": self.host,
             "port": self.port,
             "tlsCert": str(self.tls_cert or ""),
@@ -186,7 +198,10 @@ class _Reader:
         paths = tuple(path for path in found if path is not None)
         if not paths:
             self.wrong(field, value, "an object with volumes, a list of absolute paths")
-        return ServedBundle(paths, self.fingerprints(body.get("verified", []), f"{field}.verified"))
+        holds = self.text(body, "holds", BUNDLE)
+        if holds not in HOLDS:
+            self.wrong(f"{field}.holds", holds, f"one of {', '.join(HOLDS)}")
+        return ServedBundle(paths, self.fingerprints(body.get("verified", []), f"{field}.verified"), holds)
 
     def bundles(self, value: object) -> tuple[ServedBundle, ...]:
         if not isinstance(value, list):

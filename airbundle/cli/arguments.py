@@ -92,6 +92,22 @@ def bundle_paths(args: argparse.Namespace) -> list[Path]:
     return [Path(running)]
 
 
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Add `--base`, which goes with a delta."""
+    parser.add_argument(
+        "--base",
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="a bundle that has what a delta leaves out: a file, any of its volumes, a directory; may be repeated",
+    )
+
+
+def base_paths(args: argparse.Namespace) -> list[Path]:
+    """Return the files and directories that `--base` names."""
+    return [Path(name) for name in args.base]
+
+
 def open_cache(args: argparse.Namespace) -> Cache:
     """Return the cache that `--cache-dir` names, or the default one."""
     from airbundle.store.cache import Cache

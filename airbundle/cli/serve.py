@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.errors import UsageError
 
@@ -24,6 +24,7 @@ EXAMPLE = "  airbundle serve messenger-1.4.0.airbundle --key release.pub --liste
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser, many=True)
+    add_base(parser)
     parser.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:5000; port 0 takes a free one")
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; read again when it changes")
     parser.add_argument("--tls-key", metavar="FILE", help="its PEM private key")
@@ -62,7 +63,7 @@ def _config(args: argparse.Namespace) -> ServerConfig:
         raise UsageError(f"--listen: {error}") from None
     log = args.access_log
     return ServerConfig(
-        bundles=group_volumes(bundle_paths(args)),
+        bundles=(*group_volumes(bundle_paths(args)), *_bases(base_paths(args))),
         host=host,
         port=port,
         tls_cert=Path(args.tls_cert).absolute() if args.tls_cert else None,
@@ -88,6 +89,14 @@ def group_volumes(paths: Sequence[Path]) -> tuple[ServedBundle, ...]:
         files = next(iter(groups.values()), [])
         return (ServedBundle((*files, *directories)),)
     return tuple(ServedBundle(tuple(files)) for files in groups.values())
+
+
+def _bases(paths: Sequence[Path]) -> Iterator[ServedBundle]:
+    from airbundle.bundle.serving import BASE, ServedBundle
+    from airbundle.store.delta import base_bundles
+
+    for files in base_bundles(paths):
+        yield ServedBundle(tuple(path.absolute() for path in files), holds=BASE)
 
 
 def _check(args: argparse.Namespace, console: Console) -> Check:

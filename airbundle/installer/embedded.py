@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.serving import ServedBundle, ServerConfig, parse_config
+from airbundle.bundle.serving import BUNDLE, PARTLY, SUPPLEMENT, ServedBundle, ServerConfig, parse_config
 from airbundle.errors import Refused, RemoteError, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.files import FILE, read_file, write_file
@@ -73,13 +73,8 @@ def make_config(
     state: StateDirectory, installed: Installed, options: Options, certificate: ServerCertificate, url: str
 ) -> ServerConfig:
     """Return how the server runs with what is installed."""
-    bundles = tuple(
-        ServedBundle((state.bundles / bundle.file,), (bundle.fingerprint,))
-        for bundle in installed.bundles
-        if bundle.file and bundle.fingerprint
-    )
     return ServerConfig(
-        bundles=bundles,
+        bundles=tuple(_served(state, installed)),
         host=options.host,
         port=options.port,
         tls_cert=certificate.certificate,
@@ -88,6 +83,17 @@ def make_config(
         serves=options.serves,
         url=url,
     )
+
+
+def _served(state: StateDirectory, installed: Installed) -> Iterator[ServedBundle]:
+    for bundle in installed.bundles:
+        if bundle.file and bundle.fingerprint:
+            yield ServedBundle(
+                (state.bundles / bundle.file,), (bundle.fingerprint,), BUNDLE if bundle.whole else PARTLY
+            )
+        if bundle.supplement and bundle.supplement_fingerprint:
+            path = state.bundles / bundle.supplement
+            yield ServedBundle((path,), (bundle.supplement_fingerprint,), SUPPLEMENT)
 
 
 def start_server(state: StateDirectory, service: Service, program: Program, config: ServerConfig, url: str) -> bool:
@@ -152,7 +158,7 @@ def ask_health(client: HttpClient, url: str) -> Health:
         )
         body = json.loads(response.body)
         instance, bundles = str(body["instance"]), body["bundles"]
-        damaged = sum(len(bundle["damaged"]) for bundle in bundles)
+        damaged = sum(len(each["damaged"]) for each in [*bundles, *body.get("others", ())])
     except (RemoteError, Refused) as error:
         return Health(answers=False, problem=error.problem)
     except (ValueError, KeyError, TypeError, AttributeError):

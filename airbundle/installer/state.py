@@ -79,6 +79,8 @@ class InstalledBundle:
         installed: when, RFC 3339.
         images, charts: how many.
         sparse: what clients get instead of an index that the registry refuses: image → digest.
+        supplement: name of the file in `bundles/` with blobs that a delta leaves out and no other copy has; or empty.
+        supplement_verified: of that file, as `verified`.
     """
 
     name: str
@@ -92,14 +94,25 @@ class InstalledBundle:
     images: int = 0
     charts: int = 0
     sparse: Mapping[str, str] = field(default_factory=dict)
+    supplement: str = ""
+    supplement_verified: tuple[int, ...] = ()
 
     @property
     def fingerprint(self) -> Fingerprint | None:
         """The fingerprint of its copy; None when it isn't known."""
-        if len(self.verified) != 4:
-            return None
-        inode, size, modified, changed = self.verified
-        return inode, size, modified, changed
+        return _fingerprint(self.verified)
+
+    @property
+    def supplement_fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of its supplement; None when it isn't known."""
+        return _fingerprint(self.supplement_verified)
+
+
+def _fingerprint(numbers: tuple[int, ...]) -> Fingerprint | None:
+    if len(numbers) != 4:
+        return None
+    inode, size, modified, changed = numbers
+    return inode, size, modified, changed
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,11 @@ def make_app(config: ServerConfig, check: Check | None = None) -> App:
     Raises:
         UsageError: a bundle isn't there.
         VerificationError: a bundle's head is damaged, or a name in it is impossible.
+        CheckFailed: one is a delta, and something that it leaves out is in none of the others.
     """
     library = Library(config.bundles, check)
     try:
+        library.check_whole(images=REGISTRY in config.serves)
         return App(config, library)
     except BaseException:
         library.close()
@@ -137,7 +139,7 @@ class App:
         return front_page(served, host=host, scheme=scheme)
 
     def _health(self) -> Reply:
-        bundles = []
+        bundles, others = [], []
         healthy = True
         for opened in self.library.bundles:
             verified, damaged = opened.gate.counts()
@@ -152,10 +154,16 @@ class App:
                     "damaged": list(islice(opened.gate.damaged(), _DAMAGED_SHOWN)),
                 }
             )
+        for held in self.library.held[len(bundles) :]:
+            verified, damaged = held.gate.counts()
+            healthy = healthy and not damaged
+            found = list(islice(held.gate.damaged(), _DAMAGED_SHOWN))
+            others.append({"blobs": len(held.file.toc.blobs), "verified": verified, "damaged": found})
         body = {
             "status": "ok" if healthy else "damaged",
             "server": f"airbundle/{__version__}",
             "instance": self.instance,
             "bundles": bundles,
+            "others": others,
         }
         return Reply.json(body, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airbundle.errors import HostError
-from airbundle.store.reader import BundleFile
+from airbundle.store.table_file import TableFile
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -25,7 +25,7 @@ PIECE = 256 * 1024
 class Body:
     """`length` bytes of a blob of `bundle`, from `start` on."""
 
-    bundle: BundleFile
+    bundle: TableFile
     digest: str
     start: int
     length: int

@@ -17,12 +17,12 @@ import mmap
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.errors import DigestMismatch, HostError
-from airbundle.store.reader import BundleFile
+from airbundle.store.table_file import TableFile
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +32,24 @@ _PIECE = 1024 * 1024
 
 
 class Gate:
-    """Which blobs of one bundle have proved their digest. Made before the workers are forked.
+    """Which blobs of one file have proved their digest. Made before the workers are forked.
 
     Attributes:
         is_proven: whether the files were, when the gate was made, those that an installer has verified whole.
     """
 
-    def __init__(self, bundle: BundleFile, verified: Sequence[Fingerprint] = ()) -> None:
-        """Make the gate of `bundle`; `verified` are the fingerprints of its files from when every blob had verified."""
+    def __init__(
+        self, bundle: TableFile, verified: Sequence[Fingerprint] = (), present: Collection[str] | None = None
+    ) -> None:
+        """Make the gate of `bundle`.
+
+        Args:
+            bundle: an open bundle, or another file of blobs.
+            verified: fingerprints of its files from when every blob had verified.
+            present: the blobs that it has, where others are holes in the file; None for all of its toc.
+        """
         self._bundle = bundle
-        self._digests = [digest for digest, _ in bundle.toc.blobs]
+        self._digests = [digest for digest, _ in bundle.toc.blobs if present is None or digest in present]
         self._place = {digest: i for i, digest in enumerate(self._digests)}
         self._lock_file = _memory_file()
         os.ftruncate(self._lock_file, _HEAD + max(1, len(self._digests)))
@@ -57,6 +65,10 @@ class Gate:
         """Give the memory back."""
         self._states.close()
         os.close(self._lock_file)
+
+    def has(self, digest: str) -> bool:
+        """Tell whether there is such a blob: a hole in the file is none."""
+        return digest in self._place
 
     def admit(self, digest: str) -> None:
         """Return when the blob's bytes are known to be right; hash them first where that is not yet known.
