@@ -33,9 +33,9 @@ from airbundle.store.verified import VerifiedRecords
 from airbundle.store.volumes import CHUNK, ByteFile, cut, volume_name
 
 _log = logging.getLogger(__name__)
-_NOTED = 4 * 1024 * 1024
+_NOTED = 1024 * 1024
 """How many bytes of a blob may be written before the journal hears of it: what each connection may lose to a SIGKILL.
-A line for each costs microseconds, and 25 KB for a gigabyte."""
+A line for each costs microseconds, and 100 KB for a gigabyte."""
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,22 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """A proxy under way: its host, the faults with their counts, and all requests (method, path, Range)."""
+    """A proxy under way.
+
+    Attributes:
+        faults: with their counts.
+        rate: bytes of bodies that all answers together may have in a second; 0 for as many as come.
+        requests: all of them: method, path, Range.
+        sent: bytes of bodies that went out.
+    """
 
     host: str
     faults: Sequence[Fault]
+    rate: float = 0.0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    sent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _due: float = 0.0
 
     @property
     def url(self) -> str:
@@ -81,6 +91,16 @@ class FaultyProxy:
             self.requests.append((method, path, ranges))
             return next((fault for fault in self.faults if fault.strikes(method, path)), None)
 
+    def pace(self, count: int) -> None:
+        """Count bytes that are about to go out, and wait until it is their turn."""
+        with self.lock:
+            self.sent += count
+            if not self.rate:
+                return
+            self._due = max(self._due, time.monotonic()) + count / self.rate
+            wait = self._due - time.monotonic()
+        time.sleep(max(wait, 0.0))
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -91,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
+        if self.proxy.rate:
+            # What lies in the kernel's buffers was never fetched: as little of it as can be.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         try:
             super().handle()
         except OSError:
@@ -146,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
                 chunk = self._spoil(fault, chunk, fault.after - sent)
                 if not whole:
                     return
+            self.proxy.pace(len(chunk))
             self.wfile.write(chunk)
             sent += len(chunk)
 
@@ -173,12 +197,12 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def faulty(url: str, faults: Sequence[Fault]) -> Iterator[FaultyProxy]:
-    """Run a proxy in front of the plain HTTP server at `url` on a free loopback port."""
+def faulty(url: str, faults: Sequence[Fault] = (), *, rate: float = 0.0) -> Iterator[FaultyProxy]:
+    """Run a proxy in front of the plain HTTP server at `url` on a free loopback port; `rate` is in bytes a second."""
     scheme, _, target = url.partition("://")
     assert scheme == "http", "the proxy looks into what passes: plain HTTP only"
     server = _Server(("127.0.0.1", 0), _Handler)
-    proxy = FaultyProxy(f"127.0.0.1:{server.server_address[1]}", faults)
+    proxy = FaultyProxy(f"127.0.0.1:{server.server_address[1]}", faults, rate)
     server.RequestHandlerClass = type("Handler", (_Handler,), {"proxy": proxy, "target": target})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
