@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.connected import add_inventory, add_key, add_registries, open_client, open_signer
+from airbundle.cli.connected import add_inventory, add_key, add_registries, open_client, open_signer, tidy_cache
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             builder = Builder(client, cache, console.reporter, restore=locker.restore, donors=donors)
             result = builder.build(lock, output, options)
     _tell(result, lock, args, console)
+    tidy_cache(cache, console)
     built = result.bundle
     return {
         "path": str(built.path),

@@ -12,6 +12,7 @@ from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
     from airbundle.crypto.keys import Signer
+    from airbundle.store.cache import Cache
     from airbundle.transfer.registry import RegistryClient
 
 
@@ -47,6 +48,16 @@ def open_client(args: argparse.Namespace, console: Console) -> Iterator[Registry
     registries = load_registries(Path(args.registries) if args.registries else None)
     with RegistryClient(registries, side="upstream", reporter=console.reporter) as client:
         yield client
+
+
+def tidy_cache(cache: Cache, console: Console) -> None:
+    """Drop what nothing has used for long from the cache, and say so; that is at the end of what fills it."""
+    from airbundle.bundle.sizes import human
+    from airbundle.store.tidy import UNUSED_DAYS, tidy
+
+    freed = tidy(cache)
+    if freed:
+        console.note(f"the cache {cache.root} let go of {human(freed)} that nothing used for {UNUSED_DAYS} days")
 
 
 def open_signer(args: argparse.Namespace, console: Console) -> Signer | None:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.connected import add_inventory, add_registries, open_client
+from airbundle.cli.connected import add_inventory, add_registries, open_client, tidy_cache
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     opened = open_inventory(Path(args.inventory))
     previous = read_lock(opened.root)
-    with open_client(args, console) as client, Locker(opened, client, open_cache(args), console.reporter) as locker:
+    cache = open_cache(args)
+    with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         if args.check:
             return _check(locker, previous, _command(args), console)
         options = LockOptions(tuple(args.update), args.renew, installer=not args.no_installer)
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     path = write_lock(opened.root, lock)
     changed = previous != lock
     _tell(lock, previous, console)
+    tidy_cache(cache, console)
     console.say(f"{path}: {'written' if changed else 'unchanged'}, {len(lock.roots)} entries")
     return {"path": str(path), "changed": changed, "serial": lock.serial, "entries": len(lock.roots)}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import Lock, parse_lock
 from airbundle.bundle.oci import DOCKER_MANIFEST, OCI_MANIFEST
 from airbundle.cli.main import main
+from airbundle.store.cache import Cache
 from tests.builder.conftest import UPSTREAM, Workshop
 from tests.support import images
 
@@ -283,3 +286,23 @@ def test_failures_come_in_the_order_of_the_inventory(workshop: Workshop) -> None
     places = [int(finding["where"].split(":")[1].split()[0]) for finding in answer.body["errors"][0]["findings"]]
     assert answer.code == 4
     assert places == list(range(5, 17))
+
+
+def test_what_nothing_uses_leaves_the_cache(workshop: Workshop) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    cache = Cache(workshop.root / "cache")
+    old, kept = cache.add(b"x" * 2048, ""), cache.add(b"y", "")
+    age = time.time() - 200 * 24 * 3600
+    for path in (cache.path(old.digest), cache.root / "verified" / f"sha256-{old.digest[7:]}.json"):
+        os.utime(path, (age, age))
+    answer = workshop.lock()
+    assert f"the cache {cache.root} let go of 2.0 KiB that nothing used for 180 days" in answer.text
+    assert not cache.has(old.digest) and cache.has(kept.digest)
+    # Once a day is enough, and building is the other time.
+    again = cache.add(b"x" * 2048, "")
+    for path in (cache.path(again.digest), cache.root / "verified" / f"sha256-{again.digest[7:]}.json"):
+        os.utime(path, (age, age))
+    assert "let go of" not in workshop.lock().text
+    os.utime(cache.root / "tidied", (age, age))
+    assert "let go of 2.0 KiB" in workshop.build(workshop.root / "b.airbundle").text
