@@ -5,6 +5,8 @@
 #   ensure_go_tool NAME MODULE  a Go program, built into $TOOLS: ensure_go_tool regctl github.com/…/regctl@v0.5.7
 #   say, die                    one line to stderr; die ends the script
 
+# Without HOME, as a unit or a container may start these, it is the account's own.
+[ -n "${HOME:-}" ] || { HOME=$(getent passwd "$(id -u)" | cut -d: -f6); export HOME="${HOME:-/}"; }
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/airbundle-tests"
 TOOLS="$CACHE/bin"
 # airbundle is started a thousand times here, and compiling its modules each time is a good part of a start.
@@ -13,11 +15,17 @@ unset PYTHONDONTWRITEBYTECODE
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# as_root CMD…: with modes that other accounts can live with, whatever the umask is, and with the caller's proxies, which
+# sudo would take away.
 as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else die "needs root for: $* (run it as root, or install sudo)"
+  local sudo=() proxies=() name
+  if [ "$(id -u)" != 0 ]; then
+    sudo=(sudo)
+    for name in http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+      [ -z "${!name:-}" ] || proxies+=("$name=${!name}")
+    done
   fi
+  "${sudo[@]}" env "${proxies[@]}" sh -c 'umask 022 && exec "$@"' sh "$@"
 }
 
 # quietly CMD…: runs it, and shows what it said only when it failed.
@@ -44,8 +52,11 @@ ensure_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@")
   [ "${#missing[@]}" -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    die "needs Debian packages that are missing, and neither is root nor has sudo; as root run:
+  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   say "installing Debian packages: ${missing[*]}"
-  quietly as_root apt-get -q update || die "apt-get update failed"
+  quietly as_root apt-get -q update || die "apt-get update failed; not installed: ${missing[*]}"
   # Their services are not wanted here: nothing may start now, nor at the next boot.
   local policy=/usr/sbin/policy-rc.d status=0
   if [ -e "$policy" ]; then policy=; else
@@ -54,7 +65,7 @@ ensure_packages() {
   quietly as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "${missing[@]}" || status=$?
   [ -z "$policy" ] || as_root rm -f "$policy"
-  [ "$status" = 0 ] || die "apt-get install failed"
+  [ "$status" = 0 ] || die "apt-get install failed: ${missing[*]}"
   [ ! -d /run/systemd/system ] || disable_services "${missing[@]}"
 }
 
@@ -83,13 +94,15 @@ find_python() {
 # venv_current DIR SPEC: DIR has SPEC as pyproject.toml is now, and was made for this checkout.
 venv_current() { [ -x "$1/bin/python" ] && [ "$(cat "$(venv_stamp "$1" "$2")" 2>/dev/null)" = "$(venv_state)" ]; }
 venv_stamp() { printf '%s/.airbundle-%s\n' "$1" "$(tr -dc a-z <<<"$2")"; }
-venv_state() { printf '%s ' "$PWD" && sha256sum <pyproject.toml; }
+venv_state() { printf '%s ' "$(pwd -P)" && sha256sum <pyproject.toml; }
+# The programs of an environment name the checkout that it was made in: moved or copied, they would run the other one's.
+venv_is_here() { "$1/bin/python" -c '' 2>/dev/null && grep -qsF "$(pwd -P)/$1/bin/" "$1/bin/pip"; }
 
 ensure_venv() {
   local venv=$1 spec=$2 python
   if venv_current "$venv" "$spec"; then return 0; fi
   if [ "$spec" = ".[build]" ] && venv_current "$venv" ".[dev]"; then return 0; fi  # `dev` has all of `build`
-  if ! "$venv/bin/python" -c '' 2>/dev/null; then
+  if ! venv_is_here "$venv"; then
     python=$(find_python) || { ensure_packages python3; python=$(find_python) || die "needs Python 3.9.2 or newer"; }
     say "making a Python environment in $venv with $("$python" -V)"
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
