@@ -12,6 +12,7 @@ from airbundle.cli.site import add_registry_access, add_state, add_trust, gate_o
 
 if TYPE_CHECKING:
     from airbundle.installer.options import Options
+    from airbundle.installer.target import Target
 
 HELP = (
     "Verify a bundle, bring up or use the private registry, load images and charts, and serve chart repository, "
@@ -26,6 +27,7 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
+    add_base(parser)
     add_install(parser)
 
 
@@ -33,9 +35,9 @@ def add_install(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `install` and `preflight` share."""
     parser.add_argument(
         "--registry",
-        default="embedded",
         metavar="embedded|container|URL",
-        help="airbundle's own server on this host (default), registry:2 in its Docker engine, or one that is there",
+        help="airbundle's own server on this host, registry:2 in its Docker engine, or one that is there "
+        "(as an earlier install said, else embedded)",
     )
     parser.add_argument(
         "--domain", metavar="NAME", help="the site's domain: registry.NAME is the registry (as an earlier install said)"
@@ -46,7 +48,10 @@ def add_install(parser: argparse.ArgumentParser) -> None:
         help="where airbundle's server listens (as an earlier install said, else :5443 on all addresses)",
     )
     parser.add_argument(
-        "--container-port", type=int, default=5000, metavar="PORT", help="of --registry container (%(default)s)"
+        "--container-port",
+        type=int,
+        metavar="PORT",
+        help="of --registry container (as an earlier install said, else 5000)",
     )
     parser.add_argument(
         "--ca-passphrase-file",
@@ -65,7 +70,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.installer.install import install
 
     options = replace(options_of(args), ca_passphrase=_asker(args, console))
-    report = install(bundle_paths(args), options, state_of(args), gate_of(args), console.reporter)
+    report = install(
+        bundle_paths(args), options, state_of(args), gate_of(args), console.reporter, bases=base_paths(args)
+    )
     for line in report.lines():
         console.say(line)
     return report.to_json()
@@ -76,43 +83,95 @@ def _asker(args: argparse.Namespace, console: Console) -> Callable[[], bytes]:
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """Return what the install is asked for.
+    """Return what the install is asked for; what is not said stays as an earlier install said.
 
     Raises:
         UsageError: an argument can't be meant.
     """
-    from difflib import get_close_matches
-
     from airbundle.bundle.naming import check_prefix
-    from airbundle.bundle.serving import parse_listen
     from airbundle.crypto.names import parse_name
     from airbundle.errors import UsageError
-    from airbundle.installer.embedded import kept_options
-    from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
+    from airbundle.installer.kept import kept_options
+    from airbundle.installer.options import URL, Options
 
-    own = args.registry in (EMBEDDED, CONTAINER)
-    close = get_close_matches(args.registry, (EMBEDDED, CONTAINER), n=1, cutoff=0.7)
-    if not own and close:
-        raise UsageError(f"--registry {args.registry}: did you mean {close[0]}?", hint="or write https://HOST")
-    if own and (args.registry_ca or args.registries):
-        raise UsageError(f"--registry-ca and --registries go with --registry URL, not with {args.registry}")
     kept = kept_options(state_of(args))
+    mode = _mode(args, kept)
     domain = kept.domain if args.domain is None else args.domain
-    try:
-        host, port = parse_listen(args.listen) if args.listen is not None else (kept.host, kept.port)
-    except ValueError as error:
-        raise UsageError(f"--listen: {error}") from None
-    if not 0 < port < 65536 or not 0 < args.container_port < 65536:
+    host, port = _listen(args, kept)
+    container_port = kept.container_port if args.container_port is None else args.container_port
+    if not 0 < port < 65536 or not 0 < container_port < 65536:
         raise UsageError("ports are numbers from 1 to 65535")
     if domain and not isinstance(parse_name(domain), str):
         raise UsageError(f"--domain {domain}: an address is no domain")
     return Options(
-        mode=args.registry if own else URL,
-        target=None if own else target_of(args, args.registry),
+        mode=mode,
+        target=_target(args, kept) if mode == URL else None,
         domain=domain.lower().rstrip("."),
         host=host,
         port=port,
-        container_port=args.container_port,
-        prefix=check_prefix(args.prefix) if own else "",
+        container_port=container_port,
+        prefix="" if mode == URL else kept.prefix if args.prefix is None else check_prefix(args.prefix),
         jobs=args.jobs,
+    )
+
+
+def _mode(args: argparse.Namespace, kept: Options) -> str:
+    from difflib import get_close_matches
+
+    from airbundle.errors import UsageError
+    from airbundle.installer.options import CONTAINER, EMBEDDED, URL
+
+    mode = str(args.registry or kept.mode)
+    if args.registry is None and mode == URL:
+        return URL
+    if mode not in (EMBEDDED, CONTAINER):
+        close = get_close_matches(mode, (EMBEDDED, CONTAINER), n=1, cutoff=0.7)
+        if close:
+            raise UsageError(f"--registry {mode}: did you mean {close[0]}?", hint="or write https://HOST")
+        return URL
+    if args.registry_ca or args.registries:
+        raise UsageError(
+            f"--registry-ca and --registries go with --registry URL, not with {mode}",
+            hint="add --registry https://HOST",
+        )
+    return mode
+
+
+def _listen(args: argparse.Namespace, kept: Options) -> tuple[str, int]:
+    from ipaddress import ip_address
+
+    from airbundle.bundle.serving import parse_listen
+    from airbundle.errors import UsageError
+
+    if args.listen is None:
+        return kept.host, kept.port
+    try:
+        host, port = parse_listen(args.listen)
+    except ValueError as error:
+        raise UsageError(f"--listen: {error}") from None
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        raise UsageError(
+            f"--listen {args.listen}: found {host!r}, expected an IP address of this host",
+            hint=f"--listen :{port} listens at all of them; --domain gives the registry its name",
+        ) from None
+    return host, port
+
+
+def _target(args: argparse.Namespace, kept: Options) -> Target:
+    """Return the registry that is named; what was said of it before holds unless it is said anew."""
+    from dataclasses import replace
+
+    before = kept.target
+    if before is None:
+        return target_of(args, args.registry)
+    now = target_of(args, args.registry or before.url)
+    if now.url != before.url:
+        return now
+    return replace(
+        now,
+        prefix=now.prefix or (before.prefix if args.prefix is None else ""),
+        ca_file=now.ca_file or before.ca_file,
+        registries=now.registries or before.registries,
     )

@@ -44,7 +44,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def add_registry_access(parser: argparse.ArgumentParser) -> None:
     """Add how a registry that somebody else runs is reached."""
     group = parser.add_argument_group("access to the registry")
-    group.add_argument("--prefix", default="", metavar="PATH", help="what repositories there begin with")
+    group.add_argument("--prefix", metavar="PATH", help="what repositories begin with (as an earlier install said)")
     group.add_argument("--registry-ca", metavar="FILE", help="PEM of the CA that its certificate comes from")
     group.add_argument(
         "--registries",
@@ -94,7 +94,7 @@ def target_of(args: argparse.Namespace, text: str) -> Target:
 
     return parse_target(
         text,
-        prefix=args.prefix,
+        prefix=args.prefix or "",
         ca_file=Path(args.registry_ca) if args.registry_ca else None,
         registries=Path(args.registries) if args.registries else None,
     )

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.serving import BUNDLE, PARTLY, SUPPLEMENT, ServedBundle, ServerConfig, parse_config
+from airbundle.bundle.serving import BUNDLE, PARTLY, SUPPLEMENT, ServedBundle, ServerConfig
 from airbundle.errors import Refused, RemoteError, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
-from airbundle.installer.files import FILE, read_file, write_file
+from airbundle.installer.files import FILE, write_file
 from airbundle.installer.load_plan import LoadPlan, Tag
 from airbundle.installer.options import Options
 from airbundle.installer.program import Program
@@ -31,7 +31,6 @@ from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 
 CONFIG = "config.json"
-_CONFIG_LIMIT = 4 * 1024 * 1024
 START_SECONDS = 120.0
 """How long the server may take until it answers: it verifies the heads of all bundles before."""
 
@@ -53,20 +52,6 @@ class Health:
     answers: bool
     instance: str = ""
     problem: str = ""
-
-
-def kept_options(state: StateDirectory) -> Options:
-    """Return what an earlier install said of address and domain; the defaults where there was none.
-
-    Raises:
-        DocumentError, HostError: what it left can't be read.
-    """
-    path = state.path("server", CONFIG)
-    raw = read_file(path, limit=_CONFIG_LIMIT)
-    if raw is None:
-        return Options()
-    config = parse_config(raw, where=str(path))
-    return Options(host=config.host, port=config.port, domain=state.read().domain)
 
 
 def make_config(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from airbundle.bundle.digest import sha256
@@ -14,11 +13,11 @@ from airbundle.installer.ca import SiteCa
 from airbundle.installer.embedded import CONFIG, ask_health, check_tags, local_client
 from airbundle.installer.files import free_space, read_file
 from airbundle.installer.journal import Entry, Journal
-from airbundle.installer.options import CONTAINER, EMBEDDED, URL
+from airbundle.installer.kept import installed_target
+from airbundle.installer.options import CONTAINER, EMBEDDED
 from airbundle.installer.service import Service
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import plan_of
-from airbundle.installer.target import Target, parse_target
 from airbundle.progress import SILENT
 from airbundle.store.reader import open_bundle
 
@@ -229,7 +228,7 @@ class _Checker:
             with open_bundle([self._state.bundles / bundle.file]) as copy:
                 plan = plan_of(copy, self._installed.prefix)
             try:
-                wrong = check_tags(plan, self._target(), SILENT, _JOBS)
+                wrong = check_tags(plan, installed_target(self._state, self._installed), SILENT, _JOBS)
             except Unauthorized as error:
                 # Who asks for the status need not be who may log in: that is no illness of the site.
                 yield Finding(
@@ -242,13 +241,6 @@ class _Checker:
                 return
             for line in wrong[:_SHOWN]:
                 yield Finding(line, where=self._installed.registry, code="tag", hint="install the bundle again")
-
-    def _target(self) -> Target:
-        installed = self._installed
-        kept = self._state.registry_ca
-        ca_file = (kept if kept.is_file() else None) if installed.mode == URL else self._state.ca_file
-        registries = Path(installed.registries) if installed.registries else None
-        return parse_target(installed.registry_here, prefix=installed.prefix, ca_file=ca_file, registries=registries)
 
 
 def _newest(bundles: Sequence[InstalledBundle]) -> list[InstalledBundle]:

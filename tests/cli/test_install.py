@@ -279,6 +279,12 @@ def test_below_a_prefix(bundle: Path, site: Site) -> None:
     assert "/mirror/docker.io/" in report["commands"]["image"]
     name = "mirror/docker.io/library/redis:7.2"
     assert skopeo_digest(f"127.0.0.1:{site.port}", site.ca.parent, name) == REDIS.digest
+    code, again = site.install(bundle)
+    assert (code, again.get("changed")) == (0, False), again
+    assert "/mirror/docker.io/" in again["commands"]["image"]
+    code, document = site.install(bundle, "--prefix", "")
+    assert code == 0, document
+    assert skopeo_digest(f"127.0.0.1:{site.port}", site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
 
 
 @pytest.mark.parametrize("step", ["copy", "program", "serve"])
@@ -399,6 +405,7 @@ def test_a_clock_that_is_behind_is_a_warning(untouched: Site, key: Key, tmp_path
     [
         ["--listen", "x"],
         ["--listen", "127.0.0.1:0"],
+        ["--listen", "registry.site:5443"],
         ["--domain", "10.0.0.1"],
         ["--domain", "a_b"],
         ["--prefix", "A"],
@@ -546,6 +553,15 @@ def test_missing_tags_are_told_and_mended(bundle: Path, site: Site, empty_regist
     code, report = site.install(bundle, *into(empty_registry))
     assert (code, report.get("changed")) == (0, True), report
     assert site.run("status")[0] == 0
+
+
+def test_a_registry_that_is_not_named_again_stays(bundle: Path, site: Site, empty_registry: Registry) -> None:
+    code, first = site.install(bundle, *into(empty_registry), "--prefix", "mirror")
+    assert code == 0, first
+    for arguments in ([], ["--registry", empty_registry.url]):  # nor its CA, nor the prefix
+        code, again = site.install(bundle, *arguments)
+        assert (code, again.get("changed"), again.get("mode")) == (0, False, "url"), again
+        assert again["commands"] == first["commands"]
 
 
 def test_another_mode_is_refused(bundle: Path, site: Site, empty_registry: Registry) -> None:
