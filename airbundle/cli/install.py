@@ -27,7 +27,6 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
-    add_base(parser)
     add_install(parser)
 
 
@@ -70,9 +69,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.installer.install import install
 
     options = replace(options_of(args), ca_passphrase=_asker(args, console))
-    report = install(
-        bundle_paths(args), options, state_of(args), gate_of(args), console.reporter, bases=base_paths(args)
-    )
+    report = install(bundle_paths(args), options, state_of(args), gate_of(args), console.reporter)
     for line in report.lines():
         console.say(line)
     return report.to_json()
