@@ -1,7 +1,7 @@
 """The real cosign. Building it takes minutes, so it is cached per machine and the tests say aloud when it is missing.
 
 `AIRBUNDLE_TEST_COSIGN` names a binary, or is `build`: then cosign 2 is built with Go into the cache. Without it the
-cached binaries (`cosign`, `cosign-v3` in `~/.cache/airbundle-tests/bin`) are used when they are there.
+cached binaries (`cosign`, `cosign-v3` in `bin` of `cache_root()`) are used when they are there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.support.corpus import cache_root
 from tests.support.process import program
 
-BIN = Path("~/.cache/airbundle-tests/bin").expanduser()
+BIN = cache_root() / "bin"
 VARIABLE = "AIRBUNDLE_TEST_COSIGN"
 MISSING = f"no cosign in {BIN}; {VARIABLE}=build builds it (minutes), {VARIABLE}=PATH names one"
 _MODULE = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"

@@ -1,7 +1,7 @@
 """The real registry:3. Building it takes minutes, so it is cached per machine, as cosign is.
 
 `AIRBUNDLE_TEST_REGISTRY3` names a binary, or is `build`: then it is built with Go into the cache. Without it the cached
-binary (`registry-v3` in `~/.cache/airbundle-tests/bin`) is used when it is there.
+binary (`registry-v3` in `bin` of `cache_root()`) is used when it is there.
 """
 
 from __future__ import annotations
