@@ -20,6 +20,7 @@ from airbundle.bundle.content import BlobSource
 from airbundle.bundle.layout import BundleContent, content_of
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.statement import Base
 from airbundle.crypto.keys import Signer
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -60,13 +61,14 @@ class BuildResult:
     Attributes:
         bundle: the finished bundle.
         changed: whether it differs from what was there, or from one of the donors.
-        left_out: bytes that a delta leaves to its base.
+        base: of a delta; `left_out` are the bytes that it leaves to its base.
         reused, fetched, resumed: bytes of blobs that were copied from earlier bundles or the cache, that came from
             upstream, and that an earlier run which was cut off had written.
     """
 
     bundle: BuiltBundle
     changed: bool
+    base: Base | None = None
     left_out: int = 0
     reused: int = 0
     fetched: int = 0
@@ -105,7 +107,10 @@ class Builder:
             Busy: another run builds the same file.
         """
         plan = self.plan(lock, options)
+        base = options.base.base if options.base else None
         left_out = sum(size for _, size in plan.toc.external)
+        if base is not None and not left_out:
+            self.reporter.warn(f"the base, {base.name} {base.version}, has nothing that this delta could leave out")
         signatures = self._signatures(plan, options.signer)
         sign = options.signer.sign if options.signer else None
         files = output_files(plan, output, options.split_size or None)
@@ -117,7 +122,7 @@ class Builder:
                 restore_checksums(output, there.sums, sign)
             if options.split_size:
                 remove_surplus_volumes(output, len(files))
-            return BuildResult(there, changed=False, left_out=left_out)
+            return BuildResult(there, changed=False, base=base, left_out=left_out)
         origins = Origins()
         changed = not has_same(self._given, plan, signatures)
         with BundleWriter.create(
@@ -135,7 +140,7 @@ class Builder:
             built = writer.finish()
         if sign is not None and built.sums:
             sign_checksums(built.path, sign)
-        return BuildResult(built, changed, left_out, origins.reused, origins.fetched, resumed)
+        return BuildResult(built, changed, base, left_out, origins.reused, origins.fetched, resumed)
 
     def _fill(self, writer: BundleWriter, plan: BundlePlan, origins: Origins, jobs: int) -> None:
         """Put every blob to its place: from proven bundles first, then from wherever it may be had."""
@@ -181,6 +186,14 @@ class Builder:
     @cached_property
     def _store(self) -> ManifestStore:
         return ManifestStore(self.cache, self._given.read_small)
+
+    def read_manifest(self, root: LockedRoot, descriptor: Descriptor) -> bytes:
+        """Return the verified bytes of a manifest of a registry's root, from wherever it may be had.
+
+        Raises:
+            NotFound, RemoteError: upstream doesn't have it any more, or fails.
+        """
+        return self._store.read(self.client.repository(root.origin), descriptor)
 
     def _read_config(self, root: LockedRoot, config: Descriptor) -> bytes:
         return self._store.read_blob(self.client.repository(root.origin), config, CONFIG_LIMIT)

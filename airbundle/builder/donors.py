@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -54,6 +55,7 @@ class Donor:
         held: the bundle.
         file: the bundle, when it is one on this host.
         proof: airbundle's own record of it; None: it must be hashed.
+        replaced: it lies where the new bundle will be.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Donor:
     file: BundleFile | None = None
     proof: Proof | None = None
     reporter: Reporter = SILENT
+    replaced: bool = False
     _told: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -140,10 +143,24 @@ class Donors:
         """Take the bundle that is about to be replaced, if there is a whole one."""
         for first in (path, path.with_name(f"{path.name}.001")):
             if first.is_file():
-                self._open(first, self._reporter.event)  # nobody has asked for it
+                self._open(first, replaced=True)
+
+    def add_bundle(self, name: str, bundle: BundleFile, *, replaced: bool = False) -> bool:
+        """Take over an open bundle of this host, unless the same one is there already; tell whether it was taken.
+
+        Raises:
+            VerificationError: its toc is damaged, or it is truncated.
+        """
+        _ = bundle.table
+        identity = tuple(_identity(part.fd) for part in bundle.file.parts)
+        if identity in self._known:
+            return False
+        self._known.add(identity)
+        self.add(Donor(name, bundle, bundle, proof(self._records, bundle), self._reporter, replaced))
+        return True
 
     def add(self, donor: Donor) -> None:
-        """Take a bundle that is open already."""
+        """Take over a bundle that is open already."""
         self._found.append(donor)
 
     def give(self, blob: Descriptor) -> list[BlobSource]:
@@ -170,23 +187,16 @@ class Donors:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _open(self, path: Path, tell: Callable[[str], None] | None = None) -> None:
-        try:
-            bundle = open_bundle([path])
+    def _open(self, path: Path, *, replaced: bool = False) -> None:
+        with ExitStack() as undo:
             try:
-                _ = bundle.table  # reads the toc: a truncated file shows here
-            except BaseException:
-                bundle.close()
-                raise
-        except (VerificationError, HostError, UsageError) as error:
-            (tell or self._reporter.warn)(f"cache {path}: {error.problem}; it is left out")
-            return
-        identity = tuple(_identity(part.fd) for part in bundle.file.parts)
-        if identity in self._known:
-            bundle.close()
-            return
-        self._known.add(identity)
-        self.add(Donor(str(path), bundle, bundle, proof(self._records, bundle), self._reporter))
+                bundle = undo.enter_context(open_bundle([path]))
+                if self.add_bundle(str(path), bundle, replaced=replaced):
+                    undo.pop_all()
+            except (VerificationError, HostError, UsageError) as error:
+                # Nobody has asked for what is replaced.
+                tell = self._reporter.event if replaced else self._reporter.warn
+                tell(f"cache {path}: {error.problem}; it is left out")
 
 
 def _identity(fd: int) -> tuple[int, int]:

@@ -38,8 +38,8 @@ def known_sums(donors: Donors, plan: BundlePlan, signatures: Signatures, sizes: 
 
 
 def has_same(donors: Donors, plan: BundlePlan, signatures: Signatures) -> bool:
-    """Tell whether one of the donors is the very bundle of a plan, whatever its volumes."""
-    return bool(_same_donors(donors, plan, signatures))
+    """Tell whether one of the donors is the very bundle of a plan, whatever its volumes; what is replaced is none."""
+    return not all(donor.replaced for donor in _same_donors(donors, plan, signatures))
 
 
 def _same_donors(donors: Donors, plan: BundlePlan, signatures: Signatures) -> list[Donor]:

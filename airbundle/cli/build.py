@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ from airbundle.cli.connected import add_inventory, add_key, add_registries, open
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
-    from airbundle.builder.build import BuildResult
+    from airbundle.builder.build import Builder, BuildResult
+    from airbundle.builder.donors import Donors
     from airbundle.builder.lock import Locker
     from airbundle.bundle.lock import Lock
+    from airbundle.store.plan import BaseBundle
 
 HELP = "Build the bundle of an inventory: fetched, verified, laid out and signed in one pass."
 EXAMPLE = "  airbundle build inventory/ -o dist/ --key release.key"
@@ -40,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="take what has not changed from this earlier bundle, or all bundles of this directory; may be repeated",
     )
+    parser.add_argument(
+        "--base",
+        metavar="FILE",
+        help="build a delta that leaves out what this has: an earlier bundle, its airbundle.lock.json, or what "
+        "`airbundle status --json` wrote on site",
+    )
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="blobs fetched at once (%(default)s)")
 
 
@@ -63,15 +72,20 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     )
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
-        output = _output(args.output, lock)
+        output = _output(args.output, lock, delta=bool(args.base))
         with Donors(cache.records, console.reporter) as donors:
             for name in args.cache:
                 donors.add_path(Path(name))
             donors.add_earlier(output)
             builder = Builder(client, cache, console.reporter, restore=locker.restore, donors=donors)
+            options = replace(options, base=_base(args, lock, output, builder, donors))
             result = builder.build(lock, output, options)
     _tell(result, lock, args, console)
     tidy_cache(cache, console)
+    return _body(result, lock, args)
+
+
+def _body(result: BuildResult, lock: Lock, args: argparse.Namespace) -> dict[str, Any]:
     built = result.bundle
     return {
         "path": str(built.path),
@@ -83,6 +97,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "reused": result.reused,
         "fetched": result.fetched,
         "resumed": result.resumed,
+        "base": result.base.to_json() if result.base else None,
+        "leftOut": result.left_out,
         "name": lock.name,
         "version": lock.version,
         "serial": lock.serial,
@@ -116,7 +132,28 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     return lock
 
 
-def _output(name: str, lock: Lock) -> Path:
+def _base(args: argparse.Namespace, lock: Lock, output: Path, builder: Builder, donors: Donors) -> BaseBundle | None:
+    """Return what `--base` names; None without it, and where a site has nothing yet.
+
+    Raises:
+        UsageError: the delta would take the place of its base.
+    """
+    if not args.base:
+        return None
+    from airbundle.builder.base import find_base
+    from airbundle.errors import UsageError
+    from airbundle.store.volumes import bundle_path
+
+    path = Path(args.base)
+    if bundle_path(path).resolve() == output.resolve():
+        raise UsageError(f"--base {path} is the output: the delta would replace it", hint="name another file with -o")
+    base = find_base(path, lock.name, donors, builder.read_manifest)
+    if base is None:
+        builder.reporter.warn(f"--base {path}: the site has no bundle yet; this is a full one")
+    return base
+
+
+def _output(name: str, lock: Lock, *, delta: bool) -> Path:
     """Return the file to write; a name that ends with `/` is a directory, which is made when it isn't there.
 
     Raises:
@@ -129,7 +166,9 @@ def _output(name: str, lock: Lock) -> Path:
 
             raise UsageError(f"--output {name}: found a file, expected a directory", hint="name another directory")
         path.mkdir(parents=True)
-    return path / f"{lock.name}-{lock.version}.airbundle" if path.is_dir() else path
+    # A delta beside the full bundle of the same version does not take its place.
+    file = f"{lock.name}-{lock.version}{'-delta' if delta else ''}.airbundle"
+    return path / file if path.is_dir() else path
 
 
 def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Console) -> None:
@@ -149,6 +188,9 @@ def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Co
         )
     else:
         console.say("  nothing changed")
+    if result.base is not None:
+        told = f"{result.base.name} {result.base.version}"
+        console.say(f"  a delta: {human(result.left_out)} are left out; install it where {told} is")
     if built.sha256:
         console.say(f"  sha256:{built.sha256}")
     if args.key:
