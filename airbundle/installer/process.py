@@ -1,4 +1,7 @@
-"""The server as a process of its own, on hosts without systemd: found again by its pid and start time."""
+"""The server as a process of its own, on hosts without systemd: found again by its pid and start time.
+
+One that was started by a run which was killed before it could write that down is found by its command line.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airbundle.errors import SiteError
+from airbundle.installer.embedded import CONFIG
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.service import Service, Start
 from airbundle.store.host import host_errors
 from airbundle.store.verified import boot_id
+from airbundle.transfer.listeners import own_processes
 
 _RECORD = "server.json"
 _LOG = "server.log"
@@ -43,7 +48,7 @@ class Process(Service):
 
     def describe(self) -> str:
         """Return `process 123`."""
-        record = self._read()
+        record = self._find()
         return f"process {record.pid}" if record else "process"
 
     def notes(self) -> list[str]:
@@ -51,12 +56,12 @@ class Process(Service):
         return ["this host has no systemd: after a reboot run the same install again, which starts the server"]
 
     def exists(self) -> bool:
-        """Tell whether a pid file is there."""
-        return self._record_path.exists()
+        """Tell whether a pid file is there, or the process that lacks one."""
+        return self._record_path.exists() or self._find() is not None
 
     def running(self) -> bool:
         """Tell whether the recorded process lives."""
-        record = self._read()
+        record = self._find()
         return record is not None and _lives(record)
 
     def log(self) -> str:
@@ -74,7 +79,7 @@ class Process(Service):
 
     def prepare(self, start: Start) -> bool:
         """Tell whether what runs was started otherwise."""
-        record = self._read()
+        record = self._find()
         return record is not None and record.start != _described(start)
 
     def start(self, start: Start) -> None:
@@ -112,13 +117,13 @@ class Process(Service):
 
     def reload(self) -> None:
         """Send SIGHUP."""
-        record = self._read()
+        record = self._find()
         if record is not None and _lives(record):
             _signal(record, signal.SIGHUP)
 
     def stop(self) -> bool:
         """Send SIGTERM, and SIGKILL to all of its session when that takes too long."""
-        record = self._read()
+        record = self._find()
         if record is None or not _lives(record):
             return False
         _signal(record, signal.SIGTERM)
@@ -141,6 +146,21 @@ class Process(Service):
     @property
     def _record_path(self) -> Path:
         return self.state.path("run", _RECORD)
+
+    def _find(self) -> _Record | None:
+        """Return the record of the process that lives, or of the last one; None when there was none."""
+        record = self._read()
+        return record if record is not None and _lives(record) else self._unrecorded() or record
+
+    def _unrecorded(self) -> _Record | None:
+        """Return a record of a server of this state directory that nobody has written down; how it was started is not
+        known, so that it is started again."""
+        ending = ("serve", "--config", str(self.state.path("server", CONFIG)))
+        for pid, command in own_processes():
+            # The server leads a session of its own; its workers have the same command line.
+            if command[-len(ending) :] == ending and _session(pid) == pid:
+                return _Record(pid, _started(pid) or 0, boot_id(), "")
+        return None
 
     def _read(self) -> _Record | None:
         raw = read_file(self._record_path, limit=_RECORD_LIMIT)
@@ -169,6 +189,13 @@ def _started(pid: int) -> int | None:
     # The name is in parentheses and may hold anything.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _signal(record: _Record, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,23 @@ def who_listens(port: int) -> str:
         if process.name.isdigit() and _holds(process, wanted):
             return f"{_name(process)} (pid {process.name})"
     return ""
+
+
+def listening_commands(port: int) -> list[tuple[str, ...]]:
+    """Return the command lines of the programs that listen on a TCP `port`, as far as this user may know."""
+    wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
+    processes = (each for each in Path("/proc").iterdir() if each.name.isdigit()) if wanted else ()
+    return [_command(process) for process in processes if _holds(process, wanted)]
+
+
+def own_processes() -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield pid and command line of this user's processes."""
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and process.stat().st_uid == os.geteuid():
+                yield int(process.name), _command(process)
+        except OSError:  # it just ended
+            continue
 
 
 def is_listening(port: int) -> bool:
@@ -45,10 +63,15 @@ def _holds(process: Path, wanted: set[str]) -> bool:
         return False
 
 
-def _name(process: Path) -> str:
+def _command(process: Path) -> tuple[str, ...]:
     try:
-        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        command = ""
+        return ()
+    return tuple(os.fsdecode(word) for word in words if word)
+
+
+def _name(process: Path) -> str:
+    command = os.fsencode(" ".join(_command(process))).decode("utf-8", "replace")
     shown = "".join(character if character.isprintable() else "?" for character in command)
     return shown if len(shown) <= _NAME_LIMIT else shown[: _NAME_LIMIT - 1] + "…"

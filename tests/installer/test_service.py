@@ -135,6 +135,21 @@ def test_another_program_or_port_is_started_again(installed: Installed) -> None:
     installed.wait_ready(service)
 
 
+def test_a_process_that_nobody_wrote_down_is_found(installed: Installed) -> None:
+    """Its starter was killed between starting it and writing its pid down."""
+    service = Process(installed.state)
+    service.start(installed.start)
+    first = service.describe()
+    (installed.state.root / "run" / "server.json").unlink()
+    assert service.exists() and service.running() and service.describe() == first
+    assert service.ensure(installed.start)
+    assert service.running() and service.describe() != first
+    assert not service.ensure(installed.start)
+    (installed.state.root / "run" / "server.json").unlink()
+    assert service.remove()
+    assert not service.running()
+
+
 def test_a_dead_process_is_started_again(installed: Installed) -> None:
     service = Process(installed.state)
     service.ensure(installed.start)
