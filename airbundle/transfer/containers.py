@@ -69,6 +69,7 @@ class Container:
         labels: its own and those of its image.
         image: the name that it was made from.
         started: when, RFC 3339; empty when it never was.
+        ports: of the host, where it is published.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Container:
     labels: Mapping[str, str]
     image: str
     started: str
+    ports: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -311,4 +313,12 @@ def _container(found: Mapping[str, Any]) -> Container:
         labels=dict(config.get("Labels") or {}),
         image=str(config.get("Image") or ""),
         started="" if started.startswith("0001-") else started,
+        ports=tuple(_ports(found)),
     )
+
+
+def _ports(found: Mapping[str, Any]) -> Iterator[int]:
+    for bindings in ((found.get("HostConfig") or {}).get("PortBindings") or {}).values():
+        for binding in bindings or ():
+            if str(binding.get("HostPort") or "").isdigit():
+                yield int(binding["HostPort"])
