@@ -89,6 +89,15 @@ def host_path(host: str) -> str:
     return host.replace(":", "_")
 
 
+def without_credentials(text: str) -> str:
+    """Return a name or URL, as somebody wrote it, fit for an error: without the user and password it may hold."""
+    scheme, mark, rest = text.partition("://") if "://" in text else ("", "", text)
+    before, at, after = rest.rpartition("@")
+    if not at or not (mark or (":" in before and "/" in after)):  # the @ of a digest
+        return text
+    return f"{scheme}{mark}…@{after}"
+
+
 def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
     """Parse an image reference and normalise it as Docker does.
 
@@ -99,6 +108,12 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
     Raises:
         UsageError: it doesn't parse; says which part, and what was expected.
     """
+    shown = without_credentials(text)
+    if shown != text:
+        raise UsageError(
+            f"reference {shown!r}: a reference holds no user name or password",
+            hint="credentials belong into registries.yaml, or `docker login` keeps them",
+        )
     rest, at, digest = text.partition("@")
     if at and not is_digest(digest):
         raise UsageError(f"reference {text!r}: {digest!r} is no digest", hint="expected @sha256:<64 hex digits>")

@@ -42,6 +42,11 @@ class Console:
         self.verbose = False
         self.yes = False
         self._reporter: ClosingReporter | None = None
+        self._passphrase: str | None = None
+
+    def take_passphrase(self) -> None:
+        """Take the passphrase out of the environment until `close`: no program that we start needs to have it."""
+        self._passphrase = os.environ.pop(PASSPHRASE_VARIABLE, None)
 
     def configure(self, *, json: bool = False, quiet: bool = False, verbose: bool = False, yes: bool = False) -> None:
         """Set the form of the answer."""
@@ -113,7 +118,7 @@ class Console:
         if file is not None:
             with Path(file).open("rb") as stream:
                 return stream.read(_PASSPHRASE_LIMIT).split(b"\n", 1)[0].rstrip(b"\r")
-        value = os.environ.get(PASSPHRASE_VARIABLE)
+        value = os.environ.get(PASSPHRASE_VARIABLE) if self._passphrase is None else self._passphrase
         if value is not None:
             return os.fsencode(value)
         if not sys.stdin.isatty():
@@ -129,6 +134,8 @@ class Console:
         return first.encode()
 
     def close(self) -> None:
-        """End the progress display."""
+        """End the progress display, and give the environment back."""
         if self._reporter is not None:
             self._reporter.close()
+        if self._passphrase is not None:
+            os.environ[PASSPHRASE_VARIABLE] = self._passphrase

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("build", "connected", "build the bundle: one signed file"),
     "sign": ("sign", "connected", "add a signature to a bundle"),
     "split": ("split", "connected", "cut a bundle into volumes"),
+    "compact": ("compact", "connected", "merge deltas and what they build on into one full bundle"),
     "installer": ("installer", "connected", "write the installer alone"),
     "publish": ("publish", "connected", "push a bundle to a registry as an artifact"),
     "pull": ("pull", "connected", "fetch a published bundle"),
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = Console()
+    console.take_passphrase()
     body: dict[str, Any] | None = None
     error: AirbundleError | None = None
     _tolerate_any_text()

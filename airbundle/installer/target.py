@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airbundle.bundle.naming import check_prefix
+from airbundle.bundle.reference import without_credentials
 from airbundle.errors import UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.hosts import Registries
@@ -79,7 +80,7 @@ def parse_target(text: str, *, prefix: str = "", ca_file: Path | None = None, re
         url = Url.parse(text if "://" in text else f"https://{text}")
     except BadUrl as error:
         raise UsageError(
-            f"--registry {text!r}: {error}", hint="expected host:port or https://host:port/prefix"
+            f"--registry {without_credentials(text)!r}: {error}", hint="expected host:port or https://host:port/prefix"
         ) from None
     if "?" in url.target:
         raise UsageError(f"--registry {text!r}: a registry's URL has no query", hint="leave out what follows the `?`")

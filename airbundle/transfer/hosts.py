@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from airbundle.bundle.reference import without_credentials
 from airbundle.errors import UsageError
 from airbundle.transfer.credentials import Credential
 from airbundle.transfer.tls import TlsSettings
@@ -153,7 +154,9 @@ class Registries:
         try:
             parsed = Url.parse(url)
         except BadUrl as error:
-            raise UsageError(f"registry {url!r}: {error}", hint="expected https://host[:port][/prefix]") from None
+            raise UsageError(
+                f"registry {without_credentials(url)!r}: {error}", hint="expected https://host[:port][/prefix]"
+            ) from None
         host, old = parsed.host, self._config(parsed.host)
         config = replace(old, tls=tls or old.tls, credential=credential or old.credential)
         mirrors = dict(self.mirrors)
@@ -168,7 +171,7 @@ def upstream_url(registry: str) -> Url:
     try:
         return Url.parse(f"https://{host}")
     except BadUrl as error:
-        raise UsageError(f"registry {registry!r}: {error}") from None
+        raise UsageError(f"registry {without_credentials(registry)!r}: {error}") from None
 
 
 def _api(url: Url) -> Url:

@@ -15,6 +15,9 @@ SHOWN_LIMIT = 300
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 530})
 _TLS_WANTED = re.compile(r"http request (?:to an https server|was sent to https port)")  # Go's words, nginx's
+_QUERY = re.compile(r"(?<=\S)\?[^\s=\"'<>]+=[^\s\"'<>]*")  # of a URL: it may be a signature that opens a storage
+_USER = re.compile(r"(?<=://)[^\s/@]*@")
+_XML_WORDS = re.compile(r"<(?:Code|Message)>([^<]+)</")
 _FULL = ("no space left", "disk quota", "insufficient storage", "quota exceeded")
 
 
@@ -30,13 +33,17 @@ class Response:
 
 
 def clean(text: str, limit: int = SHOWN_LIMIT) -> str:
-    """Return foreign text fit for a terminal and a log: one line, printable, bounded."""
+    """Return foreign text fit for a terminal and a log: one line, printable, bounded, and no secrets in its URLs."""
     shown = " ".join("".join(char if char.isprintable() else " " for char in text[: limit * 4]).split())
+    shown = _USER.sub("…@", _QUERY.sub("?…", shown))
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def said(response: Response) -> str:
-    """Return the registry's own words: codes and messages of its error JSON (distribution spec, "Error codes")."""
+    """Return the server's own words: codes and messages of a registry's error JSON (distribution spec, "Error codes").
+
+    Of a blob storage's XML the same: the rest of it repeats the signed request that was refused.
+    """
     try:
         body = json.loads(response.body)
         errors = body["errors"] if isinstance(body, dict) else []
@@ -46,6 +53,8 @@ def said(response: Response) -> str:
         pass
     if "html" in response.headers.get("content-type", "").lower():
         return ""
+    if response.body.lstrip()[:1] == b"<":
+        return clean(": ".join(_XML_WORDS.findall(response.body[: SHOWN_LIMIT * 16].decode("utf-8", "replace"))))
     return clean(response.body[: SHOWN_LIMIT * 4].decode("utf-8", "replace"))
 
 

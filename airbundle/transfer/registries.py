@@ -248,6 +248,10 @@ class _Reader:
     def auth(self, node: Node | None, path: str) -> Credential | None:
         if node is None or node.is_null:
             return None
+        if node.kind == "scalar":
+            # As in `text`: it may be the secret itself.
+            self.wrong(node.line, path, "wrong kind of value", expected="a mapping: username and password")
+            return None
         fields = self.fields(node, path, ("username", "password", "auth", "identity_token", "identitytoken"))
         texts = {name: self.text(value, f"{path}.{name}") for name, value in fields.items()}
         username, password = texts.get("username", ""), texts.get("password", "")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.bundle.reference import DOCKER_HUB, host_path, parse_reference, site_repository
+from airbundle.bundle.reference import DOCKER_HUB, host_path, parse_reference, site_repository, without_credentials
 from airbundle.errors import UsageError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -87,3 +87,20 @@ def test_what_docker_allows_is_parsed(repository: str, tag: str) -> None:
     reference = parse_reference(f"{repository}:{tag}")
     assert reference.registry == DOCKER_HUB or reference.registry == repository.split("/")[0]
     assert reference.tag == tag
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("robot:s3cret@h.test/x", "…@h.test/x"),
+        ("robot:s3/cr@t@h.test/x:1", "…@h.test/x:1"),
+        ("https://robot:s3cret@h.test", "https://…@h.test"),
+        ("h.test:5000/x:1@sha256:00", "h.test:5000/x:1@sha256:00"),
+        ("redis@sha256:00", "redis@sha256:00"),
+    ],
+)
+def test_credentials_are_not_repeated(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+    with pytest.raises(UsageError) as raised:
+        parse_reference(text)
+    assert "s3c" not in raised.value.problem and repr(shown) in raised.value.problem

@@ -48,6 +48,7 @@ class TokenServer:
         root_bundle: PEM file for docker-registry's `rootcertbundle`.
         requests: what was asked, in order.
         lifetime: seconds that new tokens are valid; change it to test expiry.
+        issued: every token that was given out, as text.
     """
 
     realm: str
@@ -57,6 +58,7 @@ class TokenServer:
     requests: list[TokenRequest] = field(default_factory=list)
     lifetime: int = 300
     refresh_tokens: dict[str, str] = field(default_factory=dict)
+    issued: list[str] = field(default_factory=list)
 
     def permits(self, account: str, actions: list[str]) -> list[str]:
         """Return those of `actions` that `account` may do: accounts all, nobody pulls only where that is allowed."""
@@ -128,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             "access": access,
         }
         token = jwt.encode(claims, self.key_pem.decode(), algorithm="ES256", headers={"x5c": self.chain})
+        self.state.issued.append(token)
         body = {"token": token, "access_token": token, "expires_in": self.state.lifetime}
         if refresh:
             refresh_token = secrets.token_hex(16)
