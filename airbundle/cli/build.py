@@ -72,7 +72,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     )
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
-        output = _output(args.output, lock, delta=bool(args.base))
+        # A delta beside the full bundle of the same version does not take its place.
+        kind = "-delta" if args.base else ""
+        output = output_path(args.output, f"{lock.name}-{lock.version}{kind}.airbundle")
         with Donors(cache.records, console.reporter) as donors:
             for name in args.cache:
                 donors.add_path(Path(name))
@@ -153,8 +155,12 @@ def _base(args: argparse.Namespace, lock: Lock, output: Path, builder: Builder, 
     return base
 
 
-def _output(name: str, lock: Lock, *, delta: bool) -> Path:
+def output_path(name: str, file: str) -> Path:
     """Return the file to write; a name that ends with `/` is a directory, which is made when it isn't there.
+
+    Args:
+        name: what `--output` names.
+        file: what the file is called in a directory.
 
     Raises:
         UsageError: such a name belongs to a file.
@@ -166,8 +172,6 @@ def _output(name: str, lock: Lock, *, delta: bool) -> Path:
 
             raise UsageError(f"--output {name}: found a file, expected a directory", hint="name another directory")
         path.mkdir(parents=True)
-    # A delta beside the full bundle of the same version does not take its place.
-    file = f"{lock.name}-{lock.version}{'-delta' if delta else ''}.airbundle"
     return path / file if path.is_dir() else path
 
 
