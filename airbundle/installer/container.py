@@ -26,6 +26,7 @@ from airbundle.installer.container_run import Ensuring, remove_image
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.reader import BundleFile
 from airbundle.transfer.containers import open_containers
+from airbundle.transfer.docker_engine import engine_host
 
 __all__ = [
     "NAME",
@@ -75,6 +76,17 @@ def find_problems(
         image: as in `ContainerConfig`.
         environ: the environment, for DOCKER_HOST.
     """
+    elsewhere = engine_host(environ)
+    if elsewhere:
+        yield Finding(
+            "the Docker engine of DOCKER_HOST is on another host, and its registry would be looked for on this one",
+            where="--registry container",
+            code="container",
+            found=elsewhere,
+            expected="an engine of this host",
+            hint=f"unset DOCKER_HOST, or run the install on {elsewhere}; a registry there is used with --registry URL",
+        )
+        return
     try:
         with open_containers(environ) as engine:
             check_name(engine, name)

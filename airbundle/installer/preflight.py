@@ -23,7 +23,7 @@ from airbundle.installer.steps import check_registry
 from airbundle.installer.verify import Trusted
 from airbundle.progress import SILENT
 from airbundle.transfer.listeners import who_listens
-from airbundle.transfer.local import port_problem
+from airbundle.transfer.local import PORT_TAKEN, host_addresses, is_own_address, port_problem
 
 SPACE, PERMISSION, REGISTRY = "space", "permission", "registry"
 _SLACK = timedelta(minutes=5)
@@ -114,6 +114,16 @@ class Preflight:
             ports.append(
                 (self._options.host, self._options.container_port, "--container-port", self._installed.registry)
             )
+        if not is_own_address(self._options.host):
+            yield Finding(
+                "this host has no such address",
+                where="--listen",
+                code="port",
+                found=self._options.host,
+                expected=", ".join(host_addresses()) or "127.0.0.1",
+                hint=f"name one of these, or none: --listen :{self._options.port} listens at all of them",
+            )
+            return
         for host, port, option, ours in ports:
             if ours.endswith(f":{port}"):
                 continue  # what listens there is what an earlier install started
@@ -124,7 +134,9 @@ class Preflight:
                     where=option,
                     code="port",
                     found=who_listens(port),
-                    hint=f"stop that program, or name another port with {option}",
+                    hint=f"stop that program, or name another port with {option}"
+                    if problem == PORT_TAKEN
+                    else f"name a port above 1023 with {option}, or run as root",
                 )
 
     def _ca(self) -> Iterator[Finding]:

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from airbundle.bundle.content import BlobSink, Materialised
 from airbundle.bundle.digest import is_digest
 from airbundle.bundle.docker_save import CONFIG_LIMIT, config_diff_ids, image_of, read_save
 from airbundle.bundle.oci import OCI_LAYER, Descriptor
 from airbundle.errors import HostError, NoPermission, NoSpace, NotFound, RemoteError, Side, Unreachable
+from airbundle.transfer.local import resolves_here
 from airbundle.transfer.problems import clean
 
 _CHUNK = 1024 * 1024
@@ -26,6 +28,18 @@ _SDK_HINT = {
     "site": "run the bundle itself, which carries it, or install the distribution's python3-docker",
 }
 _FULL_HINT = "free space below its data directory (`docker info` names it), then run the same command again"
+
+
+def engine_host(environ: Mapping[str, str] | None = None) -> str:
+    """Return the host of the engine that DOCKER_HOST names; empty when that is this host, or none is named."""
+    named = (os.environ if environ is None else environ).get("DOCKER_HOST", "").strip()
+    if not named or named.startswith(("unix:", "fd:", "/")):
+        return ""
+    try:
+        host = urlsplit(named if "://" in named else f"tcp://{named}").hostname or ""
+    except ValueError:
+        return ""  # what it is, the engine's client will say
+    return "" if not host or resolves_here(host) else host
 
 
 @contextmanager

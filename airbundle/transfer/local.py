@@ -10,6 +10,8 @@ from airbundle.errors import HostError
 
 _PROBES = (("10.255.255.255", socket.AF_INET), ("fd00::1", socket.AF_INET6), ("192.0.2.1", socket.AF_INET))
 
+PORT_TAKEN = "another program listens there"
+
 
 def host_name() -> str:
     """Return this host's name, in lower case; the full one where the host knows it."""
@@ -60,6 +62,19 @@ def resolves_here(name: str) -> bool:
     return any(ipaddress.ip_address(str(e[4][0]).partition("%")[0]).is_loopback or e[4][0] in own for e in entries)
 
 
+def is_own_address(host: str) -> bool:
+    """Tell whether a server on this host could listen at the address `host`."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[
+            0
+        ]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
+
+
 def port_problem(host: str, port: int) -> str:
     """Return why nobody could listen at `host:port`; empty when one could.
 
@@ -80,6 +95,6 @@ def port_problem(host: str, port: int) -> str:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return "another program listens there"
+                return PORT_TAKEN
             return error.strerror or str(error)
     return ""

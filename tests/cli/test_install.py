@@ -365,6 +365,20 @@ def test_a_port_that_is_taken_and_a_registry_that_is_not_there(bundle: Path, unt
     assert (code, codes, document["outcome"]) == (3, {"port", "registry"}, "unchanged")
 
 
+def test_an_address_of_another_host_and_an_engine_there(
+    bundle: Path, untouched: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://operator@192.0.2.7")
+    arguments = ["--key", untouched.key.public, "--listen", "192.0.2.9:5443", "--registry", "container"]
+    code, document = untouched.run("install", bundle, *arguments)
+    found = {finding["where"]: finding for finding in document["errors"][0]["findings"]}
+    assert (code, document["outcome"]) == (3, "unchanged")
+    assert found["--listen"]["message"] == "this host has no such address"
+    assert "--listen :5443 listens at all of them" in found["--listen"]["hint"]
+    assert found["--registry container"]["found"] == "192.0.2.7"
+    assert "unset DOCKER_HOST, or run the install on 192.0.2.7" in found["--registry container"]["hint"]
+
+
 @pytest.mark.parametrize("wrong", ["CA", "credentials", "address"])
 def test_a_registry_that_does_not_let_us_in(
     bundle: Path, untouched: Site, wrong: str, basic_registry: Registry
