@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.cli.site import add_registry_access, add_state, add_trust, gate_of, state_of, target_of
 
@@ -27,6 +27,7 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
+    add_base(parser)
     add_install(parser)
 
 
@@ -69,7 +70,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.installer.install import install
 
     options = replace(options_of(args), ca_passphrase=_asker(args, console))
-    report = install(bundle_paths(args), options, state_of(args), gate_of(args), console.reporter)
+    report = install(
+        bundle_paths(args), options, state_of(args), gate_of(args), console.reporter, bases=base_paths(args)
+    )
     for line in report.lines():
         console.say(line)
     return report.to_json()

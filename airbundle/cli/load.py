@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.cli.site import add_registry_access, add_state, add_trust, gate_of, state_of, target_of
 
@@ -24,6 +24,7 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
+    add_base(parser)
     parser.add_argument(
         "--registry", required=True, metavar="URL", help="host:port, https://host:port/prefix, or http://…"
     )
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         gate_of(args),
         console.reporter,
         jobs=args.jobs,
+        bases=base_paths(args),
     )
     _tell(loaded, console)
     result = loaded.result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.cli.install import add_install, options_of
 from airbundle.cli.site import gate_of, state_of
@@ -17,6 +17,7 @@ EXAMPLE = "  airbundle preflight messenger-1.4.0.airbundle --key release.pub --r
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments, which are those of `install`."""
     add_bundle(parser)
+    add_base(parser)
     add_install(parser)
 
 
@@ -25,7 +26,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.errors import CheckFailed
     from airbundle.installer.install import check_install
 
-    title, findings = check_install(bundle_paths(args), options_of(args), state_of(args), gate_of(args))
+    paths, bases = bundle_paths(args), base_paths(args)
+    title, findings = check_install(
+        paths, options_of(args), state_of(args), gate_of(args), bases=bases, reporter=console.reporter
+    )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"

@@ -15,6 +15,7 @@ from airbundle.installer.container_checks import (
     ASIDE,
     CONFIG,
     IMAGE_REF,
+    Blobs,
     check_loadable,
     check_name,
     choose_image,
@@ -66,7 +67,12 @@ class ContainerStatus:
 
 
 def find_problems(
-    bundle: BundleFile, *, name: str = NAME, image: str = "", environ: Mapping[str, str] | None = None
+    bundle: BundleFile,
+    *,
+    name: str = NAME,
+    image: str = "",
+    environ: Mapping[str, str] | None = None,
+    blobs: Blobs | None = None,
 ) -> Iterator[Finding]:
     """Yield what stands in the way of a registry in a container; looks only.
 
@@ -75,6 +81,7 @@ def find_problems(
         name: of the container.
         image: as in `ContainerConfig`.
         environ: the environment, for DOCKER_HOST.
+        blobs: the bundle's, with those that were found for a delta.
     """
     elsewhere = engine_host(environ)
     if elsewhere:
@@ -90,7 +97,8 @@ def find_problems(
     try:
         with open_containers(environ) as engine:
             check_name(engine, name)
-            check_loadable(engine, bundle, choose_image(engine, bundle, name=name, wanted=image))
+            chosen = choose_image(engine, bundle, name=name, wanted=image)
+            check_loadable(engine, bundle, chosen, blobs or bundle)
     except AirbundleError as error:
         code = "permission" if isinstance(error, NoPermission) else "container"
         yield Finding(error.problem, where="--registry container", code=code, hint=error.hint)
@@ -102,6 +110,7 @@ def ensure_container(
     reporter: Reporter = SILENT,
     *,
     environ: Mapping[str, str] | None = None,
+    blobs: Blobs | None = None,
 ) -> RunningRegistry:
     """Make the container run as `config` says, and wait until it answers over TLS.
 
@@ -112,6 +121,7 @@ def ensure_container(
         config: how it is to run.
         reporter: gets progress.
         environ: the environment, for DOCKER_HOST.
+        blobs: the bundle's, with those that were found for a delta.
 
     Raises:
         HostError, NoPermission, Unreachable: the engine can't be used; the outcome is `unchanged`.
@@ -122,7 +132,7 @@ def ensure_container(
     """
     try:
         with open_containers(environ) as engine:
-            return Ensuring(engine, bundle, config, reporter).run()
+            return Ensuring(engine, bundle, config, reporter, blobs or bundle).run()
     except AirbundleError as error:
         error.outcome = error.outcome or "unchanged"
         raise

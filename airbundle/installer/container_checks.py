@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Protocol
 
+from airbundle.bundle.content import BlobReader
 from airbundle.bundle.digest import is_digest
 from airbundle.errors import SiteError
 from airbundle.installer.container_config import volume_name
@@ -24,6 +26,14 @@ ASIDE = "-before"
 
 _LOG_LINES, _SHOWN_LINES = 60, 2
 _TELLING = re.compile(r"level=(?:fatal|panic)|^panic:|error", re.IGNORECASE)
+
+
+class Blobs(BlobReader, Protocol):
+    """Blobs that an image is made of: a bundle, or a delta with what it leaves out."""
+
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether a blob is there."""
+        ...
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
@@ -75,18 +85,18 @@ def choose_image(engine: ContainerEngine, bundle: BundleFile, *, name: str, want
     return RegistryImage(ref, digest, b"", (), layers, user)
 
 
-def check_loadable(engine: ContainerEngine, bundle: BundleFile, image: RegistryImage) -> None:
+def check_loadable(engine: ContainerEngine, bundle: BundleFile, image: RegistryImage, blobs: Blobs) -> None:
     """Refuse an image that can't come into the engine; one that is there already may lack its layers here."""
     if engine.image_layers(image.name) == image.diff_ids:
         return
-    missing = [layer for layer in image.layers if not bundle.has_blob(layer.digest)]
+    missing = [layer for layer in image.layers if not blobs.has_blob(layer.digest)]
     if missing:
         base = bundle.statement.base
         raise SiteError(
             f"{image.ref}: {bundle.path.name} is a delta and leaves out {len(missing)} of its layers, "
             "which the Docker engine does not have",
             outcome="unchanged",
-            hint=f"install its base, {base.name} {base.version}, first" if base else "",
+            hint=f"install its base, {base.name} {base.version}, first, or give it with --base" if base else "",
         )
     if image.zstd and not engine.takes_zstd:
         raise SiteError(

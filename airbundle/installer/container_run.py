@@ -18,6 +18,7 @@ from airbundle.installer.container_checks import (
     IMAGE_USER,
     OURS,
     ROLE,
+    Blobs,
     check_loadable,
     check_name,
     choose_image,
@@ -60,12 +61,13 @@ class Ensuring:
     """One run over the steps."""
 
     def __init__(
-        self, engine: ContainerEngine, bundle: BundleFile, config: ContainerConfig, reporter: Reporter
+        self, engine: ContainerEngine, bundle: BundleFile, config: ContainerConfig, reporter: Reporter, blobs: Blobs
     ) -> None:
         self._engine = engine
         self._bundle = bundle
         self._config = config
         self._reporter = reporter
+        self._blobs = blobs
 
     def run(self) -> RunningRegistry:
         """Go through the steps; each looks first whether it is done."""
@@ -114,13 +116,13 @@ class Ensuring:
     def _load(self, image: RegistryImage) -> None:
         """Bring the image into the engine, unless it is there."""
         engine = self._engine
-        check_loadable(engine, self._bundle, image)
+        check_loadable(engine, self._bundle, image, self._blobs)
         if engine.image_layers(image.name) == image.diff_ids:
             return
         what = f"load {image.ref} into the Docker engine"
         with self._reporter.phase("load the registry's image", total=image.size) as phase:
             with phase.item(parse_reference(image.ref).full_name, image.size) as item:
-                engine.load_image(archive(self._bundle, image, item), what=what)
+                engine.load_image(archive(self._blobs, image, item), what=what)
             found = engine.image_layers(image.name)
             if found != image.diff_ids:
                 raise SiteError(

@@ -13,24 +13,23 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from airbundle.bundle.content import walk
 from airbundle.bundle.digest import hex_of, sha256
-from airbundle.bundle.index import CHART, ref_of
-from airbundle.bundle.naming import SERVED_ONLY
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
-from airbundle.bundle.tar import Member
+from airbundle.bundle.tar import Member, frame
 from airbundle.errors import NoSpace, VerificationError
 from airbundle.installer.files import FILE, existing_parent, sync_directory
 from airbundle.installer.filler import Filler
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Phase, Reporter
+from airbundle.store.delta import server_blobs
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
+from airbundle.store.volumes import CHUNK
 
 PARTIAL = ".partial"
 _FICLONE = 0x40049409
@@ -71,18 +70,8 @@ def wanted_blobs(bundle: BundleFile, *, whole: bool) -> frozenset[str]:
         bundle: whose head has verified.
         whole: all of them; else only what the server needs for charts, files and the ClamAV mirror.
     """
-    if whole:
-        return frozenset(digest for digest, _ in bundle.toc.blobs)
-    metadata = {digest for digest, _ in bundle.toc.blobs[: bundle.toc.metadata]}
-    for kind in (CHART, *sorted(SERVED_ONLY)):
-        for root in bundle.roots(kind):
-            for node in walk(root, lambda child: _manifest(bundle, child), what=ref_of(root)):
-                metadata.update(blob.digest for blob in node.manifest.blobs)
-    return frozenset(metadata)
-
-
-def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
-    return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
+    carried = frozenset(digest for digest, _ in bundle.toc.blobs)
+    return carried if whole else server_blobs(bundle) & carried
 
 
 def space_needed(bundle: BundleFile, directory: Path, *, whole: bool) -> int:
@@ -174,7 +163,11 @@ def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: 
             os.fchmod(descriptor, FILE)
         shared = whole and _share(bundle, descriptor)
         if not shared:
-            Filler(bundle, partial, descriptor, wanted, reporter).run()
+            members = list(bundle.table)
+            found = [member for member in members if member.digest in wanted]
+            complete = len(found) == len(members)
+            filler = Filler(bundle, partial, descriptor, reporter)
+            filler.run(bundle.size, _between(bundle), found, whole=complete, what=bundle.path.name)
         with open_bundle([partial]) as copy:
             if shared:
                 _verify(copy, bundle, wanted, reporter)
@@ -188,6 +181,19 @@ def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: 
         raise
     finally:
         os.close(descriptor)
+
+
+def _between(bundle: BundleFile) -> Iterator[tuple[int, bytes]]:
+    """Yield the bytes of a bundle that are no blob, with their offsets."""
+    yield from _range(bundle, 0, bundle.table.start)
+    for member in bundle.table:
+        yield member.start, frame(member)
+    yield from _range(bundle, *bundle.installer_range)
+
+
+def _range(bundle: BundleFile, start: int, length: int) -> Iterator[tuple[int, bytes]]:
+    for position in range(start, start + length, CHUNK):
+        yield position, bundle.file.read(position, min(CHUNK, start + length - position))
 
 
 def _share(bundle: BundleFile, descriptor: int) -> bool:

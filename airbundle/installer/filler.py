@@ -1,66 +1,79 @@
-"""Filling a file with a bundle's bytes: frames computed, blobs verified on their way, what is there already kept."""
+"""Filling a file as a bundle's table says: frames computed, blobs verified on their way, what is there already kept."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Protocol
 
+from airbundle.bundle.content import BlobReader, BlobSource
 from airbundle.bundle.oci import Descriptor
-from airbundle.bundle.tar import Member, frame
+from airbundle.bundle.tar import Member
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Phase, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.host import host_errors
-from airbundle.store.reader import BundleFile
 from airbundle.store.volumes import CHUNK
 
 _TAIL = 4096
 
 
-class Filler:
-    """Fills a file with a bundle's bytes, blobs verified on the way."""
+class Source(BlobReader, BlobSource, Protocol):
+    """Where blobs come from, such as a bundle."""
 
-    def __init__(
-        self, bundle: BundleFile, path: Path, descriptor: int, wanted: Collection[str], reporter: Reporter
-    ) -> None:
-        self._bundle = bundle
+
+class Filler:
+    """Fills a file with what lies between blobs, and with blobs, verified on the way."""
+
+    def __init__(self, source: Source, path: Path, descriptor: int, reporter: Reporter) -> None:
+        """Name source and target.
+
+        Args:
+            source: gives the blobs.
+            path, descriptor: of the file, open for reading and writing.
+            reporter: gets progress.
+        """
+        self._source = source
         self._path = path
         self._descriptor = descriptor
-        self._wanted = wanted
         self._reporter = reporter
         self._stop = Stop()
 
-    def run(self) -> None:
-        """Write all that is wanted."""
-        members = list(self._bundle.table)
-        wanted = [member for member in members if member.digest in self._wanted]
-        self._make_room(whole=len(wanted) == len(members))
-        self._range(0, self._bundle.table.start)
-        for member in members:
-            self._write(member.start, memoryview(frame(member)))
-        self._range(*self._bundle.installer_range)
-        with self._reporter.phase("copy the bundle", total=sum(member.size for member in wanted)) as phase:
-            for_each(wanted, lambda member: self._blob(member, phase), jobs=cpu_jobs(), stop=self._stop)
+    def run(
+        self, size: int, pieces: Iterable[tuple[int, bytes]], members: Collection[Member], *, whole: bool, what: str
+    ) -> None:
+        """Write all.
 
-    def _make_room(self, *, whole: bool) -> None:
-        size = self._bundle.size
+        Args:
+            size: of the file in the end, in bytes.
+            pieces: what is no blob, each with its offset.
+            members: the blobs that are wanted.
+            whole: whether that is all; else there will be holes.
+            what: the thing, for progress and errors.
+
+        Raises:
+            VerificationError: a blob of the source is damaged.
+            NoSpace: the file does not fit.
+        """
+        self._make_room(size, what, whole=whole)
+        for position, data in pieces:
+            self._write(position, memoryview(data))
+        with self._reporter.phase(f"copy {what}", total=sum(member.size for member in members)) as phase:
+            for_each(members, lambda member: self._blob(member, phase), jobs=cpu_jobs(), stop=self._stop)
+
+    def _make_room(self, size: int, what: str, *, whole: bool) -> None:
         with host_errors("write", self._path):
             present = os.fstat(self._descriptor).st_blocks * 512
             if os.fstat(self._descriptor).st_size > size:
                 os.ftruncate(self._descriptor, 0)
         if whole:
-            check_room(self._path.parent, max(0, size - present), what=f"the copy of {self._bundle.path.name}")
+            check_room(self._path.parent, max(0, size - present), what=f"the copy of {what}")
             allocate(self._descriptor, size, self._path)
         else:
             with host_errors("write", self._path):
                 os.ftruncate(self._descriptor, size)
-
-    def _range(self, start: int, length: int) -> None:
-        for position in range(start, start + length, CHUNK):
-            data = self._bundle.file.read(position, min(CHUNK, start + length - position))
-            self._write(position, memoryview(data))
 
     def _blob(self, member: Member, phase: Phase) -> None:
         self._stop.check()
@@ -75,18 +88,20 @@ class Filler:
                 self._write(member.offset + offset, data)
                 item.advance(len(data))
 
-            self._bundle.copy_blob(blob, write)
+            self._source.copy_blob(blob, write)
 
     def _has(self, member: Member) -> bool:
         """Tell whether an earlier run copied this blob. Its last bytes are compared first: they are written last."""
         if not member.size:
             return True
         count = min(_TAIL, member.size)
-        end = member.offset + member.size - count
         with host_errors("read", self._path):
-            if os.pread(self._descriptor, count, end) != self._bundle.file.read(end, count):
-                return False
-        return self._digest(member) == member.digest
+            found = os.pread(self._descriptor, count, member.offset + member.size - count)
+        return found == self._tail(member, count) and self._digest(member) == member.digest
+
+    def _tail(self, member: Member, count: int) -> bytes:
+        with memoryview(bytearray(count)) as buffer:
+            return bytes(buffer[: self._source.read_into(member.digest, member.size - count, buffer)])
 
     def _digest(self, member: Member) -> str:
         hasher = hashlib.sha256()

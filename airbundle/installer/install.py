@@ -7,6 +7,7 @@ nothing to do ends with the same report.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,9 +26,11 @@ from airbundle.installer.embedded import (
     start_server,
     wait_ready,
 )
+from airbundle.installer.filler import Source
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan
+from airbundle.installer.missing import FromRegistry, Missing
 from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
@@ -37,12 +40,22 @@ from airbundle.installer.service import Service
 from airbundle.installer.site_ca import ensure_ca, ensure_certificate
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import accept, load_into, outcome, plan_of
+from airbundle.installer.supplement import make_supplement, supplement_name
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, Trusted, open_trusted
-from airbundle.progress import Reporter
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.delta import lacking_body
 
 
-def install(paths: Sequence[Path], options: Options, state: StateDirectory, gate: Gate, reporter: Reporter) -> Report:
+def install(
+    paths: Sequence[Path],
+    options: Options,
+    state: StateDirectory,
+    gate: Gate,
+    reporter: Reporter,
+    *,
+    bases: Sequence[Path] = (),
+) -> Report:
     """Install a bundle.
 
     Args:
@@ -51,6 +64,7 @@ def install(paths: Sequence[Path], options: Options, state: StateDirectory, gate
         state: the site's state directory.
         gate: keys and allowances.
         reporter: gets progress.
+        bases: bundles that have what a delta leaves out.
 
     Raises:
         VerificationError, CheckFailed, NoSpace, NoPermission: before anything changed (`unchanged`).
@@ -59,17 +73,24 @@ def install(paths: Sequence[Path], options: Options, state: StateDirectory, gate
     """
     with outcome("unchanged"):
         state.check_free()
-        with open_trusted(paths, state, gate) as trusted:
-            plan, findings = _checked(trusted, options, state)
-            raise_findings(findings, trusted.title)
+        with open_trusted(paths, state, gate, bases) as trusted:
+            plan, missing, findings = _checked(trusted, options, state, reporter)
+            body = lacking_body(trusted.bundle, missing.lacking) if missing.lacking else None
+            raise_findings(findings, trusted.title, body)
             for finding in findings:
                 reporter.warn(str(finding))
             with state.locked(f"airbundle install {trusted.bundle.path.name}"), outcome("partial"):
-                return _Install(trusted, plan, options, state, reporter).run()
+                return _Install(trusted, plan, options, state, reporter, missing=missing).run()
 
 
 def check_install(
-    paths: Sequence[Path], options: Options, state: StateDirectory, gate: Gate
+    paths: Sequence[Path],
+    options: Options,
+    state: StateDirectory,
+    gate: Gate,
+    *,
+    bases: Sequence[Path] = (),
+    reporter: Reporter = SILENT,
 ) -> tuple[str, list[Finding]]:
     """Do what comes before the first change, and no more (`airbundle preflight`).
 
@@ -80,25 +101,37 @@ def check_install(
         As `install` before anything changed; findings are returned.
     """
     state.check_free()
-    with open_trusted(paths, state, gate) as trusted:
-        return trusted.title, _checked(trusted, options, state)[1]
+    with open_trusted(paths, state, gate, bases) as trusted:
+        return trusted.title, _checked(trusted, options, state, reporter)[2]
 
 
-def _checked(trusted: Trusted, options: Options, state: StateDirectory) -> tuple[LoadPlan, list[Finding]]:
+def _checked(
+    trusted: Trusted, options: Options, state: StateDirectory, reporter: Reporter
+) -> tuple[LoadPlan, Missing, list[Finding]]:
     installed = state.read()
     check_not_older(installed.program)
     plan = plan_of(trusted.bundle, options.target.prefix if options.target else options.prefix)
-    return plan, Preflight(trusted, plan, options, state, installed).run()
+    preflight = Preflight(trusted, plan, options, state, installed, reporter=reporter)
+    findings = preflight.run()
+    return plan, preflight.missing, findings
 
 
 class _Install:
     """One run over the steps. The lock is held."""
 
     def __init__(
-        self, trusted: Trusted, plan: LoadPlan, options: Options, state: StateDirectory, reporter: Reporter
+        self,
+        trusted: Trusted,
+        plan: LoadPlan,
+        options: Options,
+        state: StateDirectory,
+        reporter: Reporter,
+        *,
+        missing: Missing,
     ) -> None:
         self._trusted = trusted
         self._plan = plan
+        self._missing = missing
         self._options = options
         self._state = state
         self._reporter = reporter
@@ -118,10 +151,12 @@ class _Install:
         if self._options.mode == CONTAINER:
             self._container(certificate)
             result = self._load(registry)
-        installed = self._installed(self._copy(), registry, result)
+        supplement = self._supplement(registry)
+        installed = self._installed(self._copy(), supplement, registry, result)
         service = self._serve(installed, certificate)
         self._check(registry)
         self._state.write(installed)
+        self._forget_supplement(installed)
         self._journal.note("install", "done", info={"changed": self._changed})
         return self._report(installed, certificate, service)
 
@@ -134,7 +169,9 @@ class _Install:
 
     def _load(self, registry: Target) -> LoadResult:
         jobs = self._options.jobs
-        result = load_into(self._trusted, self._plan, registry, self._journal, self._reporter, jobs=jobs)
+        result = load_into(
+            self._trusted, self._plan, registry, self._journal, self._reporter, jobs=jobs, missing=self._missing
+        )
         self._changed |= result.changed
         return result
 
@@ -143,26 +180,57 @@ class _Install:
         bundle, whole = self._trusted.bundle, self._options.whole
         directory = self._state.directory("bundles")
         name = copy_name(bundle, whole=whole)
-        for path in directory.glob(f"*{PARTIAL}"):
-            if path.name != name + PARTIAL:
-                path.unlink(missing_ok=True)
-        known = self._known_copy(name)
+        self._clear(name, supplement_name(bundle, whole=whole))
+        known = self._known_copy("copy", name)
         with self._journal.step("copy", file=name) as done:
             copy = copy_bundle(bundle, directory, whole=whole, verified=known, reporter=self._reporter)
             done.update(file=name, verified=list(copy.verified))
         self._changed |= copy.made
         return copy
 
-    def _known_copy(self, name: str) -> Fingerprint | None:
+    def _supplement(self, registry: Target) -> Copy | None:
+        """Keep what a delta leaves out and no copy of another bundle has; None where nothing is wanted."""
+        blobs, bundle = self._missing.supplement, self._trusted.bundle
+        if not blobs:
+            return None
+        name = supplement_name(bundle, whole=self._options.whole)
+        self._clear(name, copy_name(bundle, whole=self._options.whole))
+        known = self._known_copy("supplement", name)
+        with ExitStack() as undo, self._journal.step("supplement", file=name) as done:
+            source: Source = self._trusted.blobs
+            if self._missing.located:
+                client = undo.enter_context(registry.client(self._reporter))
+                source = FromRegistry(self._trusted.blobs, client, registry.host, self._missing.located)
+            target = self._state.directory("bundles") / name
+            copy = make_supplement(source, blobs, target, verified=known, reporter=self._reporter)
+            done.update(file=name, verified=list(copy.verified))
+        self._changed |= copy.made
+        return copy
+
+    def _clear(self, *names: str) -> None:
+        """Take away what other runs left half-written."""
+        for path in self._state.directory("bundles").glob(f"*{PARTIAL}"):
+            if path.name not in {name + PARTIAL for name in names}:
+                path.unlink(missing_ok=True)
+
+    def _forget_supplement(self, installed: Installed) -> None:
+        """Take away this bundle's supplement where it is no longer served: other copies have now what it has."""
+        known = {each.supplement for each in installed.bundles}
+        for whole in (True, False):
+            name = supplement_name(self._trusted.bundle, whole=whole)
+            if name not in known:
+                (self._state.bundles / name).unlink(missing_ok=True)
+
+    def _known_copy(self, step: str, name: str) -> Fingerprint | None:
         """Return the fingerprint of a copy that an earlier run verified, though it may not have come to its end."""
         for entry in reversed(self._journal.read()):
-            if (entry.step, entry.event, entry.info.get("file")) == ("copy", "done", name):
+            if (entry.step, entry.event, entry.info.get("file")) == (step, "done", name):
                 numbers = entry.info.get("verified")
                 if isinstance(numbers, list) and [type(number) for number in numbers] == [int] * 4:
                     return numbers[0], numbers[1], numbers[2], numbers[3]
         return None
 
-    def _installed(self, copy: Copy, registry: Target, result: LoadResult) -> Installed:
+    def _installed(self, copy: Copy, supplement: Copy | None, registry: Target, result: LoadResult) -> Installed:
         """Return what is installed when this run has come to its end."""
         statement = self._trusted.statement
         digest = sha256(self._trusted.bundle.statement_raw)
@@ -179,6 +247,8 @@ class _Install:
             images=self._plan.count(IMAGE),
             charts=self._plan.count(CHART),
             sparse=result.sparse,
+            supplement=supplement.path.name if supplement else "",
+            supplement_verified=supplement.verified if supplement else (),
         )
         base = replace(
             self._before,
@@ -223,7 +293,7 @@ class _Install:
             name=container_name(self._state.root),
         )
         with self._journal.step("container", undo=[{"container": config.name}]) as done:
-            running = ensure_container(self._trusted.bundle, config, self._reporter)
+            running = ensure_container(self._trusted.bundle, config, self._reporter, blobs=self._trusted.blobs)
             done.update(image=running.image, changed=running.changed)
         self._changed |= running.changed
 

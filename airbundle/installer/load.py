@@ -10,7 +10,7 @@ a run with nothing to do sends HEADs, and one GET for the list of referrers of e
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -34,6 +34,10 @@ _SPARSE_REFUSALS = frozenset({400, 404, 422})
 
 class Source(BlobReader, BlobSource, Protocol):
     """What is loaded from: blobs at random, and verified from end to end. A bundle file is one."""
+
+    def has_blob(self, digest: str) -> bool:
+        """Tell whether it has a blob."""
+        ...
 
 
 @dataclass
@@ -73,6 +77,7 @@ def load(
     reporter: Reporter,
     jobs: int = DEFAULT_JOBS,
     verified: Collection[str] = (),
+    located: Mapping[str, str] | None = None,
 ) -> LoadResult:
     """Load what `plan` says.
 
@@ -84,12 +89,13 @@ def load(
         reporter: gets progress, and a warning for each index that the registry refuses.
         jobs: connections at once.
         verified: digests of blobs that this run has read and verified already.
+        located: repositories of the registry that have blobs which the source lacks, by digest.
 
     Raises:
         VerificationError: a blob of the bundle is damaged; no manifest or tag was sent.
         RemoteError, SiteError: the registry failed, or refused; `outcome` says whether it is as before.
     """
-    loader = _Loader(source, plan, client, host, reporter=reporter, jobs=jobs)
+    loader = _Loader(source, plan, client, host, reporter=reporter, jobs=jobs, located=located or {})
     try:
         loader.blobs(set(verified))
         loader.manifests()
@@ -110,6 +116,7 @@ class _Loader:
         *,
         reporter: Reporter,
         jobs: int,
+        located: Mapping[str, str],
     ) -> None:
         stop = Stop(client.close)
         self._source = source
@@ -119,6 +126,7 @@ class _Loader:
         self._host = host
         self._reporter = reporter
         self._jobs = jobs
+        self._located = located
         self._stop = stop
         self._lock = threading.Lock()
         self._repositories: dict[str, Repository] = {}
@@ -127,8 +135,12 @@ class _Loader:
         self.result = LoadResult(blobs=len(plan.blobs), size=plan.size)
 
     def blobs(self, verified: Collection[str]) -> None:
-        """Send the blobs that the registry lacks; verify those that it doesn't get."""
+        """Send the blobs that the registry lacks; verify those that it doesn't get.
+
+        What a delta leaves out and the registry doesn't get, nobody needs here where the source lacks it.
+        """
         rest = [blob for blob in self._plan.unloaded if blob.digest not in verified]
+        rest = [blob for blob in rest if self._source.has_blob(blob.digest)]
         total = self._plan.size + sum(blob.size for blob in rest)
         with self._reporter.phase("load blobs", total=total) as phase:
             self._run(rest, lambda blob: self._verify(blob, phase))
@@ -172,24 +184,34 @@ class _Loader:
         blob = task.blob
         lacking = [name for name in task.repositories if not self._repository(name).has_blob(blob.digest)]
         having = [name for name in task.repositories if name not in lacking]
+        if not having and blob.digest in self._located:
+            having = [self._located[blob.digest]]
         if having:
             phase.skip(blob.digest[7:19], blob.size, "exists")
         else:
             first = lacking.pop(0)
             with phase.item(blob.digest[7:19], blob.size) as item:
-                self._repository(first).push_blob(blob, self._reader, advance=item.advance, check=False)
-            self._count(sent=1, sent_bytes=blob.size)
+                self._push_blob(blob, first, item.advance)
             having.append(first)
         for name in lacking:
             self._share(blob, having[0], name)
+
+    def _push_blob(self, blob: Descriptor, name: str, advance: Callable[[int], None] = lambda _: None) -> None:
+        if not self._source.has_blob(blob.digest):
+            raise SiteError(
+                f"{blob.digest}: the bundle is a delta and leaves it out, and {self._host} does not let it be taken "
+                f"over to {name} from its other repositories",
+                hint="give the bundle that has it with --base, then run the same command again: it goes on from here",
+            )
+        self._repository(name).push_blob(blob, self._reader, advance=advance, check=False)
+        self._count(sent=1, sent_bytes=blob.size)
 
     def _share(self, blob: Descriptor, source: str, name: str) -> None:
         """Make a blob of one repository known to another; a registry that won't mount gets it again."""
         if self._repository(name).mount(blob.digest, f"{self._host}/{source}"):
             self._count(mounted=1)
         else:
-            self._repository(name).push_blob(blob, self._reader, check=False)
-            self._count(sent=1, sent_bytes=blob.size)
+            self._push_blob(blob, name)
 
     def _repository_manifests(self, name: str) -> None:
         repository = self._repository(name)

@@ -7,8 +7,10 @@ and told with the outcome `unchanged`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
 
 from airbundle.bundle.sizes import human
 from airbundle.bundle.statement import parse_time
@@ -16,12 +18,18 @@ from airbundle.errors import AirbundleError, CheckFailed, Finding, NoPermission,
 from airbundle.installer.copy import space_needed
 from airbundle.installer.files import existing_parent, free_space
 from airbundle.installer.load_plan import LoadPlan
+from airbundle.installer.missing import Missing, Wanted, find_missing
 from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
+from airbundle.installer.own_ports import container_listens, server_listens
+from airbundle.installer.places import target_here
 from airbundle.installer.site_ca import ca_problem
 from airbundle.installer.state import Installed, StateDirectory
-from airbundle.installer.steps import check_registry
+from airbundle.installer.steps import check_registry, earlier_plans
+from airbundle.installer.supplement import supplement_name, supplement_space
+from airbundle.installer.target import Target
 from airbundle.installer.verify import Trusted
-from airbundle.progress import SILENT
+from airbundle.progress import SILENT, Reporter
+from airbundle.store.delta import BASE
 from airbundle.transfer.listeners import who_listens
 from airbundle.transfer.local import PORT_TAKEN, host_addresses, is_own_address, port_problem
 
@@ -32,27 +40,42 @@ _OWN_FILES = 128 * 1024 * 1024
 
 
 class Preflight:
-    """The checks of one install."""
+    """The checks of one install.
+
+    Attributes:
+        missing: where is what a delta leaves out; known once the checks have run.
+    """
 
     def __init__(
-        self, trusted: Trusted, plan: LoadPlan, options: Options, state: StateDirectory, installed: Installed
+        self,
+        trusted: Trusted,
+        plan: LoadPlan,
+        options: Options,
+        state: StateDirectory,
+        installed: Installed,
+        *,
+        reporter: Reporter = SILENT,
     ) -> None:
         self._trusted = trusted
         self._plan = plan
         self._options = options
         self._state = state
         self._installed = installed
+        self._reporter = reporter
+        self._problem = ""
+        self.missing = Missing()
 
     def run(self) -> list[Finding]:
         """Return all findings; those of severity `error` forbid the install."""
         checks: Sequence[Callable[[], Iterator[Finding]]] = (
             self._mode,
             self._permission,
+            self._registry,
+            self._lacking,
             self._space,
             self._clock,
             self._port,
             self._ca,
-            self._registry,
             self._engine,
             self._sparse,
         )
@@ -82,7 +105,9 @@ class Preflight:
 
     def _space(self) -> Iterator[Finding]:
         place = existing_parent(self._state.bundles)
-        needed = space_needed(self._trusted.bundle, self._state.bundles, whole=self._options.whole)
+        bundle, whole = self._trusted.bundle, self._options.whole
+        needed = space_needed(bundle, self._state.bundles, whole=whole)
+        needed += supplement_space(self.missing.supplement, self._state.bundles / supplement_name(bundle, whole=whole))
         needed += 0 if self._installed.mode else _OWN_FILES
         free = free_space(place)
         if needed > free:
@@ -109,11 +134,10 @@ class Preflight:
             )
 
     def _port(self) -> Iterator[Finding]:
-        ports = [(self._options.host, self._options.port, "--listen", self._installed.server)]
+        server, container = ("--listen", self._installed.server), ("--container-port", self._installed.registry)
+        ports = [(self._options.host, self._options.port, *server, server_listens)]
         if self._options.mode == CONTAINER:
-            ports.append(
-                (self._options.host, self._options.container_port, "--container-port", self._installed.registry)
-            )
+            ports.append((self._options.host, self._options.container_port, *container, container_listens))
         if not is_own_address(self._options.host):
             yield Finding(
                 "this host has no such address",
@@ -124,11 +148,11 @@ class Preflight:
                 hint=f"name one of these, or none: --listen :{self._options.port} listens at all of them",
             )
             return
-        for host, port, option, ours in ports:
+        for host, port, option, ours, listens in ports:
             if ours.endswith(f":{port}"):
                 continue  # what listens there is what an earlier install started
             problem = port_problem(host, port)
-            if problem:
+            if problem and not listens(self._state, port):
                 yield Finding(
                     f"port {port} can't be listened at: {problem}",
                     where=option,
@@ -150,14 +174,46 @@ class Preflight:
         try:
             check_registry(self._plan, self._options.target, SILENT)
         except AirbundleError as error:
+            self._problem = error.problem
             yield Finding(error.problem, where="--registry", code=REGISTRY, hint=error.hint)
+
+    def _lacking(self) -> Iterator[Finding]:
+        """Look for what a delta leaves out."""
+        if not self._trusted.bundle.missing():
+            return
+        options, blobs = self._options, self._trusted.blobs
+        target = options.target
+        if options.mode == CONTAINER:
+            target = self._container()
+        wanted = Wanted(options.whole, True, not options.whole, target, self._problem)
+        prefix = options.target.prefix if options.target else options.prefix
+        earlier = partial(earlier_plans, blobs, prefix)
+        self.missing = find_missing(
+            blobs, self._plan, wanted, earlier=earlier, reporter=self._reporter, jobs=options.jobs
+        )
+        yield from self.missing.findings(blobs)
+
+    def _container(self) -> Target | None:
+        """Return the registry in its container, where it is there and runs."""
+        from airbundle.installer.container import container_name, container_status
+
+        try:
+            status = container_status(container_name(self._state.root))
+        except AirbundleError as error:
+            self._problem = error.problem
+            return None
+        if status is None:
+            return None
+        self._problem = status.problem
+        return target_here(self._state, self._options)
 
     def _engine(self) -> Iterator[Finding]:
         if self._options.mode != CONTAINER:
             return
         from airbundle.installer.container import container_name, find_problems
 
-        yield from find_problems(self._trusted.bundle, name=container_name(self._state.root))
+        name = container_name(self._state.root)
+        yield from find_problems(self._trusted.bundle, name=name, blobs=self._trusted.blobs)
 
     def _sparse(self) -> Iterator[Finding]:
         if self._options.mode == EMBEDDED:
@@ -183,12 +239,13 @@ _KINDS: dict[str, type[AirbundleError]] = {
 }
 
 
-def raise_findings(findings: Sequence[Finding], title: str) -> None:
+def raise_findings(findings: Sequence[Finding], title: str, body: Mapping[str, Any] | None = None) -> None:
     """Raise when there are errors among the findings.
 
     Args:
         findings: of `Preflight.run`.
         title: name and version of the bundle.
+        body: what lacks of a delta, for `--json`.
 
     Raises:
         NoSpace, NoPermission, SiteError: when only space, permission or the registry is wrong.
@@ -202,4 +259,6 @@ def raise_findings(findings: Sequence[Finding], title: str) -> None:
     count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
     raised = kind(f"{title}: {count} in the way; nothing was changed", findings=findings)
     raised.outcome = "unchanged"
+    if isinstance(raised, CheckFailed) and BASE in codes:
+        raised.body = body or {}
     raise raised

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -12,11 +13,16 @@ from airbundle.errors import AirbundleError, Outcome
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import DEFAULT_JOBS, LoadResult, load
 from airbundle.installer.load_plan import LoadPlan, plan_load
+from airbundle.installer.missing import Missing
+from airbundle.installer.sources import kept_bundles
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Trusted, write_trust
 from airbundle.progress import Reporter
 from airbundle.store.reader import BundleFile
+from airbundle.store.union import BlobUnion
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,6 +46,15 @@ def plan_of(bundle: BundleFile, prefix: str) -> LoadPlan:
         return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
 
     return plan_load(bundle.index, manifest, prefix=prefix)
+
+
+def earlier_plans(blobs: BlobUnion, prefix: str) -> Iterator[LoadPlan]:
+    """Yield how the bundles that the site keeps were loaded; one that doesn't parse any more is left out."""
+    for bundle in kept_bundles(blobs):
+        try:
+            yield plan_of(bundle, prefix)
+        except AirbundleError as error:
+            logger.warning("%s: %s", bundle.path, error.problem)
 
 
 def accept(trusted: Trusted, state: StateDirectory, journal: Journal, command: str) -> None:
@@ -67,11 +82,22 @@ def load_into(
     reporter: Reporter,
     *,
     jobs: int = DEFAULT_JOBS,
-    verified: Collection[str] = (),
+    missing: Missing | None = None,
 ) -> LoadResult:
-    """Load a bundle into a registry, as `load.load`."""
+    """Load a bundle into a registry, as `load.load`; `missing` says where is what a delta leaves out."""
+    located = missing.located if missing else {}
+    blobs = trusted.blobs
     with target.client(reporter) as client, journal.step("load", registry=target.url, prefix=target.prefix) as done:
-        result = load(trusted.bundle, plan, client, target.host, reporter=reporter, jobs=jobs, verified=verified)
+        result = load(
+            blobs,
+            plan,
+            client,
+            target.host,
+            reporter=reporter,
+            jobs=jobs,
+            verified=blobs.verified,
+            located=located,
+        )
         done.update(asdict(result))
     return result
 

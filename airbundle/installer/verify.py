@@ -15,9 +15,11 @@ from airbundle.bundle.statement import Statement
 from airbundle.bundle.trust import TrustState, check_trust, trust_keys
 from airbundle.errors import TrustError, UsageError
 from airbundle.installer.files import FILE, read_file, write_file
+from airbundle.installer.sources import open_blobs
 from airbundle.installer.state import StateDirectory
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
+from airbundle.store.union import BlobUnion
 
 _KEY_LIMIT = 64 * 1024
 _TRUST_LIMIT = 1024 * 1024
@@ -44,10 +46,12 @@ class Trusted:
     """A bundle that is believed: signature, serial, expiry and head are checked.
 
     Attributes:
+        blobs: the bundle's blobs, and of a delta those that were found elsewhere.
         trust: the site's trust with this bundle accepted; `accept` writes it.
     """
 
     bundle: BundleFile
+    blobs: BlobUnion
     trust: TrustState
     gate: Gate
 
@@ -98,18 +102,21 @@ def read_keys(paths: Sequence[Path]) -> list[bytes]:
 
 
 @contextmanager
-def open_trusted(paths: Sequence[Path], state: StateDirectory, gate: Gate) -> Iterator[Trusted]:
+def open_trusted(
+    paths: Sequence[Path], state: StateDirectory, gate: Gate, bases: Sequence[Path] = ()
+) -> Iterator[Trusted]:
     """Open a bundle and check all that can be checked without reading its blobs. Changes nothing.
 
     Args:
         paths: the bundle, or its volumes, or directories with them.
         state: whose trust.json counts.
         gate: keys and allowances.
+        bases: bundles that have what a delta leaves out; they are not trusted, their blobs are checked one by one.
 
     Raises:
         TrustError: nobody is trusted yet and no key is given; unsigned, signed by another key, older, expired.
         VerificationError: it is damaged.
-        UsageError: there is no such bundle, or it is a delta.
+        UsageError: there is no such bundle.
     """
     with open_bundle(paths) as bundle:
         known = read_trust(state)
@@ -130,21 +137,9 @@ def open_trusted(paths: Sequence[Path], state: StateDirectory, gate: Gate) -> It
             allow_expired=gate.allow_expired,
         )
         bundle.verify_head()
-        _check_whole(bundle)
-        yield Trusted(bundle, trust.accepting(statement, now), gate)
+        with open_blobs(bundle, bases, state) as blobs:
+            yield Trusted(bundle, blobs, trust.accepting(statement, now), gate)
 
 
 def _signers(bundle: BundleFile) -> str:
     return ", ".join(sorted({key_id for key_id, _ in bundle.signatures})[:3]) or "nobody"
-
-
-def _check_whole(bundle: BundleFile) -> None:
-    missing = bundle.missing()
-    if missing:
-        base = bundle.statement.base
-        raise UsageError(
-            f"{bundle.path.name} is a delta: it leaves out {len(missing)} blobs that {base.name} {base.version} has"
-            if base
-            else f"{bundle.path.name} leaves out {len(missing)} blobs",
-            hint="carry the full bundle",
-        )

@@ -46,6 +46,7 @@ class BlobUnion:
 
     Attributes:
         bundle: whose toc says which blobs there are.
+        holders: the other files, in the order in which they are asked.
         damaged: names of files that have a blob with other bytes, by digest.
     """
 
@@ -53,7 +54,7 @@ class BlobUnion:
         """Make the union; holders come in the order in which they are asked."""
         self.bundle = bundle
         self.damaged: dict[str, list[str]] = {}
-        self._holders = tuple(holders)
+        self.holders = tuple(holders)
         self._sizes = dict(bundle.toc.external)
         self._found: dict[str, Holder] = {}
         self._lock = threading.Lock()
@@ -71,7 +72,7 @@ class BlobUnion:
     def candidates(self, digest: str) -> list[Holder]:
         """Return the files that should have a blob which the bundle leaves out."""
         size = self._sizes.get(digest)
-        return [] if size is None else [holder for holder in self._holders if holder.has(digest, size)]
+        return [] if size is None else [holder for holder in self.holders if holder.has(digest, size)]
 
     def find(self, digest: str, write: WriteAt | None = None) -> bool:
         """Look for a blob that the bundle leaves out; hash it where its file isn't proven.

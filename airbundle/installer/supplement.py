@@ -1,0 +1,124 @@
+"""Making the supplement of a delta's copy: blobs that the delta leaves out and no copy of another bundle here has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.serving import Fingerprint, fingerprint
+from airbundle.bundle.table import BlobTable
+from airbundle.bundle.tar import END, frame
+from airbundle.errors import NoSpace, VerificationError
+from airbundle.installer.copy import PARTIAL, Copy, copy_name
+from airbundle.installer.files import FILE, sync_directory
+from airbundle.installer.filler import Filler, Source
+from airbundle.installer.workers import Stop, cpu_jobs, for_each
+from airbundle.progress import Reporter
+from airbundle.store.host import host_errors
+from airbundle.store.reader import BundleFile
+from airbundle.store.supplement import Supplement, supplement_head
+from airbundle.store.volumes import SUFFIX
+
+Blobs = Sequence[tuple[str, int]]
+
+
+def supplement_name(bundle: BundleFile, *, whole: bool) -> str:
+    """Return the file name of the supplement that goes with a copy."""
+    return f"{copy_name(bundle, whole=whole)[: -len(SUFFIX)]}.supplement"
+
+
+def supplement_space(blobs: Blobs, target: Path) -> int:
+    """Return the bytes that making a supplement takes; none where it is there."""
+    if not blobs or _same(target, blobs):
+        return 0
+    partial = target.with_name(target.name + PARTIAL)
+    return max(0, _size(blobs) - (partial.stat().st_blocks * 512 if partial.exists() else 0))
+
+
+def make_supplement(
+    source: Source, blobs: Blobs, target: Path, *, verified: Fingerprint | None, reporter: Reporter
+) -> Copy:
+    """Make sure that a verified supplement is there.
+
+    Args:
+        source: gives each blob, verified.
+        blobs: digest and size in bytes of each; at least one.
+        target: where it lies.
+        verified: fingerprint of one that an earlier run verified.
+        reporter: gets progress.
+
+    Raises:
+        VerificationError: a blob is damaged.
+        NoSpace: it does not fit; nothing is left under its name.
+        HostError: the file system refuses.
+    """
+    if _same(target, blobs):
+        found = fingerprint(target.stat())
+        if found == verified or _is_good(target):
+            return Copy(target, whole=True, verified=found, made=False)
+        reporter.warn(f"{target}: is damaged and is made anew")
+    partial = target.with_name(target.name + PARTIAL)
+    _fill(source, blobs, partial, reporter)
+    with host_errors("write", target):
+        partial.replace(target)
+        sync_directory(target.parent)
+        return Copy(target, whole=True, verified=fingerprint(target.stat()), made=True)
+
+
+def _size(blobs: Blobs) -> int:
+    return BlobTable(blobs, len(supplement_head(blobs))).end + len(END)
+
+
+def _same(path: Path, blobs: Blobs) -> bool:
+    """Tell whether a supplement of these blobs is there; its blobs are not read."""
+    if not path.exists():
+        return False
+    try:
+        with Supplement.open(path) as found:
+            return found.toc.blobs == tuple(blobs)
+    except VerificationError:
+        return False
+
+
+def _is_good(path: Path) -> bool:
+    stop = Stop()
+
+    def check(blob: tuple[str, int]) -> None:
+        found.copy_blob(Descriptor("", *blob), lambda _offset, _data: stop.check())
+
+    with Supplement.open(path) as found:
+        try:
+            for_each(found.toc.blobs, check, jobs=cpu_jobs(), stop=stop)
+        except VerificationError:
+            return False
+    return True
+
+
+def _fill(source: Source, blobs: Blobs, partial: Path, reporter: Reporter) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    head = supplement_head(blobs)
+    table = BlobTable(blobs, len(head))
+    with host_errors("write", partial):
+        descriptor = os.open(partial, flags, FILE)
+    try:
+        with host_errors("write", partial):
+            os.fchmod(descriptor, FILE)
+        filler = Filler(source, partial, descriptor, reporter)
+        pieces, members = _between(head, table), list(table)
+        filler.run(_size(blobs), pieces, members, whole=True, what="what the delta leaves out")
+        with host_errors("write", partial):
+            os.fsync(descriptor)
+    except (VerificationError, NoSpace):
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _between(head: bytes, table: BlobTable) -> Iterator[tuple[int, bytes]]:
+    yield 0, head
+    for member in table:
+        yield member.start, frame(member)
+    yield table.end, END
