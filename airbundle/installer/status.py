@@ -16,6 +16,7 @@ from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.kept import installed_target
 from airbundle.installer.options import CONTAINER, EMBEDDED
 from airbundle.installer.service import Service
+from airbundle.installer.site_blobs import site_blobs
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import plan_of
 from airbundle.progress import SILENT
@@ -36,6 +37,7 @@ class Status:
         certificate_days: until the server's certificate ends; None without one.
         ca_days: the same of the CA.
         free: bytes on the state directory's file system.
+        blobs: digest and size in bytes of each blob that this site has for what is installed, sorted.
     """
 
     installed: Installed
@@ -44,6 +46,7 @@ class Status:
     certificate_days: int | None
     ca_days: int | None
     free: int
+    blobs: tuple[tuple[str, int], ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -78,6 +81,7 @@ class Status:
                 }
                 for bundle in installed.bundles
             ],
+            "blobs": [list(blob) for blob in self.blobs],
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -100,6 +104,7 @@ def read_status(state: StateDirectory) -> Status:
         certificate_days=min((each.info.days_left() for each in ca.servers()), default=None) if ca.exists else None,
         ca_days=info.days_left() if info else None,
         free=free_space(state.root),
+        blobs=tuple(sorted(site_blobs(state, installed).items())),
     )
 
 
@@ -161,6 +166,19 @@ class _Checker:
                     code="copy",
                     hint="install the bundle again: it verifies the copy, and makes it anew where it is damaged",
                 )
+            yield from self._supplement(bundle)
+
+    def _supplement(self, bundle: InstalledBundle) -> Iterator[Finding]:
+        path = self._state.bundles / bundle.supplement
+        if not bundle.supplement:
+            return
+        hint = "install the bundle again, with --base and the bundle that it builds on"
+        if not path.is_file():
+            yield Finding("what the delta leaves out is gone", where=str(path), code="copy", hint=hint)
+        elif fingerprint(path.stat()) != bundle.supplement_fingerprint:
+            yield Finding(
+                "what the delta leaves out was touched since it was verified", where=str(path), code="copy", hint=hint
+            )
 
     def _service(self) -> Iterator[Finding]:
         service = Service.of(self._state)

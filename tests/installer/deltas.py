@@ -18,6 +18,9 @@ LAYER = layer({"base": noise("delta base", 3_000_000)})
 """What no delta carries."""
 
 APP = chart("app", "1.0.0")
+STAYS = tiny_image("stays", sizes=(80_000,))
+CHART = "charts.example.org/app:1.0.0"
+FILE = ("file", "file/tool:1")
 DATABASE = tiny_image("main.cvd", sizes=(100_000,))
 
 
@@ -25,13 +28,13 @@ def of_version(number: int, *, signer: Key | None = None, more: Mapping[str, Art
     """Return the content of version 1.`number`: an image on LAYER with a layer of its own, a chart, a database."""
     images = {
         "docker.io/library/redis:7": tiny_image(f"redis{number}", shared=[LAYER], sizes=(70_000,)),
-        "docker.io/library/stays:1": tiny_image("stays", sizes=(80_000,)),
+        "docker.io/library/stays:1": STAYS,
         **(more or {}),
     }
     return content(
         images,
-        charts={"charts.example.org/app:1.0.0": APP},
-        others={("file", "file/tool:1"): DATABASE},
+        charts={CHART: APP},
+        others={FILE: DATABASE},
         signer=signer.signer if signer else None,
         version=f"1.{number}.0",
         serial=SERIAL + 60 * number,
