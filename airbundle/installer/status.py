@@ -15,6 +15,7 @@ from airbundle.installer.files import free_space, read_file
 from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.kept import installed_target
 from airbundle.installer.options import CONTAINER, EMBEDDED
+from airbundle.installer.published import published_findings
 from airbundle.installer.service import Service
 from airbundle.installer.site_blobs import site_blobs
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
@@ -207,6 +208,7 @@ class _Checker:
                 code="server",
                 hint="install the bundle again, which restarts it",
             )
+        yield from published_findings(self._state, self._installed, health.instance)
 
     def _certificates(self) -> Iterator[Finding]:
         ca = SiteCa.of(self._state)

@@ -28,7 +28,7 @@ from airbundle.transfer import tls
 from tests.installer.bundles import Key, chart, content, make_key, sign_and_write
 from tests.installer.proxy import stalling_proxy
 from tests.support.bundles import SERIAL
-from tests.support.helm import LOOPBACK, helm
+from tests.support.helm import LOOPBACK, helm, with_hosts
 from tests.support.images import attestation, index, layer, noise, tiny_image
 from tests.support.process import free_port, program
 from tests.support.registries import Registry, run_registry
@@ -262,6 +262,25 @@ def test_with_a_domain(bundle: Path, site: Site, tmp_path: Path) -> None:
     # helm 3 talks plain HTTP to oci://127.0.0.1; by name it checks the certificate.
     name = f"{LOOPBACK}:{site.port}"
     run_command(f"helm pull oci://{name}/charts.example.org/stable/app --version 1.0.0 --ca-file {site.ca}", tmp_path)
+
+
+def test_status_asks_by_the_name_that_clients_use(bundle: Path, site: Site, tmp_path: Path) -> None:
+    code, report = site.install(bundle, "--domain", LOOPBACK.partition(".")[2])
+    assert code == 0, report
+
+    def findings(*prefix: object) -> list[dict[str, str]]:
+        command = [*map(str, prefix), *site.command("status", "--json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr  # DNS is others': a warning
+        found: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+        return found
+
+    assert findings(*with_hosts(tmp_path / "right")) == []
+    (elsewhere,) = findings(*with_hosts(tmp_path / "wrong", "127.0.0.2"))
+    assert (elsewhere["code"], elsewhere["severity"]) == ("published", "warning")
+    assert "does not answer by its name" in elsewhere["message"] and "127.0.0.2" in elsewhere["hint"]
+    (unknown,) = findings()
+    assert "can't find the name" in unknown["message"] and f"put {LOOPBACK} into the site's DNS" in unknown["hint"]
 
 
 def test_a_domain_that_the_ca_may_not_issue_for(bundle: Path, site: Site) -> None:

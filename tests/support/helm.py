@@ -29,7 +29,7 @@ def helm(*arguments: str | Path, home: Path, cwd: Path | None = None) -> str:
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("HELM_")}
     env.update({f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")})
-    prefix = _with_hosts(home) if any(LOOPBACK in str(argument) for argument in arguments) else []
+    prefix = with_hosts(home) if any(LOOPBACK in str(argument) for argument in arguments) else []
     command = [*prefix, HELM, *arguments]
     done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -37,11 +37,11 @@ def helm(*arguments: str | Path, home: Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def _with_hosts(home: Path) -> list[str | Path]:
-    """Return a command prefix under which `registry.internal` is 127.0.0.1."""
+def with_hosts(home: Path, address: str = "127.0.0.1") -> list[str | Path]:
+    """Return a command prefix under which `registry.internal` is `address`."""
     home.mkdir(parents=True, exist_ok=True)
     hosts = home / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost {LOOPBACK}\n")
+    hosts.write_text(f"127.0.0.1 localhost\n{address} {LOOPBACK}\n")
     become_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     script = 'mount --bind "$0" /etc/hosts && exec "$@"'
     return [program("unshare", "util-linux"), *become_root, "--mount", "sh", "-c", script, hosts]
