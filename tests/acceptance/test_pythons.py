@@ -15,7 +15,6 @@ from airbundle.bundle.digest import sha256
 from tests.acceptance.conftest import BuiltCorpus
 from tests.acceptance.test_install import skopeo
 from tests.acceptance.workshop import Workshop
-from tests.support.corpus import CorpusImage
 from tests.support.helm import helm
 from tests.support.measure import Measured, run_measured
 from tests.support.process import free_port
@@ -32,20 +31,6 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     made = tmp_path / "python"
     subprocess.run([request.param, "-m", "venv", "--without-pip", made], check=True)
     return made / "bin" / "python3"
-
-
-def small(workshop: Workshop) -> list[CorpusImage]:
-    """Return a few images that are small enough to be installed once per Python."""
-    return [image for image in workshop.corpus.images if {"registry", "digest-only"} & set(image.features)]
-
-
-@pytest.fixture(scope="module")
-def bundle(workshop: Workshop) -> Path:
-    """A bundle of small images and all charts."""
-    inventory = workshop.write_inventory("small", small(workshop))
-    workshop.lock(inventory)
-    workshop.build(inventory, workshop.root / "small.airbundle")
-    return workshop.root / "small.airbundle"
 
 
 class Site:
@@ -85,17 +70,19 @@ def test_help_verify_and_inspect(workshop: Workshop, built: BuiltCorpus, site: S
     assert all(image.ref.partition("@")[0] in shown.stdout for image in workshop.corpus.images)
 
 
-def test_install(workshop: Workshop, bundle: Path, site: Site, tmp_path: Path) -> None:
+def test_install(workshop: Workshop, built: BuiltCorpus, site: Site, tmp_path: Path) -> None:
     server = f"127.0.0.1:{free_port()}"
     state = ["--state-dir", str(site.home / "state")]
     try:
-        report = site.do(bundle, "install", "--key", workshop.public_key, "--listen", server, "--yes", *state)
+        report = site.do(built.path, "install", "--key", workshop.public_key, "--listen", server, "--yes", *state)
+        assert report["images"] == len(workshop.corpus.images)
         registry = Registry(server, site.home, Path(report["registry"]["ca"]), "", "", str)
-        for image in small(workshop):
+        for image in workshop.corpus.images:
             assert sha256(skopeo(registry, image.site_name, tmp_path / "certs")) == image.digest
         pull = ["redis", "--repo", f"https://{server}/charts", "--ca-file", str(registry.ca_file), "-d", str(tmp_path)]
         helm("pull", *pull, home=tmp_path / "helm")
-        assert site.do(bundle, "install", "--listen", server, "--yes", *state)["changed"] is False
+        assert site.do(built.path, "install", "--listen", server, "--yes", *state)["changed"] is False
     finally:
-        gone = site.run(bundle, "uninstall", "--yes", *state)
+        gone = site.run(built.path, "uninstall", "--yes", *state)
     assert gone.code == 0, gone.stderr
+    assert not (site.home / "state").exists()  # with its copy of the bundle
