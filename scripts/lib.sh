@@ -9,6 +9,8 @@
 
 # Without HOME, as a unit or a container may start these, it is the account's own.
 [ -n "${HOME:-}" ] || { HOME=$(getent passwd "$(id -u)" | cut -d: -f6); export HOME="${HOME:-/}"; }
+# Python before 3.13 reads an editable install's path in the locale's encoding: a checkout below Größe/ would be lost in C.
+[ "$(locale charmap 2>/dev/null)" = UTF-8 ] || export LC_ALL=C.UTF-8
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/airbundle-tests"
 TOOLS="$CACHE/bin"
 # airbundle is started a thousand times here, and compiling its modules each time is a good part of a start.
@@ -161,6 +163,7 @@ ensure_go_tool() {
   if has_go_tool "$name" "$module"; then return 0; fi
   ensure_go || return 1
   go=$(go_command) || return 1
+  [ -w "$HOME" ] || export GOPATH="${GOPATH:-$CACHE/go-path}"
   say "building $module with $("$go" env GOVERSION) into $TOOLS"
   mkdir -p "$TOOLS"
   directory=$(mktemp -d -p "$TOOLS")
