@@ -7,10 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,29 +16,11 @@ from airbundle.store import writer
 from tests.builder.conftest import UPSTREAM, Answer, Workshop
 from tests.support import images
 from tests.support.disk import small_disk
-from tests.support.faults import Fault, faulty
+from tests.support.faults import Fault, faulty, hook
 from tests.support.registries import run_registry
 from tests.support.signed import signed_urls
 
 MIB = 1024 * 1024
-
-
-@dataclass
-class Hook(Fault):
-    """No fault: calls `then` when it strikes, and lets the request pass."""
-
-    then: Callable[[], None] = field(default=lambda: None)
-
-    def strikes(self, method: str, path: str) -> bool:
-        """Call, and say no."""
-        if super().strikes(method, path):
-            self.then()
-        return False
-
-
-def hook(then: Callable[[], None], **fields: Any) -> Hook:
-    """Return a hook."""
-    return Hook("status", then=then, **fields)
 
 
 def build_through(workshop: Workshop, faults: Sequence[Fault], output: Path) -> Answer:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from airbundle.installer import lock
 from tests.installer.bundles import Key, chart, content, make_key, sign_and_write
 from tests.installer.proxy import stalling_proxy
 from tests.support.bundles import SERIAL
+from tests.support.faults import faulty, hook
 from tests.support.images import layer, noise, tiny_image
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
@@ -39,9 +41,10 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "airbundle", *map(str, arguments)]
 
 
-def run(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+def run(*arguments: str | Path, patience: str = "2") -> tuple[int, dict[str, Any], str]:
     """Run a command with `--json`; return exit code, document and what it wrote to stderr."""
-    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment())
+    env = {**environment(), "AIRBUNDLE_RETRY_SECONDS": patience}
+    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=env)
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
 
@@ -101,6 +104,28 @@ def test_a_load_that_is_killed_goes_on(
     code, result, _ = run("load", bundle, *into(empty_registry, state))
     assert code == 0 and result["changed"]
     assert len(list(empty_registry.storage.rglob("tags/1"))) == 3
+
+
+def test_a_registry_that_is_restarted_in_the_middle(bundle: Path, key: Key, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    with ExitStack() as first, run_registry(tmp_path / "2", storage=storage) as second:
+        registry = first.enter_context(run_registry(tmp_path / "1", storage=storage))
+
+        def restart() -> None:
+            first.close()
+            proxy.target = second.host
+
+        restarts = hook(restart, method="PATCH", times=1)
+        with faulty(registry.url, [restarts]) as proxy:
+            # What the proxy has in hand is gone with the first registry, and so is every upload session's memory.
+            words: list[str | Path] = ["load", bundle, "--registry", proxy.url, "--state-dir", tmp_path / "state"]
+            code, _, told = run(*words, "--key", key.public, patience="60")
+            assert code == 0, told
+            assert restarts.done == 1
+            code, again, told = run(*words)
+            assert code == 0, told
+            assert again["changed"] is False
+    assert len(list(storage.rglob("tags/1"))) == 3
 
 
 def test_an_interrupt_keeps_what_is_done(bundle: Path, key: Key, empty_registry: Registry, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["reset", "truncate", "stall", "status", "wrong-bytes", "no-range"]
 
@@ -70,9 +70,11 @@ class FaultyProxy:
         rate: bytes of bodies that all answers together may have in a second; 0 for as many as come.
         requests: all of them: method, path, Range.
         sent: bytes of bodies that went out.
+        target: host of the server behind it; it may become another one.
     """
 
     host: str
+    target: str
     faults: Sequence[Fault]
     rate: float = 0.0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -102,10 +104,27 @@ class FaultyProxy:
         time.sleep(max(wait, 0.0))
 
 
+@dataclass
+class Hook(Fault):
+    """No fault: calls `then` when it strikes, and lets the request pass."""
+
+    then: Callable[[], None] = field(default=lambda: None)
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Call, and say no."""
+        if super().strikes(method, path):
+            self.then()
+        return False
+
+
+def hook(then: Callable[[], None], **fields: Any) -> Hook:
+    """Return a hook; `fields` are those of a fault."""
+    return Hook("status", then=then, **fields)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: FaultyProxy
-    target: str
 
     def log_message(self, *_: object) -> None:
         pass
@@ -126,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length)
             self._refuse(fault)
             return
-        upstream = http.client.HTTPConnection(self.target, timeout=60)
+        upstream = http.client.HTTPConnection(self.proxy.target, timeout=60)
         try:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
             if fault is not None and fault.kind == "no-range":
@@ -202,8 +221,8 @@ def faulty(url: str, faults: Sequence[Fault] = (), *, rate: float = 0.0) -> Iter
     scheme, _, target = url.partition("://")
     assert scheme == "http", "the proxy looks into what passes: plain HTTP only"
     server = _Server(("127.0.0.1", 0), _Handler)
-    proxy = FaultyProxy(f"127.0.0.1:{server.server_address[1]}", faults, rate)
-    server.RequestHandlerClass = type("Handler", (_Handler,), {"proxy": proxy, "target": target})
+    proxy = FaultyProxy(f"127.0.0.1:{server.server_address[1]}", target, faults, rate)
+    server.RequestHandlerClass = type("Handler", (_Handler,), {"proxy": proxy})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
