@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airbundle.builder.donors import Donors
+from airbundle.builder.published import open_published
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.lock import REGISTRY, Lock, LockedRoot, parse_lock
 from airbundle.bundle.oci import Descriptor, parse_json, parse_manifest
@@ -18,6 +19,7 @@ from airbundle.errors import DocumentError, NotFound, UsageError, VerificationEr
 from airbundle.store.host import host_errors
 from airbundle.store.plan import BaseBundle
 from airbundle.store.reader import BundleFile, open_bundle
+from airbundle.transfer.registry import RegistryClient
 
 _LOCK = "Lock"
 
@@ -91,6 +93,18 @@ def find_base(path: Path, name: str, donors: Donors, read: ReadManifest) -> Base
         base = base_of_bundle(bundle)
         if donors.add_bundle(str(path), bundle):
             undo.pop_all()
+    return base
+
+
+def base_of_published(url: str, donors: Donors, client: RegistryClient) -> BaseBundle:
+    """Return a published bundle as a base; it gives manifests and configs, too.
+
+    Raises:
+        NotFound, UsageError, VerificationError, RemoteError: as `open_published`.
+    """
+    bundle = open_published(client, url)
+    base = base_of_bundle(bundle)
+    donors.add_published(url, lambda: bundle)
     return base
 
 

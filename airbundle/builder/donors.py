@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
@@ -24,28 +23,6 @@ from airbundle.store.verified import VerifiedRecords
 from airbundle.store.volumes import bundles_in
 
 
-class Held(Protocol):
-    """A bundle that can be read: a file, or one in a registry."""
-
-    def has_blob(self, digest: str) -> bool:
-        """Tell whether it has a blob."""
-        ...
-
-    def blob_size(self, digest: str) -> int:
-        """Return how many bytes a blob has."""
-        ...
-
-    def read_small(self, digest: str, limit: int) -> bytes:
-        """Return the verified bytes of a small blob."""
-        ...
-
-    def copy_blob(self, blob: Descriptor, write: WriteAt, *, start: int = 0, hasher: Hasher | None = None) -> None:
-        """Write the verified bytes of a blob (see `BlobSource`)."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
 @dataclass
 class Donor:
     """A bundle that gives; a `BlobSource` that fails with NotFound only, and tells why.
@@ -53,13 +30,13 @@ class Donor:
     Attributes:
         name: for people.
         held: the bundle.
-        file: the bundle, when it is one on this host.
+        file: the same, when it is one on this host.
         proof: airbundle's own record of it; None: it must be hashed.
         replaced: it lies where the new bundle will be.
     """
 
     name: str
-    held: Held
+    held: BundleFile
     file: BundleFile | None = None
     proof: Proof | None = None
     reporter: Reporter = SILENT
@@ -144,6 +121,22 @@ class Donors:
         for first in (path, path.with_name(f"{path.name}.001")):
             if first.is_file():
                 self._open(first, replaced=True)
+
+    def add_published(self, name: str, open_it: Callable[[], BundleFile]) -> None:
+        """Take a bundle of a registry; one that isn't there (yet), or is damaged, is told and left out.
+
+        Raises:
+            UsageError: it is something else than a bundle.
+        """
+        with ExitStack() as undo:
+            try:
+                bundle = undo.enter_context(open_it())
+                _ = bundle.table
+            except (VerificationError, RemoteError) as error:
+                self._reporter.warn(f"cache {name}: {error.problem}; it is left out")
+                return
+            undo.pop_all()
+        self.add(Donor(name, bundle, reporter=self._reporter))
 
     def add_bundle(self, name: str, bundle: BundleFile, *, replaced: bool = False) -> bool:
         """Take over an open bundle of this host, unless the same one is there already; tell whether it was taken.

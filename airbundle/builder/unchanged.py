@@ -43,7 +43,7 @@ def has_same(donors: Donors, plan: BundlePlan, signatures: Signatures) -> bool:
 
 
 def _same_donors(donors: Donors, plan: BundlePlan, signatures: Signatures) -> list[Donor]:
-    return [donor for donor in donors.all if donor.file is not None and is_same(donor.file, plan, signatures)]
+    return [donor for donor in donors.all if is_same(donor.held, plan, signatures)]
 
 
 def find_unchanged(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from airbundle.builder.lock import Locker
     from airbundle.bundle.lock import Lock
     from airbundle.store.plan import BaseBundle
+    from airbundle.transfer.registry import RegistryClient
 
 HELP = "Build the bundle of an inventory: fetched, verified, laid out and signed in one pass."
 EXAMPLE = "  airbundle build inventory/ -o dist/ --key release.key"
@@ -41,13 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="take what has not changed from this earlier bundle, or all bundles of this directory; may be repeated",
+        help="take what has not changed from this earlier bundle, from all bundles of this directory, or from a "
+        "published one, oci://HOST/REPOSITORY:TAG; may be repeated",
     )
     parser.add_argument(
         "--base",
         metavar="FILE",
-        help="build a delta that leaves out what this has: an earlier bundle, its airbundle.lock.json, or what "
-        "`airbundle status --json` wrote on site",
+        help="build a delta that leaves out what this has: an earlier bundle (a file, or oci://…), its "
+        "airbundle.lock.json, or what `airbundle status --json` wrote on site",
     )
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="blobs fetched at once (%(default)s)")
 
@@ -76,9 +80,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         kind = "-delta" if args.base else ""
         output = output_path(args.output, f"{lock.name}-{lock.version}{kind}.airbundle")
         with Donors(cache.records, console.reporter) as donors:
-            for name in args.cache:
-                donors.add_path(Path(name))
-            donors.add_earlier(output)
+            _add_donors(donors, args.cache, output, client)
             builder = Builder(client, cache, console.reporter, restore=locker.restore, donors=donors)
             options = replace(options, base=_base(args, lock, output, builder, donors))
             result = builder.build(lock, output, options)
@@ -134,6 +136,18 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
     return lock
 
 
+def _add_donors(donors: Donors, names: Sequence[str], output: Path, client: RegistryClient) -> None:
+    """Open what `--cache` names, and the bundle that is about to be replaced."""
+    from airbundle.builder.published import SCHEME, open_published
+
+    for name in names:
+        if name.startswith(SCHEME):
+            donors.add_published(name, partial(open_published, client, name))
+        else:
+            donors.add_path(Path(name))
+    donors.add_earlier(output)
+
+
 def _base(args: argparse.Namespace, lock: Lock, output: Path, builder: Builder, donors: Donors) -> BaseBundle | None:
     """Return what `--base` names; None without it, and where a site has nothing yet.
 
@@ -142,10 +156,13 @@ def _base(args: argparse.Namespace, lock: Lock, output: Path, builder: Builder, 
     """
     if not args.base:
         return None
-    from airbundle.builder.base import find_base
+    from airbundle.builder.base import base_of_published, find_base
+    from airbundle.builder.published import SCHEME
     from airbundle.errors import UsageError
     from airbundle.store.volumes import bundle_path
 
+    if args.base.startswith(SCHEME):
+        return base_of_published(args.base, donors, builder.client)
     path = Path(args.base)
     if bundle_path(path).resolve() == output.resolve():
         raise UsageError(f"--base {path} is the output: the delta would replace it", hint="name another file with -o")

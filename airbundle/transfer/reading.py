@@ -168,6 +168,40 @@ class Reading:
 
         return self._endpoints.each(one)
 
+    def read_range(self, blob: Descriptor, start: int, count: int) -> bytes:
+        """Return `count` bytes of a blob from `start` on; they are not verified.
+
+        Args:
+            blob: a registry that knows no ranges sends all of its bytes.
+            start, count: lie within the blob; the caller has bounded `count`.
+
+        Raises:
+            RemoteError: another range came, or it is shorter; and as `read_blob`.
+        """
+        digest = parse_digest(blob.digest, what=f"{self.name}: blob")
+        what = f"{self.label(digest)}: fetch bytes {start} to {start + count - 1}"
+
+        def one(endpoint: Endpoint, budget: float | None) -> bytes:
+            response = self.http.request(
+                "GET",
+                self.url(endpoint, f"/blobs/{digest}"),
+                what=what,
+                expect=(200, 206),
+                headers={"Accept": "*/*", "Range": f"bytes={start}-{start + count - 1}"},
+                scopes=self.scopes(endpoint),
+                limit=blob.size,
+                budget=budget,
+            )
+            whole = response.status == 200
+            said = response.headers.get("content-range", "").strip()
+            found = response.body[start : start + count] if whole else response.body
+            if len(found) != count or not (whole or said.startswith(f"bytes {start}-")):
+                sent = f"{len(response.body)} bytes" + ("" if whole else f" as {clean(said)[:80]!r}")
+                raise RemoteError(f"{what}: found {sent}", side=self.http.side)
+            return found
+
+        return self._endpoints.each(one)
+
     def tags(self) -> list[str]:
         """Return all tags, in the registry's order; what is no tag by the grammar is left out."""
         return self._endpoints.each(lambda endpoint, budget: list(self._tags(endpoint, budget)))
