@@ -74,6 +74,7 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "files": [str(part.path) for part in bundle.file.parts],
         "blobs": len(bundle.toc.blobs),
         "external": len(bundle.toc.external),
+        "externalSize": sum(size for _, size in bundle.toc.external),
         "signatures": [key_id for key_id, _ in bundle.signatures],
         "installer": _installer(bundle),
         "roots": roots,

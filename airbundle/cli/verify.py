@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airbundle.cli.arguments import add_bundle, bundle_paths
+from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
-from airbundle.errors import HostError
+from airbundle.errors import DigestMismatch, HostError
 
 if TYPE_CHECKING:
     from airbundle.store.reader import BundleFile
 
 HELP = "Prove where a bundle comes from (--key) and that every byte of it is as it was signed."
 EXAMPLE = """  airbundle verify messenger-1.4.0.airbundle --key release.pub
+  airbundle verify messenger-1.5.0.airbundle --key release.pub --base messenger-1.4.0.airbundle     # a delta
   airbundle verify --how > first-contact.txt     # to carry to a site, with the key, by another way than the bundle"""
 _UNPROVEN = """
 WARNING: THE ORIGIN OF THIS BUNDLE IS NOT PROVEN: no --key was given{unsigned}.
@@ -34,6 +36,7 @@ note: this bundle verified itself. That detects damage, not forgery: a forged on
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
+    add_base(parser)
     parser.add_argument(
         "--key", action="append", default=[], metavar="PUB", help="a trusted public key; may be repeated"
     )
@@ -61,7 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         bundle.verify_head()
         bundle.verify_blobs(console.reporter)
         _record(bundle, before, args)
-        _tell(bundle, signers, console)
+        checked = _check_base(bundle, args, console)
+        _tell(bundle, signers, console, checked=checked)
         statement = bundle.statement
         return {
             "name": statement.name,
@@ -73,6 +77,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             "signatures": [key_id for key_id, _ in bundle.signatures],
             "blobs": len(bundle.toc.blobs),
             "size": bundle.size,
+            "base": statement.base.to_json() if statement.base else None,
+            "external": len(bundle.toc.external),
+            "externalVerified": checked,
         }
 
 
@@ -100,6 +107,36 @@ def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
     return [key.key_id for key in check_signatures(bundle.statement_raw, bundle.signatures, state)]
 
 
+def _check_base(bundle: BundleFile, args: argparse.Namespace, console: Console) -> bool:
+    """Check that `--base` has what a delta leaves out; return whether that is proven.
+
+    Raises:
+        DigestMismatch: a base is damaged where no other has the blob.
+        CheckFailed: something is in none.
+    """
+    from airbundle.installer.missing import prove_blobs
+    from airbundle.store.delta import base_bundles, lacking_findings, refuse_lacking
+    from airbundle.store.reader import open_bundle
+    from airbundle.store.union import BlobUnion, Holder
+
+    if not args.base:
+        return not bundle.toc.external
+    with ExitStack() as undo:
+        bases = [undo.enter_context(open_bundle(paths)) for paths in base_bundles(base_paths(args))]
+        blobs = BlobUnion(bundle, [Holder(base) for base in bases])
+        prove_blobs(blobs, bundle.missing(), console.reporter)
+        lacking = [blob for blob in bundle.missing() if not blobs.has_blob(blob.digest)]
+        names = sorted({name for blob in lacking for name in blobs.damaged.get(blob.digest, ())})
+        if names:
+            raise DigestMismatch(
+                f"{bundle.path.name}: blobs that it leaves out are damaged in {', '.join(names)}",
+                findings=lacking_findings(bundle, lacking, blobs.damaged, bases),
+                hint="carry the base again",
+            )
+        refuse_lacking(bundle, lacking, blobs.damaged, bases)
+    return True
+
+
 def _record(bundle: BundleFile, before: Sequence[os.stat_result], args: argparse.Namespace) -> None:
     """Note what was verified: a build that takes from this bundle need not hash it again."""
     from airbundle.cli.arguments import open_cache
@@ -114,17 +151,20 @@ def _record(bundle: BundleFile, before: Sequence[os.stat_result], args: argparse
         record(records, bundle.file, before, bundle.statement_raw)
 
 
-def _tell(bundle: BundleFile, signers: list[str], console: Console) -> None:
+def _tell(bundle: BundleFile, signers: list[str], console: Console, *, checked: bool) -> None:
     from airbundle.bundle.sizes import human
     from airbundle.cli.main import running_bundle
+    from airbundle.store.delta import base_of
 
     statement = bundle.statement
     console.say(f"{statement.name} {statement.version}: whole: {len(bundle.toc.blobs)} blobs, {human(bundle.size)}")
     for key_id in signers:
         console.say(f"  signed by {key_id}")
     console.say(f"  created {statement.created}, expires {statement.expires or 'never'}")
-    if bundle.toc.external and statement.base:
-        console.say(f"  a delta: install it where {statement.base.name} {statement.base.version} is")
+    if bundle.toc.external:
+        left = f"{len(bundle.toc.external)} blobs, {human(sum(size for _, size in bundle.toc.external))}"
+        there = "all are in --base" if checked else "--base checks that they are there"
+        console.say(f"  a delta on {base_of(statement)}: leaves out {left}; {there}")
     if not signers:
         unsigned = "" if bundle.signatures else ", and it carries no signature"
         console.note(_UNPROVEN.format(unsigned=unsigned))

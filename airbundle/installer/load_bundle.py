@@ -91,7 +91,7 @@ def _missing(trusted: Trusted, plan: LoadPlan, target: Target, reporter: Reporte
     wanted = Wanted(registry=True, target=target)
     earlier = partial(earlier_plans, trusted.blobs, target.prefix)
     missing = find_missing(trusted.blobs, plan, wanted, earlier=earlier, reporter=reporter, jobs=jobs)
-    refuse_lacking(trusted.bundle, missing.lacking, trusted.blobs.damaged)
+    refuse_lacking(trusted.bundle, missing.lacking, trusted.blobs.damaged, trusted.blobs.known)
     return missing
 
 

@@ -67,7 +67,7 @@ class Missing:
                 hint=base_hint(blobs.bundle.statement),
             )
             return
-        yield from lacking_findings(blobs.bundle, self.lacking, blobs.damaged)
+        yield from lacking_findings(blobs.bundle, self.lacking, blobs.damaged, blobs.known)
 
 
 class FromRegistry:
@@ -124,7 +124,7 @@ def find_missing(
     located = search.located
     loaded = {task.blob.digest for task in tasks}
     read = served | (loaded - located.keys())
-    _prove(blobs, [blob for digest, blob in missing.items() if digest in read], reporter)
+    prove_blobs(blobs, [blob for digest, blob in missing.items() if digest in read], reporter)
     left = [task for task in tasks if task.blob.digest not in located and not blobs.has_blob(task.blob.digest)]
     if left:
         search.look(_others(left, plan, earlier()), only_existing=True)
@@ -149,7 +149,7 @@ def _is_kept(blobs: BlobUnion, digest: str) -> bool:
     return holder is not None and holder.kept
 
 
-def _prove(blobs: BlobUnion, wanted: Sequence[Descriptor], reporter: Reporter) -> None:
+def prove_blobs(blobs: BlobUnion, wanted: Sequence[Descriptor], reporter: Reporter) -> None:
     """Hash blobs in the files that should have them; those that are proven are not read."""
     stop = Stop()
     with reporter.phase("verify what the delta leaves out", total=sum(blob.size for blob in wanted)) as phase:

@@ -85,7 +85,7 @@ class Library:
             if lacking and not images:
                 needed = server_blobs(each.bundle)
                 lacking = [blob for blob in lacking if blob.digest in needed]
-            refuse_lacking(each.bundle, lacking, {})
+            refuse_lacking(each.bundle, lacking, {}, [other.bundle for other in self.bundles])
 
     def close(self) -> None:
         """Close the bundles."""

@@ -11,7 +11,7 @@ from airbundle.bundle.index import CHART, ref_of
 from airbundle.bundle.naming import SERVED_ONLY
 from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.statement import Statement
-from airbundle.errors import CheckFailed, Finding, Outcome, UsageError
+from airbundle.errors import CheckFailed, Finding, UsageError
 from airbundle.store.reader import BundleFile
 from airbundle.store.volumes import bundle_path, bundles_in
 
@@ -89,7 +89,10 @@ def base_of(statement: Statement) -> str:
 
 
 def lacking_findings(
-    bundle: BundleFile, lacking: Sequence[Descriptor], damaged: Mapping[str, Sequence[str]]
+    bundle: BundleFile,
+    lacking: Sequence[Descriptor],
+    damaged: Mapping[str, Sequence[str]],
+    known: Sequence[BundleFile] = (),
 ) -> list[Finding]:
     """Return a finding for each blob that a delta leaves out and nothing has.
 
@@ -97,9 +100,11 @@ def lacking_findings(
         bundle: the delta.
         lacking: such blobs.
         damaged: names of the files that have one, but with other bytes; by digest.
+        known: other bundles at hand: where the base is one of them and a delta that leaves a blob out, too, that one's
+            base is named.
     """
+    brings = _Brings(bundle, known)
     refs = needed_by(bundle, {blob.digest for blob in lacking})
-    brings = base_of(bundle.statement)
     return [
         Finding(
             "a blob that this delta leaves out is not there",
@@ -107,10 +112,29 @@ def lacking_findings(
             code=BASE,
             found=f"damaged in {', '.join(damaged[blob.digest])}" if damaged.get(blob.digest) else "",
             expected=f"{blob.digest}, {blob.size} bytes",
-            hint=f"{brings} brings it",
+            hint=f"{brings.of(blob.digest)} brings it",
         )
         for blob in lacking
     ]
+
+
+class _Brings:
+    """Which bundle brings a blob that a delta leaves out."""
+
+    def __init__(self, bundle: BundleFile, known: Sequence[BundleFile]) -> None:
+        self._statement = bundle.statement
+        self._known = [(each.statement, frozenset(digest for digest, _ in each.toc.external)) for each in known]
+
+    def of(self, digest: str) -> str:
+        """Return it for people."""
+        statement = self._statement
+        for _ in range(len(self._known) + 1):
+            base = statement.base
+            below = [found for found, left_out in self._known if base and base.is_base(found) and digest in left_out]
+            if not below:
+                break
+            statement = below[0]
+        return base_of(statement)
 
 
 def lacking_body(bundle: BundleFile, lacking: Sequence[Descriptor]) -> dict[str, Any]:
@@ -129,10 +153,9 @@ def refuse_lacking(
     bundle: BundleFile,
     lacking: Sequence[Descriptor],
     damaged: Mapping[str, Sequence[str]],
-    *,
-    outcome: Outcome | None = None,
+    known: Sequence[BundleFile] = (),
 ) -> None:
-    """Raise when anything lacks.
+    """Raise when anything lacks (see `lacking_findings`).
 
     Raises:
         CheckFailed: lists every blob, who needs it, and which bundle brings it.
@@ -141,14 +164,12 @@ def refuse_lacking(
         return
     statement = bundle.statement
     count = "a blob that it leaves out is" if len(lacking) == 1 else f"{len(lacking)} blobs that it leaves out are"
-    raised = CheckFailed(
+    raise CheckFailed(
         f"{statement.name} {statement.version} is a delta, and {count} nowhere here",
         hint=base_hint(statement),
-        findings=lacking_findings(bundle, lacking, damaged),
+        findings=lacking_findings(bundle, lacking, damaged, known),
         body=lacking_body(bundle, lacking),
     )
-    raised.outcome = outcome
-    raise raised
 
 
 def base_hint(statement: Statement) -> str:

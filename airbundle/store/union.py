@@ -65,6 +65,11 @@ class BlobUnion:
         return self._found
 
     @property
+    def known(self) -> list[BundleFile]:
+        """The other bundles."""
+        return [holder.file for holder in self.holders if isinstance(holder.file, BundleFile)]
+
+    @property
     def verified(self) -> Collection[str]:
         """Digests of blobs that have verified and that the bundle itself does not carry."""
         return self._found.keys()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from airbundle.bundle.site_state import parse_site_state
 from airbundle.bundle.statement import Base
 from airbundle.store.plan import BaseBundle
 from airbundle.store.reader import open_bundle
@@ -152,6 +153,7 @@ def test_a_chain_of_three(chain: Chain, site: Site) -> None:
     assert expected <= found
     assert status["blobs"] == sorted(status["blobs"])
     # It can be carried back: a delta on it installs.
+    assert parse_site_state(json.dumps(status).encode(), where="SITE-STATE.json").blobs == dict(status["blobs"])
     made = of_version(3)
     base = BaseBundle(Base("test", "1.2.0", 1, "sha256:" + "0" * 64), {digest for digest, _ in found})
     code, report = site.install(write_signed(site.root / "d.airbundle", made, site.key, base=base))
@@ -160,8 +162,12 @@ def test_a_chain_of_three(chain: Chain, site: Site) -> None:
 
 
 def test_a_chain_from_files_alone(chain: Chain, site: Site) -> None:
+    code, document = site.install(chain.second)
+    assert code == 3 and "test 1.1.0 (serial" in error_text(document)
+    # What is at hand leaves it out, too: its own base brings it.
     code, document = site.install(chain.second, "--base", chain.delta)
     assert code == 3 and GONE in error_text(document)
+    assert all("test 1.0.0 (serial" in finding["hint"] for finding in document["errors"][0]["findings"])
     code, report = site.install(chain.second, "--base", chain.delta, "--base", chain.base)
     assert code == 0, report
     everything_is_served(site, 2)
@@ -489,6 +495,32 @@ def test_serve_with_and_without_the_base(chain: Chain, tmp_path: Path) -> None:
     app = app_of(chain.delta, chain.base)
     assert ask(app, f"/v2/{REDIS}/blobs/{GONE}").body == LAYER.data
     app.close()
+
+
+def test_verify_a_delta(chain: Chain, untouched: Site, tmp_path: Path) -> None:
+    verify = ["verify", chain.delta, "--key", chain.key.public]
+
+    def run(*more: object) -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-m", "airbundle", *map(str, (*verify, *more)), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, json.loads(done.stdout)
+
+    code, report = run()
+    assert (code, report["externalVerified"], report["base"]["version"]) == (0, False, "1.0.0")
+    code, report = run("--base", chain.base)
+    assert (code, report["externalVerified"]) == (0, True)
+    code, report = run("--base", chain.second)
+    listed(code, report, GONE)
+    damaged = tmp_path / "damaged.airbundle"
+    shutil.copy(chain.base, damaged)
+    flip(damaged, GONE)
+    code, report = run("--base", damaged)
+    assert code == 5 and "damaged.airbundle" in error_text(report)
+    assert run("--base", damaged, "--base", chain.base)[0] == 0
+    text = subprocess.run(
+        [sys.executable, "-m", "airbundle", *map(str, verify)], capture_output=True, text=True, check=True
+    )
+    assert "a delta on test 1.0.0 (serial" in text.stdout
 
 
 def test_a_base_is_served_for_its_blobs_alone(chain: Chain, key: Key, tmp_path: Path) -> None:
