@@ -80,9 +80,9 @@ disable_services() {
   [ "${#units[@]}" = 0 ] || as_root systemctl --quiet disable "${units[@]}" 2>/dev/null || true
 }
 
-# is_python CMD MINOR: CMD is a Python 3.MINOR or newer (and not before 3.9.2).
+# is_python CMD MINOR: CMD is a Python 3.MINOR or newer (and not before 3.9.2), with what pip takes.
 is_python() {
-  command -v "$1" >/dev/null && "$1" -c "import sys; sys.exit(sys.version_info < max((3, $2), (3, 9, 2)))" 2>/dev/null
+  command -v "$1" >/dev/null && "$1" -c "import ssl, sys, zlib; sys.exit(sys.version_info < max((3, $2), (3, 9, 2)))" 2>/dev/null
 }
 
 # The tools of `dev` want Python 3.11 or newer for their newest versions; anything from 3.9.2 on does.
