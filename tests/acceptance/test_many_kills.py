@@ -81,7 +81,7 @@ def test_an_install_into_a_registry(
         words += ["--listen", f"127.0.0.1:{free_port()}"]
         try:
             for _ in range(KILLS):
-                kill_after(moments.uniform(0.1, 2.5), words, workshop, tmp_path / "log")
+                kill_after(moments.uniform(0.1, 1.8), words, workshop, tmp_path / "log")
                 images = {image.site_name: image.digest for image in workshop.corpus.images}
                 there = Storage(registry.storage).tags()
                 assert all(there[name] == digest for name, digest in images.items() if name in there)
@@ -102,7 +102,7 @@ def test_an_install_of_its_own_server(workshop: Workshop, built: BuiltCorpus, tm
     words: list[str | Path] = ["install", built.path, "--key", workshop.public_key, *state]
     words += ["--listen", f"127.0.0.1:{free_port()}"]
     try:
-        for _ in range(KILLS // 3):
+        for _ in range(KILLS // 4):
             kill_after(moments.uniform(0.1, 4.0), words, workshop, tmp_path / "log")
         done = workshop.run(*words)
         assert done.code == 0, done.stderr
