@@ -32,6 +32,7 @@ class Wanted:
         registry: another registry gets images, charts and signatures.
         target: that registry, where it can be asked already.
         problem: why it can't be asked; empty where it can, and where there is none yet.
+        assumed: it can't be asked yet, but had everything when this very bundle was installed. Loading asks again.
     """
 
     whole: bool = False
@@ -39,6 +40,7 @@ class Wanted:
     registry: bool = False
     target: Target | None = None
     problem: str = ""
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def find_missing(
     read = served | (loaded - located.keys())
     prove_blobs(blobs, [blob for digest, blob in missing.items() if digest in read], reporter)
     left = [task for task in tasks if task.blob.digest not in located and not blobs.has_blob(task.blob.digest)]
-    if left:
+    if wanted.assumed:
+        located.update((task.blob.digest, task.repositories[0]) for task in left)
+    elif left:
         search.look(_others(left, plan, earlier()), only_existing=True)
     needed = served | loaded
     found = {digest for digest in needed if blobs.has_blob(digest) or digest in located}

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.sizes import human
 from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, CheckFailed, Finding, NoPermission, NoSpace, SiteError
@@ -183,9 +184,13 @@ class Preflight:
             return
         options, blobs = self._options, self._trusted.blobs
         target = options.target
+        assumed = False
         if options.mode == CONTAINER:
             target = self._container()
-        wanted = Wanted(options.whole, True, not options.whole, target, self._problem)
+            # A registry that an install of this bundle left here, and that only has to be started again.
+            digest = sha256(self._trusted.bundle.statement_raw)
+            assumed = bool(self._problem) and any(each.statement == digest for each in self._installed.bundles)
+        wanted = Wanted(options.whole, True, not options.whole, target, self._problem, assumed)
         prefix = options.target.prefix if options.target else options.prefix
         earlier = partial(earlier_plans, blobs, prefix)
         self.missing = find_missing(
