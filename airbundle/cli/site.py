@@ -55,10 +55,20 @@ def add_registry_access(parser: argparse.ArgumentParser) -> None:
 
 
 def state_of(args: argparse.Namespace) -> StateDirectory:
-    """Return the state directory."""
+    """Return the state directory.
+
+    Raises:
+        UsageError: what is there is none.
+    """
+    from airbundle.errors import UsageError
+    from airbundle.installer.files import existing_parent
     from airbundle.installer.state import StateDirectory
 
-    return StateDirectory(Path(args.state_dir) if args.state_dir else own_state())
+    state = StateDirectory(Path(args.state_dir) if args.state_dir else own_state())
+    place = existing_parent(state.root)
+    if not place.is_dir():
+        raise UsageError(f"--state-dir {state.root}: {place} is no directory", hint="name another one")
+    return state
 
 
 def own_state() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -39,10 +40,19 @@ def exclusive(path: Path, command: str) -> Iterator[None]:
             since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             holder = {"pid": os.getpid(), "command": command, "since": since}
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+            _write_holder(descriptor, json.dumps(holder).encode() + b"\n")
         yield
     finally:
         os.close(descriptor)
+
+
+def _write_holder(descriptor: int, text: bytes) -> None:
+    """Say who holds the lock. On a full disk nobody is told, and the lock holds: uninstalling frees space."""
+    try:
+        os.pwrite(descriptor, text, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def check_free(path: Path) -> None:

@@ -96,7 +96,14 @@ class Preflight:
 
     def _permission(self) -> Iterator[Finding]:
         place = existing_parent(self._state.root)
-        if not os.access(place, os.W_OK | os.X_OK):
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            yield Finding(
+                "the file system can only be read",
+                where=str(place),
+                code=PERMISSION,
+                hint="mount it for writing, or name another directory with --state-dir",
+            )
+        elif not os.access(place, os.W_OK | os.X_OK):
             yield Finding(
                 "this user may not write there",
                 where=str(place),

@@ -112,4 +112,5 @@ def check_registry(plan: LoadPlan, target: Target, reporter: Reporter) -> None:
         return
     repository = next(iter(plan.manifests))
     with target.client(reporter) as client:
+        client.check(target.host)
         client.repository(f"{target.host}/{repository}").has_manifest("airbundle-preflight")

@@ -35,6 +35,8 @@ def host_errors(operation: str, path: object) -> Iterator[None]:
         text = f"cannot {operation}: {where}: {error.strerror or error}"
         if error.errno in _FULL:
             raise NoSpace(text, hint=f"free space on the file system of {path}, then run the command again") from error
+        if error.errno == errno.EROFS:
+            raise NoPermission(text, hint="choose a directory on a file system that can be written") from error
         if error.errno in _FORBIDDEN:
             raise NoPermission(text, hint="run as a user who may, or choose another directory") from error
         raise HostError(text) from error

@@ -35,7 +35,12 @@ def check_output(out: Path, names: Sequence[str]) -> None:
                 mode = path.lstat().st_mode
             except FileNotFoundError:
                 continue
-        # A link is replaced, not followed; what is no file would be destroyed, or be in the way at the end.
+        if stat.S_ISLNK(mode) and not path.exists():
+            raise UsageError(
+                f"{path} is a symbolic link to {path.readlink()}, which is not there",
+                hint="mount or make what it leads to, or choose another name with -o",
+            )
+        # Another link is replaced, not followed; what is no file would be destroyed, or be in the way at the end.
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
             raise UsageError(f"{path} is {kind}; expected a file to write", hint="choose another name with -o")

@@ -10,7 +10,7 @@ from typing import Optional
 
 import httpx
 
-from airbundle.transfer.faults import os_fault, slow_fault
+from airbundle.transfer.faults import NO_HTTP_HINT, os_fault, slow_fault
 from airbundle.transfer.pace import Pace
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
@@ -143,4 +143,5 @@ def _fault(error: httpx.HTTPError) -> Fault:
         return os_fault(cause, connecting=connecting)
     if isinstance(error, httpx.TimeoutException):
         return slow_fault(connecting=connecting)
-    return Fault(str(error) or type(error).__name__, contact=not connecting)
+    hint = NO_HTTP_HINT if isinstance(error, httpx.RemoteProtocolError) else ""
+    return Fault(str(error) or type(error).__name__, contact=not connecting, hint=hint)

@@ -15,9 +15,10 @@ _PLAIN_HINT = (
     "the server seems to speak plain HTTP; where that is meant, say so with http:// in --registry, or with an http:// "
     "endpoint in registries.yaml"
 )
+NO_HTTP_HINT = "check that the port is the server's own, and is named with http:// or https:// as it speaks"
 _HINTS = {
     errno.ECONNREFUSED: "nothing listens there: check host and port, that the server runs, and HTTPS_PROXY",
-    errno.ECONNRESET: "check that the port is the server's own, and is named with http:// or https:// as it speaks",
+    errno.ECONNRESET: NO_HTTP_HINT,
     errno.EHOSTUNREACH: "check the address, the network's routes, firewalls, and HTTPS_PROXY",
     errno.ENETUNREACH: "check the address, the network's routes, and HTTPS_PROXY",
 }

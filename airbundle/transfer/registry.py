@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from airbundle.bundle.reference import parse_reference
-from airbundle.errors import AirbundleError, Side
+from airbundle.errors import AirbundleError, Refused, Side
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.hosts import Endpoint, Registries
 from airbundle.transfer.http import HttpClient
@@ -57,6 +57,29 @@ class RegistryClient:
         endpoints = self.registries.endpoints(reference.registry, reference.repository)
         push = self.registries.push_endpoint(reference.registry, reference.repository)
         return Repository(self, reference.name, endpoints or [push], push)
+
+    def check(self, registry: str) -> None:
+        """Ask whether there is a registry at `host[:port]` (distribution spec, "Determining support"); logs in nowhere.
+
+        Raises:
+            Unreachable: nothing answers.
+            Refused: what answers is no registry.
+        """
+        base = self.registries.push_endpoint(registry, "any").url
+        what = f"{registry}: ask whether it is a registry"
+        response = self.http.request("GET", f"{base}/", what=what, expect=range(200, 500), bare=True)
+        page = "html" in response.headers.get("content-type", "").lower() or response.body.lstrip()[:1] == b"<"
+        if response.status == 400:
+            raise self.http.refusal(response, what=what, expected="200 or 401")
+        if response.status in (401, 403) or 300 <= response.status < 400 or (response.status == 200 and not page):
+            return
+        found = "a web page" if page else f"status {response.status}"
+        raise Refused(
+            f"{what}: it is none: /v2/ gives {found}; expected 200 or 401, as registries answer",
+            side=self.http.side,
+            status=response.status,
+            hint="check host and port; a registry's API is at /v2/ of its host, whatever path comes before names",
+        )
 
     def passed_over(self, endpoint: Endpoint, error: AirbundleError) -> None:
         """Tell, once for each mirror, that the next endpoint is asked instead."""

@@ -20,3 +20,15 @@ def test_an_output_that_ends_with_a_slash_is_a_directory(workshop: Workshop) -> 
     assert answer.code == 2
     assert "expected a directory" in answer.errors
     assert taken.read_text() == ""
+
+
+def test_an_output_that_leads_nowhere_is_refused(workshop: Workshop) -> None:
+    """The disk that it leads to may only have to be mounted: nothing else may take the link's place."""
+    workshop.put(images.tiny_image("app"), "app", "1")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1"])
+    link = workshop.root / "x.airbundle"
+    link.symlink_to("/no/such/disk/x.airbundle")
+    answer = workshop.build(link)
+    assert answer.code == 2
+    assert "is a symbolic link to /no/such/disk/x.airbundle, which is not there" in answer.errors
+    assert link.is_symlink()

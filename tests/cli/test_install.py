@@ -8,13 +8,15 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import create_default_context
@@ -33,6 +35,7 @@ from tests.support.images import attestation, index, layer, noise, tiny_image
 from tests.support.process import free_port, program
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
+from tests.transfer.servers import fault_server
 
 BASE = layer({"base": noise("base", 3_000_000)})
 REDIS = tiny_image("redis", shared=[BASE])
@@ -376,8 +379,6 @@ def test_truncated(untouched: Site, bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_and_a_registry_that_is_not_there(bundle: Path, untouched: Site) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", untouched.port)):
         code, document = untouched.install(bundle, "--registry", "127.0.0.1:1")
     codes = {finding["code"] for finding in document["errors"][0]["findings"]}
@@ -470,6 +471,68 @@ def test_a_full_disk(bundle: Path, small_disk: Path, key: Key) -> None:
     assert re.match(r"free [0-9.]+ MiB, or", finding["hint"]), finding
     assert document["outcome"] == "unchanged"
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_full_disk_can_be_uninstalled_from(bundle: Path, small_disk: Path, key: Key) -> None:
+    site = Site(small_disk, key)
+    site.state.mkdir()
+    (site.state / "lock").touch()
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    assert site.run("load", bundle, "--key", key.public, "--registry", "http://127.0.0.1:1")[0] == 6
+    code, document = site.run("uninstall")
+    assert code == 0, document
+    assert not site.state.exists()
+
+
+def test_a_state_directory_that_can_not_be(bundle: Path, tmp_path: Path, key: Key) -> None:
+    (tmp_path / "file").write_text("")
+    site = Site(tmp_path / "file", key)
+    for command in (["install", bundle, "--key", key.public], ["status"], ["uninstall"]):
+        code, document = site.run(*command)
+        assert code == 2 and f"{tmp_path}/file is no directory" in error_text(document), document
+
+
+def test_a_disk_that_can_only_be_read(bundle: Path, small_disk: Path, key: Key) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    site = Site(small_disk, key)
+    code, document = site.install(bundle)
+    found = {finding["code"]: finding for finding in document["errors"][0]["findings"]}
+    assert (code, found["permission"]["message"]) == (3, "the file system can only be read")
+    assert "mount it for writing" in found["permission"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [(200, "text/html", b"<html>hello"), (404, "text/plain", b"no"), (404, "text/html", b"<html>no")],
+)
+def test_a_server_that_is_no_registry(bundle: Path, untouched: Site, status: int, kind: str, body: bytes) -> None:
+    with fault_server(lambda turn, n: turn.reply(status, body, {"Content-Type": kind})) as server:
+        code, document = untouched.install(bundle, "--registry", server.url.rstrip("/"))
+    assert (code, document["outcome"]) == (6, "unchanged")
+    assert "ask whether it is a registry: it is none" in error_text(document)
+
+
+def test_a_server_that_speaks_something_else(bundle: Path, untouched: Site) -> None:
+    def speak(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            connection.recv(4096)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                speak(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        for scheme in ("http", "https"):
+            url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+            code, document = untouched.install(bundle, "--registry", url)
+            assert (code, document["outcome"]) == (6, "unchanged")
+            assert "named with http:// or https://" in error_text(document) or "TLS failed" in error_text(document)
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_two_at_once(bundle: Path, site: Site, empty_registry: Registry) -> None:
