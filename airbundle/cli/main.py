@@ -35,7 +35,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sign": ("sign", "connected", "add a signature to a bundle"),
     "split": ("split", "connected", "cut a bundle into volumes"),
     "compact": ("compact", "connected", "merge deltas and what they build on into one full bundle"),
-    "compact": ("compact", "connected", "merge deltas and what they build on into one full bundle"),
     "installer": ("installer", "connected", "write the installer alone"),
     "publish": ("publish", "connected", "push a bundle to a registry as an artifact"),
     "pull": ("pull", "connected", "fetch a published bundle"),
