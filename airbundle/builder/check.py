@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from airbundle.builder.images import ImageResolver
 from airbundle.builder.pool import worker_pool
 from airbundle.builder.sources import SourceResolver
-from airbundle.bundle.image_source import REGISTRY
+from airbundle.bundle.image_source import DOCKER_DAEMON, REGISTRY
 from airbundle.bundle.inventory import ChartRequest, ImageRequest, Inventory
 from airbundle.bundle.lock import Lock, LockedRoot
 from airbundle.bundle.lockmatch import root_key
@@ -55,13 +55,20 @@ def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources:
     def image(request: ImageRequest) -> Moved | None:
         root = locked.get(("image", request.target.full_name))
         reference = request.source.own_name
-        if request.source.transport != REGISTRY or root is None or reference is None or reference.digest:
+        if root is None or reference is None or reference.digest:
             return None
         try:
-            new = images.current(reference).digest
+            if request.source.transport == DOCKER_DAEMON:
+                old, new = root.info.get("imageId", ""), ""
+                new = sources.image_id(request)
+            elif request.source.transport == REGISTRY:
+                old, new = root.descriptor.digest, ""
+                new = images.current(reference).digest
+            else:
+                return None
         except NotFound:
-            new = ""
-        return _moved(root, request.requested, root.descriptor.digest, new, request.where)
+            pass
+        return _moved(root, request.requested, old, new, request.where)
 
     def chart(request: ChartRequest) -> Moved | None:
         root = locked.get(("chart", request.requested))

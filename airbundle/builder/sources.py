@@ -37,7 +37,7 @@ from airbundle.store.inventory_dir import InventoryDir
 from airbundle.store.oci_layout import materialise_layout_image
 from airbundle.transfer.charts import OCI_SCHEME, ChartSource
 from airbundle.transfer.clamav import collect_databases
-from airbundle.transfer.docker_engine import materialise_engine_image
+from airbundle.transfer.docker_engine import engine_image_id, materialise_engine_image
 from airbundle.transfer.files import fetch_file
 from airbundle.transfer.registry import RegistryClient
 
@@ -86,6 +86,10 @@ class SourceResolver:
             made = materialise_layout_image(self._path(request), source.name, self.cache, choose=choose)
         root = _locked("image", request.target.full_name, request.requested, request.requested, made)
         return replace(root, platforms=request.platforms)
+
+    def image_id(self, request: ImageRequest) -> str:
+        """Return the ID that an engine's image has now. Raises NotFound, RemoteError, HostError."""
+        return engine_image_id(request.source.name)
 
     def _path(self, request: ImageRequest) -> Path:
         return self.opened.resolve(request.source.path, where=request.where)

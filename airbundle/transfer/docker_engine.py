@@ -103,6 +103,12 @@ def materialise_engine_image(
         return read_save(_Chunks(stream), sink, name="", what=what)
 
 
+def engine_image_id(name: str, *, side: Side = "upstream", environ: Mapping[str, str] | None = None) -> str:
+    """Return the ID of an image of the Docker engine, the digest of its config; raises as above."""
+    with open_engine(side=side, environ=environ) as client, engine_errors(f"docker-daemon:{name}", side):
+        return str(client.images.get(name).id)
+
+
 def _from_sink(image: Any, sink: BlobSink, what: str) -> Materialised | None:
     """Return the image when `sink` has its config, whose digest is the engine's ID, and all its layers."""
     identity = str(image.id)
