@@ -153,16 +153,22 @@ class Builder:
         """Lay the bundle out: every size is known before the first large byte arrives."""
         if not options.installer:
             lock = replace(lock, installer=(), installer_version="")
-        self.materialised.ensure(lock)
+        self.materialised.ensure(lock, options.base.blobs if options.base else ())
         manifests = self._manifests(lock)
         signer = options.signer
         extras = sign_images(lock, manifests, signer, self._read_config) if signer else ()
-        return plan_bundle(content_of(lock, manifests, extras), installer=self._installer(lock), base=options.base)
+        return plan_bundle(
+            content_of(lock, manifests, extras), installer=self._installer(lock, signer), base=options.base
+        )
 
-    def _installer(self, lock: Lock) -> bytes | None:
+    def _installer(self, lock: Lock, signer: Signer | None) -> bytes | None:
         if not lock.installer:
             return None
-        return kept_zip(lock.installer, self.cache, reporter=self.reporter)
+
+        def donated() -> bytes | None:
+            return self._given.installer(lock, signer.public_key) if signer else None
+
+        return kept_zip(lock.installer, self.cache, donated, reporter=self.reporter)
 
     def _manifests(self, lock: Lock) -> dict[str, bytes]:
         """Return the raw bytes of every carried manifest, by digest."""

@@ -121,8 +121,7 @@ def _plan(delta: BundleFile) -> BundlePlan:
 
     for root in delta.index:
         list(walk(root, load, what=ref_of(root)))
-    position, size = delta.installer_range
-    installer = delta.file.read(position, size) if size else None
+    installer = delta.installer_bytes() if delta.has_installer else None
     plan = plan_bundle(content_of(delta.lock, manifests, _extras(delta, manifests)), installer=installer)
     _check_same(delta.statement, parse_statement(plan.statement), delta.path.name)
     if set(plan.toc.blobs) != {*delta.toc.blobs, *delta.toc.external}:

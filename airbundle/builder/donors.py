@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
+from airbundle.bundle.lock import Lock
 from airbundle.bundle.oci import Descriptor
+from airbundle.crypto.keys import PublicKey
 from airbundle.errors import HostError, NotFound, RemoteError, UsageError, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.proven import Proof, proof
@@ -110,7 +112,11 @@ class Donors:
         if not path.is_dir():
             self._open(path)
             return
-        found = bundles_in(path)
+        try:
+            found = bundles_in(path)
+        except HostError as error:
+            self._reporter.warn(f"cache {path}: {error.problem}; it is left out")
+            return
         for first in found:
             self._open(first)
         if not found:
@@ -167,6 +173,22 @@ class Donors:
     def read_small(self, digest: str, limit: int) -> bytes | None:
         """Return the verified bytes of a manifest or config; None when none of them has it."""
         return next((raw for raw in (donor.read_small(digest, limit) for donor in self.all) if raw is not None), None)
+
+    def installer(self, lock: Lock, key: PublicKey) -> bytes | None:
+        """Return the zip application of a bundle that this key has signed, made of the same parts as `lock` pins.
+
+        Its bytes follow from the parts, but that can't be told from the zip: so the key's word for it is needed.
+        """
+        for donor in self.all:
+            bundle = donor.held
+            if not any(name == key.key_id and key.verify(raw, bundle.statement_raw) for name, raw in bundle.signatures):
+                continue
+            try:
+                if (bundle.lock.installer_version, bundle.lock.installer) == (lock.installer_version, lock.installer):
+                    return bundle.installer_bytes()
+            except (VerificationError, HostError, RemoteError) as error:
+                donor.disappoints(error.problem)
+        return None
 
     def close(self) -> None:
         """Close the files."""

@@ -68,6 +68,11 @@ def check_own_part(parts: Iterable[InstallerPart]) -> None:
         )
 
 
+def has_parts(parts: Iterable[InstallerPart], cache: Cache) -> bool:
+    """Tell whether every wheel is in the cache."""
+    return all(_is_good(part, cache) for part in parts if part.name.endswith(WHEEL))
+
+
 def ensure_parts(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter = SILENT) -> None:
     """Bring every part into the cache; ask pip only for those that are not there.
 

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from airbundle.builder.installer_parts import (
     WHEEL,
     check_own_part,
     ensure_parts,
+    has_parts,
     own_sources,
     pinned_parts,
 )
@@ -64,8 +65,20 @@ def build_zip(parts: Iterable[InstallerPart], cache: Cache) -> bytes:
     return _stored(entries)
 
 
-def kept_zip(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter = SILENT) -> bytes:
+def kept_zip(
+    parts: Iterable[InstallerPart],
+    cache: Cache,
+    donated: Callable[[], bytes | None] = lambda: None,
+    *,
+    reporter: Reporter = SILENT,
+) -> bytes:
     """Return the zip application as `build_zip` does. The last one is kept beside the cache: making it takes a while.
+
+    Args:
+        parts: as `build_zip`; those that the cache lacks are fetched.
+        cache: where they are.
+        donated: gives the zip of an earlier bundle that is made of the same parts; asked before anything is fetched.
+        reporter: told of what is fetched.
 
     Raises:
         MissingContent: a wheel can't be fetched, or this airbundle is not the one that made the lock.
@@ -77,8 +90,10 @@ def kept_zip(parts: Iterable[InstallerPart], cache: Cache, *, reporter: Reporter
     kept = _kept(path, cache)
     if kept is not None:
         return kept
-    ensure_parts(parts, cache, reporter=reporter)
-    raw = build_zip(parts, cache)
+    raw = None if has_parts(parts, cache) else donated()
+    if raw is None:
+        ensure_parts(parts, cache, reporter=reporter)
+        raw = build_zip(parts, cache)
     try:
         with host_errors("write to the cache", path):
             private_directory(cache.root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from airbundle.builder.donors import Donors
@@ -29,20 +29,27 @@ class MaterialisedContent:
     donors: Donors
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ensure(self, lock: Lock) -> None:
+    def ensure(self, lock: Lock, left_out: Container[str] = ()) -> None:
         """Bring back what the cache has lost.
+
+        Args:
+            lock: whose roots are wanted.
+            left_out: digests of blobs that a delta need not have.
 
         Raises:
             MissingContent: it can't be made again; every root is named.
         """
-        lost = [root for root in lock.roots if root.source == CACHE and not self._is_there(root)]
-        lost = [root for root in lost if not self._is_there(root) and not self.restore(root)]
+        lost = [root for root in lock.roots if root.source == CACHE and not self._is_there(root, left_out)]
+        lost = [root for root in lost if not self._is_there(root, left_out) and not self.restore(root)]
         if lost:
             raise _lost(lost)
 
-    def _is_there(self, root: LockedRoot) -> bool:
+    def _is_there(self, root: LockedRoot, left_out: Container[str]) -> bool:
         parts = (root.descriptor, *root.children, *root.referrers, *root.blobs)
-        return all(self.cache.has(part.digest, part.size) or self.donors.has(part.digest, part.size) for part in parts)
+        return all(
+            part.digest in left_out or self.cache.has(part.digest, part.size) or self.donors.has(part.digest, part.size)
+            for part in parts
+        )
 
     def read_manifest(self, root: LockedRoot, descriptor: Descriptor) -> bytes:
         """Return a manifest's verified bytes. Raises MissingContent."""

@@ -42,6 +42,8 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.store.table_file import TableFile
 from airbundle.store.volumes import ByteFile, check_sizes, find_parts
 
+INSTALLER_LIMIT = 256 * 1024 * 1024
+"""Largest zip application in bytes that is read into memory."""
 _DOCUMENT_LIMIT = 64 * 1024 * 1024
 _LIMITS = {
     OCI_LAYOUT_NAME: len(OCI_LAYOUT),
@@ -111,6 +113,23 @@ class BundleFile(TableFile):
         """Where the zip begins and how many bytes it has; zero bytes where there is none."""
         size = self.statement.subjects[INSTALLER][1] if self.has_installer else 0
         return self.table.end + len(END), size
+
+    def installer_bytes(self) -> bytes:
+        """Return the zip application, which has the size and digest that the statement says.
+
+        Raises:
+            NotFound: there is none.
+            VerificationError: it is damaged.
+        """
+        if not self.has_installer:
+            raise NotFound(f"{self.path.name} has no installer")
+        digest, size = self.statement.subjects[INSTALLER]
+        if size > INSTALLER_LIMIT:
+            raise VerificationError(f"{self.path.name}: installer: {size} bytes, allowed are {INSTALLER_LIMIT}")
+        position, _ = self.installer_range
+        raw = self.file.read(position, size)
+        check(raw, digest, what=f"{self.place(position)}: installer", size=size)
+        return raw
 
     @cached_property
     def index(self) -> tuple[Descriptor, ...]:

@@ -140,6 +140,12 @@ def test_a_lock_names_what_was_materialised_too(workshop: Workshop, key: Path) -
     assert answer.body["leftOut"] == 90_000
     with open_bundle([path]) as bundle:
         assert [size for _, size in bundle.toc.external] == [90_000]
+    # What is left out need not be there, and is not made again.
+    content = next(p for p in (workshop.root / "cache/blobs/sha256").iterdir() if p.stat().st_size == 90_000)
+    content.unlink()
+    again, _ = delta(workshop, workshop.root / "old.lock.json", "again")
+    assert not content.exists()
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_what_a_site_has_is_a_base(two: Workshop) -> None:
