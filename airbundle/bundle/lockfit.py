@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Callable, Optional
 
 from airbundle.bundle.inventory import Inventory
 from airbundle.bundle.lock import LOCK_NAME, Lock, LockedRoot
 from airbundle.bundle.lockmatch import database_misfits, file_misfit, image_misfit, misfit, root_key
 from airbundle.errors import Finding
+
+Check = Callable[[LockedRoot], Optional[Finding]]
+"""Says why an entry of the lock is not what is asked for; None when it is."""
 
 
 def lock_misfits(inventory: Inventory, lock: Lock, *, local: Mapping[str, str] | None = None) -> list[Finding]:
@@ -57,35 +62,34 @@ def _roots(lock: Lock, kind: str) -> dict[str, LockedRoot]:
 
 
 def _images(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
-    locked = _roots(lock, "image")
-    for image in inventory.images:
-        name = image.target.full_name
-        root = locked.pop(name, None)
-        if root is None:
-            yield misfit(f"the image {name} is not in the lock", image.where, code="lock-missing")
-            continue
-        found = image_misfit(image, root)
-        if found is not None:
-            yield found
-    yield from _leftover(locked.values(), inventory)
+    wanted = [(image.target.full_name, image.where, partial(image_misfit, image)) for image in inventory.images]
+    return _entries(inventory, lock, "image", wanted)
 
 
 def _charts(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
-    locked = _roots(lock, "chart")
-    for chart in inventory.charts:
-        if locked.pop(chart.requested, None) is None:
-            yield misfit(f"the chart {chart.requested} is not in the lock", chart.where, code="lock-missing")
-    yield from _leftover(locked.values(), inventory)
+    # A chart is known by all that is asked for: what has its name fits.
+    wanted = [(chart.requested, chart.where, _fits) for chart in inventory.charts]
+    return _entries(inventory, lock, "chart", wanted)
 
 
 def _files(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
-    locked = _roots(lock, "file")
-    for file in inventory.files:
-        root = locked.pop(file.name, None)
-        if root is None:
-            yield misfit(f"the file {file.name} is not in the lock", file.where, code="lock-missing")
-            continue
-        found = file_misfit(file, root)
+    wanted = [(file.name, file.where, partial(file_misfit, file)) for file in inventory.files]
+    return _entries(inventory, lock, "file", wanted)
+
+
+def _fits(root: LockedRoot) -> None:  # noqa: ARG001 - the signature of a check
+    return None
+
+
+def _entries(
+    inventory: Inventory, lock: Lock, kind: str, wanted: Iterable[tuple[str, str, Check]]
+) -> Iterable[Finding]:
+    """Yield what lacks, what does not fit, and what is left over; `wanted` has name, place and check of each entry."""
+    locked = _roots(lock, kind)
+    for name, where, check in wanted:
+        root = locked.pop(name, None)
+        missing = misfit(f"the {kind} {name} is not in the lock", where, code="lock-missing")
+        found = missing if root is None else check(root)
         if found is not None:
             yield found
     yield from _leftover(locked.values(), inventory)

@@ -114,43 +114,25 @@ class Helm:
     version: str
     side: Side = "upstream"
 
-    def run(
-        self,
-        *arguments: str | Path,
-        home: HelmHome,
-        what: str,
-        stdin: bytes = b"",
-        timeout: float = TIMEOUT,
-        cwd: Path | None = None,
-    ) -> bytes:
+    def run(self, *arguments: str | Path, home: HelmHome, what: str, timeout: float = TIMEOUT) -> bytes:
         """Run helm and return what it printed.
 
         Args:
             arguments: without secrets: everyone can read command lines.
             home: its home.
             what: thing and operation, for errors.
-            stdin: what it reads.
             timeout: seconds.
-            cwd: where it runs.
 
         Raises:
             NotFound, Unauthorized, Unreachable, UsageError, RemoteError: as its words say.
             HostError: it can't be started.
         """
         try:
-            return self.attempt(*arguments, home=home, what=what, stdin=stdin, timeout=timeout, cwd=cwd).output
+            return self.attempt(*arguments, home=home, what=what, timeout=timeout).output
         except Fault as fault:
             raise fault.error or RemoteError(f"{what}: {fault.reason}", side=self.side, hint=fault.hint) from None
 
-    def attempt(
-        self,
-        *arguments: str | Path,
-        home: HelmHome,
-        what: str,
-        stdin: bytes = b"",
-        timeout: float = TIMEOUT,
-        cwd: Path | None = None,
-    ) -> Done:
+    def attempt(self, *arguments: str | Path, home: HelmHome, what: str, timeout: float = TIMEOUT) -> Done:
         """Run helm as `run` does; a failure is a Fault that says whether another attempt may go better."""
         try:
             done = run_program(
@@ -159,8 +141,6 @@ class Helm:
                 env=home.environment(os.environ),
                 timeout=timeout,
                 output_limit=OUTPUT_LIMIT,
-                stdin=stdin,
-                cwd=cwd,
             )
         except TooLong as error:
             raise Fault(error.problem, error=Unreachable(error.problem, side=self.side)) from None
