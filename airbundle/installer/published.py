@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 from airbundle.errors import Finding
@@ -10,6 +9,7 @@ from airbundle.installer.embedded import ask_health
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.http import HttpClient
+from airbundle.transfer.local import addresses_of
 from airbundle.transfer.proxies import Proxies
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
@@ -31,9 +31,8 @@ def published_findings(state: StateDirectory, installed: Installed, instance: st
     if not installed.server or installed.server == installed.server_here:
         return
     url = Url.parse(installed.server)
-    try:
-        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(url.hostname.strip("[]"), url.port)}
-    except (OSError, UnicodeError):
+    addresses = addresses_of(url.hostname.strip("[]"))
+    if not addresses:
         yield _finding(
             installed,
             "this host can't find the name that clients use",
@@ -45,7 +44,7 @@ def published_findings(state: StateDirectory, installed: Installed, instance: st
     # Clients of the site ask the server itself.
     with HttpClient(settings, side="site", registries=trust, proxies=Proxies()) as client:
         health = ask_health(client, installed.server)
-    told = f"{url.hostname} is {', '.join(sorted(addresses))}"
+    told = f"{url.hostname} is {', '.join(addresses)}"
     if not health.answers:
         hint = f"{told}: that must be this host, as the server listens there (--listen), and no firewall between"
         yield _finding(installed, f"it does not answer by its name: {health.problem}", hint=hint)

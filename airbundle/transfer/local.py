@@ -52,14 +52,21 @@ def _is_reachable(text: str) -> bool:
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)
 
 
-def resolves_here(name: str) -> bool:
-    """Tell whether `name` stands for an address of this host."""
+def addresses_of(name: str) -> list[str]:
+    """Return the addresses that `name` stands for on this host, sorted; none when it can't be found."""
     try:
         entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return False
+        return []
+    return sorted({str(entry[4][0]) for entry in entries})
+
+
+def resolves_here(name: str) -> bool:
+    """Tell whether `name` stands for an address of this host."""
     own = set(host_addresses())
-    return any(ipaddress.ip_address(str(e[4][0]).partition("%")[0]).is_loopback or e[4][0] in own for e in entries)
+    return any(
+        ipaddress.ip_address(address.partition("%")[0]).is_loopback or address in own for address in addresses_of(name)
+    )
 
 
 def is_own_address(host: str) -> bool:
