@@ -22,6 +22,7 @@ from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.bundle.tar import BLOBS, BLOCK, END, LARGEST_OCTAL, header
 from airbundle.errors import DigestMismatch, SiteError, UsageError, VerificationError
 from airbundle.progress import Item
+from airbundle.store.delta import nodes_of
 from airbundle.store.reader import BundleFile
 
 REPOSITORY = "airbundle.local/registry"
@@ -88,6 +89,17 @@ def is_registry(ref: str) -> bool:
 def has_registry(bundle: BundleFile) -> bool:
     """Tell whether one of a bundle's images says by its name that it is a registry."""
     return any(is_registry(ref_of(root)) for root in bundle.roots(IMAGE))
+
+
+def registry_blobs(bundle: BundleFile) -> frozenset[str]:
+    """Return the blobs of the images that say by their names that they are registries.
+
+    Raises:
+        VerificationError: a manifest is damaged.
+    """
+    roots = [root for root in bundle.roots(IMAGE) if is_registry(ref_of(root))]
+    nodes = [node for root in roots for node in nodes_of(bundle, root)]
+    return frozenset(blob.digest for node in nodes for blob in node.manifest.blobs)
 
 
 def find_registry_image(bundle: BundleFile, platform: Platform, wanted: str = "") -> RegistryImage:

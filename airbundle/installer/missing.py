@@ -33,6 +33,7 @@ class Wanted:
         target: that registry, where it can be asked already.
         problem: why it can't be asked; empty where it can, and where there is none yet.
         assumed: it can't be asked yet, but had everything when this very bundle was installed. Loading asks again.
+        files: blobs to look for in files though the registry has them.
     """
 
     whole: bool = False
@@ -41,6 +42,7 @@ class Wanted:
     target: Target | None = None
     problem: str = ""
     assumed: bool = False
+    files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def find_missing(
     search.look((task.blob.digest, task.repositories) for task in tasks)
     located = search.located
     loaded = {task.blob.digest for task in tasks}
-    read = served | (loaded - located.keys())
+    read = served | wanted.files | (loaded - located.keys())
     prove_blobs(blobs, [blob for digest, blob in missing.items() if digest in read], reporter)
     left = [task for task in tasks if task.blob.digest not in located and not blobs.has_blob(task.blob.digest)]
     if wanted.assumed:

@@ -191,19 +191,24 @@ class Preflight:
             return
         options, blobs = self._options, self._trusted.blobs
         target = options.target
-        assumed = False
+        assumed, files = False, frozenset[str]()
         if options.mode == CONTAINER:
+            from airbundle.installer.container_image import registry_blobs
+
+            # The engine is given the registry's own image from files.
+            files = registry_blobs(self._trusted.bundle)
             target = self._container()
             # A registry that an install of this bundle left here, and that only has to be started again.
             digest = sha256(self._trusted.bundle.statement_raw)
             assumed = bool(self._problem) and any(each.statement == digest for each in self._installed.bundles)
-        wanted = Wanted(options.whole, True, not options.whole, target, self._problem, assumed)
+        wanted = Wanted(options.whole, True, not options.whole, target, self._problem, assumed, files)
         prefix = options.target.prefix if options.target else options.prefix
         earlier = partial(earlier_plans, blobs, prefix)
         self.missing = find_missing(
             blobs, self._plan, wanted, earlier=earlier, reporter=self._reporter, jobs=options.jobs
         )
-        yield from self.missing.findings(blobs)
+        if options.target is None or not self._problem:  # else that is what stands in the way
+            yield from self.missing.findings(blobs)
 
     def _container(self) -> Target | None:
         """Return the registry in its container, where it is there and runs."""

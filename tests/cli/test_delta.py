@@ -17,9 +17,15 @@ import pytest
 
 from airbundle.bundle.site_state import parse_site_state
 from airbundle.bundle.statement import Base
+from airbundle.errors import SiteError
+from airbundle.installer.load import load
+from airbundle.installer.steps import plan_of
+from airbundle.installer.target import parse_target
+from airbundle.progress import SILENT
 from airbundle.store.plan import BaseBundle
 from airbundle.store.reader import open_bundle
 from airbundle.store.supplement import Supplement
+from airbundle.store.union import BlobUnion
 from airbundle.store.volumes import cut
 from tests.cli.test_install import Site, error_text, skopeo_digest
 from tests.installer.bundles import Key, content, make_key
@@ -39,6 +45,7 @@ from tests.installer.deltas import (
     write_signed,
 )
 from tests.support.images import tiny_image
+from tests.support.process import free_port
 from tests.support.registries import Registry
 
 GONE = LAYER.descriptor.digest
@@ -480,6 +487,21 @@ sys.exit(main())
     assert pulled(empty_registry, tmp_path / "certs", f"{REDIS}:7") == digest_of(1)
 
 
+def test_a_registry_that_does_not_take_over_gets_no_manifest(chain: Chain, empty_registry: Registry) -> None:
+    target = parse_target(empty_registry.url, ca_file=empty_registry.ca_file)
+    with open_bundle([chain.delta]) as delta, target.client() as client:
+        nowhere = {blob.digest: "no/such/repository" for blob in delta.missing()}
+        with pytest.raises(SiteError, match="leaves it out") as caught:
+            load(BlobUnion(delta), plan_of(delta, ""), client, target.host, reporter=SILENT, located=nowhere)
+    assert "--base" in caught.value.hint
+    assert not list(empty_registry.storage.rglob("_manifests"))
+
+
+def test_a_registry_that_is_not_there_is_what_stands_in_the_way(chain: Chain, untouched: Site) -> None:
+    code, document = untouched.install(chain.delta, "--registry", f"http://127.0.0.1:{free_port()}")
+    assert (code, document["outcome"]) == (6, "unchanged"), document
+
+
 # serve, verify
 
 
@@ -546,7 +568,6 @@ def test_a_partial_copy_promises_no_hole(chain: Chain, tmp_path: Path) -> None:
     from airbundle.bundle.serving import PARTLY, ServedBundle, ServerConfig, fingerprint
     from airbundle.errors import CheckFailed
     from airbundle.installer.copy import copy_bundle
-    from airbundle.progress import SILENT
     from airbundle.server.app import make_app
 
     with open_bundle([chain.base]) as base:

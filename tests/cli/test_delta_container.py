@@ -17,6 +17,7 @@ from tests.cli.test_install import Site, error_text, skopeo_digest
 from tests.installer.bundles import Key, make_key
 from tests.installer.deltas import LAYER, of_version, write_delta, write_signed
 from tests.support.engine import Engine, registry_image
+from tests.support.images import image, layer
 from tests.support.process import free_port
 
 GONE = LAYER.descriptor.digest
@@ -84,6 +85,30 @@ def test_a_registry_that_does_not_run_can_not_be_asked(bundles: list[Path], site
     assert "be asked for them" in error_text(document) and "exited" in error_text(document)
     assert {path: path.stat().st_mtime_ns for path in site.state.rglob("*") if path.is_file()} == before
     code, report = site.install(bundles[1], *arguments, "--base", bundles[0])
+    assert code == 0, report
+    pulls(site, port, 1)
+
+
+def test_a_newer_registry_image_is_made_of_what_the_base_has(
+    bundles: list[Path], site: Site, key: Key, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = ["--registry", "container", "--container-port", port]
+    assert site.install(bundles[0], *arguments)[0] == 0
+    old = registry_image()
+    newer = image(
+        [old.blobs[1], layer({"etc/newer": b"newer"})],
+        Volumes={"/var/lib/registry": {}},
+        Entrypoint=["/bin/registry"],
+        Cmd=["serve", "/etc/docker/registry/config.yml"],
+    )
+    made = of_version(1, more={"docker.io/library/registry:2.8.3": newer})
+    delta = write_delta(tmp_path / "d.airbundle", made, bundles[0], key)
+    # The registry has the layer, but an engine is not given layers out of a registry.
+    code, document = site.install(delta, *arguments)
+    assert (code, document["outcome"]) == (6, "unchanged"), document
+    assert "--base" in error_text(document)
+    code, report = site.install(delta, *arguments, "--base", bundles[0])
     assert code == 0, report
     pulls(site, port, 1)
 
