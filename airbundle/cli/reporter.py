@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -25,8 +26,9 @@ class ClosingReporter(Reporter, Protocol):
 
 
 def make_reporter(stream: TextIO) -> ClosingReporter:
-    """Return bars when `stream` is a terminal, else lines."""
-    return BarReporter(stream) if stream.isatty() else LineReporter(stream)
+    """Return bars when `stream` is a terminal that can move its cursor, else lines."""
+    able = stream.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
+    return BarReporter(stream) if able else LineReporter(stream)
 
 
 class _Context(ABC):

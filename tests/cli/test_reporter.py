@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from airbundle.bundle.sizes import human
 from airbundle.cli.reporter import BarReporter, LineReporter, make_reporter
 
@@ -44,7 +46,8 @@ def test_a_phase_that_fails_is_not_called_done() -> None:
     assert "fetch: stopped" in stream.getvalue()
 
 
-def test_on_a_terminal_there_are_bars_with_names_and_sizes() -> None:
+def test_on_a_terminal_there_are_bars_with_names_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     stream = _Terminal()
     reporter = make_reporter(stream)
     assert isinstance(reporter, BarReporter)
