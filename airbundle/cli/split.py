@@ -16,7 +16,9 @@ EXAMPLE = "  airbundle split messenger-1.4.0.airbundle --size 4GiB -o /media/usb
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
-    parser.add_argument("--size", required=True, metavar="SIZE", help="of a volume at most, such as 4GiB or 650M")
+    parser.add_argument(
+        "--size", "--split-size", required=True, metavar="SIZE", help="of a volume at most, such as 4GiB or 650M"
+    )
     parser.add_argument("-o", "--output", default=".", metavar="DIR", help="where to (%(default)s)")
 
 

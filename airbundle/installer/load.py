@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 from airbundle.bundle.content import BlobReader, BlobSource, Node
 from airbundle.bundle.index import IMAGE
 from airbundle.bundle.oci import Descriptor
-from airbundle.errors import AirbundleError, Refused, SiteError
+from airbundle.errors import AirbundleError, DigestMismatch, Refused, SiteError
 from airbundle.installer.load_plan import BlobTask, LoadPlan, Substitute, Tag
 from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Phase, Reporter
@@ -203,7 +203,12 @@ class _Loader:
                 f"over to {name} from its other repositories",
                 hint="give the bundle that has it with --base, then run the same command again: it goes on from here",
             )
-        self._repository(name).push_blob(blob, self._reader, advance=advance, check=False)
+        try:
+            self._repository(name).push_blob(blob, self._reader, advance=advance, check=False)
+        except DigestMismatch:
+            # The source knows which of its files has the damage.
+            self._source.copy_blob(blob, lambda *_: None)
+            raise
         self._count(sent=1, sent_bytes=blob.size)
 
     def _share(self, blob: Descriptor, source: str, name: str) -> None:

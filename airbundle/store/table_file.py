@@ -112,10 +112,7 @@ class TableFile:
         if start and hasher is not None and self._copy(member, write, start, hasher):
             return
         if not self._copy(member, write, 0, hashlib.sha256()) or member.size != blob.size:
-            raise DigestMismatch(
-                f"{self.place(member.offset)}: the bytes of blob {blob.digest} are not those of its digest",
-                hint="`airbundle verify` lists all that is damaged; carry the file again",
-            )
+            raise self._damaged(member)
 
     def place(self, position: int) -> str:
         """Return the name of the file that holds a byte, for errors."""
@@ -138,6 +135,16 @@ class TableFile:
 
     def _absent(self, digest: str) -> NotFound:
         return NotFound(f"{self.path.name} has no blob {digest}")
+
+    def _damaged(self, member: Member) -> DigestMismatch:
+        from airbundle.store.damage import carry_again, damaged_files
+
+        touched = [part.path.name for part in self.file.parts_of(member.offset, member.size)]
+        names = damaged_files(self.file, [touched])
+        return DigestMismatch(
+            f"{', '.join(names)}: the bytes of blob {member.digest} are not those of its digest",
+            hint=f"`airbundle verify` lists all that is damaged; {carry_again(self.file, names)}",
+        )
 
     def _truncated(self, expected: str) -> VerificationError:
         return VerificationError(

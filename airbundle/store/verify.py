@@ -21,7 +21,7 @@ from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded
 from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
-from airbundle.store.checksum import file_sum, read_checksums
+from airbundle.store.damage import carry_again, damaged_files
 from airbundle.store.reader import BundleFile
 from airbundle.store.volumes import CHUNK, ByteFile, bundle_path
 
@@ -213,27 +213,9 @@ def _damage(bundle: BundleFile, damaged: list[tuple[Member, str]]) -> DigestMism
         where = ", ".join(touched[-1])
         findings.append(Finding("blob is damaged", where=where, code="digest", found=found, expected=member.digest))
     many = f"{len(damaged)} blobs are" if len(damaged) > 1 else "a blob is"
-    names = _damaged_volumes(bundle, touched)
+    names = damaged_files(bundle.file, touched)
     return DigestMismatch(
-        f"{bundle.path.name}: {many} not what the statement says; damaged: {', '.join(names)}",
+        f"{bundle_path(bundle.path).name}: {many} not what the statement says; damaged: {', '.join(names)}",
         findings=findings,
-        hint="carry " + ("these volumes" if len(bundle.file.parts) > 1 else "the file") + " again",
+        hint=carry_again(bundle.file, names),
     )
-
-
-def _damaged_volumes(bundle: BundleFile, touched: list[list[str]]) -> list[str]:
-    """Return the volumes to carry again, given those that each damaged blob lies in.
-
-    A blob in one volume tells for sure. Where blobs cross volumes, the checksums beside them help, if they are there.
-    """
-    sure = {names[0] for names in touched if len(names) == 1}
-    if all(sure.intersection(names) for names in touched):
-        return sorted(sure)
-    suspects = {name for names in touched for name in names}
-    sums = read_checksums(bundle_path(bundle.path))
-    wrong = [
-        part.path.name
-        for part in bundle.file.parts
-        if part.path.name in suspects and sums.get(part.path.name) not in (None, file_sum(bundle.file, part))
-    ]
-    return wrong or sorted(suspects)

@@ -33,7 +33,8 @@ def test_a_size_that_cannot_be_is_a_usage_error(bundle: Path, tmp_path: Path, si
 
 
 def test_the_volumes_are_listed(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["split", str(bundle), "--size", "100KiB", "-o", str(tmp_path / "v")]) == 0
+    # As `build` has it, too.
+    assert main(["split", str(bundle), "--split-size", "100KiB", "-o", str(tmp_path / "v")]) == 0
     text = capsys.readouterr().out
     assert "x.airbundle.001" in text
     assert "sha256sum -c x.airbundle.sha256" in text

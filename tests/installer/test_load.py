@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch, RemoteError, Unauthorized, Unreachable
 from airbundle.installer.load import LoadResult, load
 from airbundle.installer.load_plan import LoadPlan, plan_load
 from airbundle.installer.target import parse_target
 from airbundle.progress import SILENT
+from airbundle.store.checksum import write_checksums
 from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.transfer.registry import RegistryClient
 from tests.installer.bundles import Key, chart, content, sign_and_write
@@ -290,6 +292,22 @@ def test_volumes_are_loaded_in_place(tmp_path: Path, empty_registry: Registry, r
     assert len(list(directory.glob("v.airbundle.*"))) > 2
     load_into(directory, empty_registry)
     assert skopeo_digest(empty_registry, "docker.io/library/redis:7.2") == REDIS.digest
+
+
+def test_a_damaged_volume_is_named(tmp_path: Path, empty_registry: Registry, release_key: Key) -> None:
+    """Though the blob that it damages begins in another one."""
+    made = content({"docker.io/library/redis:7.2": REDIS})
+    directory = sign_and_write(tmp_path / "v.airbundle", made, release_key, volume_size=1_000_000)
+    sums = {path.name: sha256(path.read_bytes())[7:] for path in sorted(directory.glob("v.airbundle.*"))}
+    write_checksums(directory / "v.airbundle", sums)
+    second = directory / "v.airbundle.002"
+    data = bytearray(second.read_bytes())
+    data[500_000] ^= 1
+    second.write_bytes(data)
+    with pytest.raises(DigestMismatch, match=r"^v\.airbundle\.002: the bytes of blob") as caught:
+        load_into(directory, empty_registry)
+    assert caught.value.hint.endswith("carry this volume again")
+    assert not list(empty_registry.storage.rglob("_manifests"))
 
 
 def test_a_registry_that_nobody_runs(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
