@@ -44,7 +44,7 @@ from airbundle.installer.supplement import make_supplement, supplement_name
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.progress import SILENT, Reporter
-from airbundle.store.delta import lacking_body
+from airbundle.store.delta import base_hint, lacking_body
 
 
 def install(
@@ -76,7 +76,7 @@ def install(
         with open_trusted(paths, state, gate, bases) as trusted:
             plan, missing, findings = _checked(trusted, options, state, reporter)
             body = lacking_body(trusted.bundle, missing.lacking) if missing.lacking else None
-            raise_findings(findings, trusted.title, body)
+            raise_findings(findings, trusted.title, body, base_hint(trusted.statement))
             for finding in findings:
                 reporter.warn(str(finding))
             with state.locked(f"airbundle install {trusted.bundle.path.name}"), outcome("partial"):

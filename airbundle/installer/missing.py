@@ -157,6 +157,9 @@ def _is_kept(blobs: BlobUnion, digest: str) -> bool:
 
 def prove_blobs(blobs: BlobUnion, wanted: Sequence[Descriptor], reporter: Reporter) -> None:
     """Hash blobs in the files that should have them; those that are proven are not read."""
+    wanted = [blob for blob in wanted if blobs.candidates(blob.digest)]
+    if not wanted:
+        return
     stop = Stop()
     with reporter.phase("verify what the delta leaves out", total=sum(blob.size for blob in wanted)) as phase:
 

@@ -256,13 +256,16 @@ _KINDS: dict[str, type[AirbundleError]] = {
 }
 
 
-def raise_findings(findings: Sequence[Finding], title: str, body: Mapping[str, Any] | None = None) -> None:
+def raise_findings(
+    findings: Sequence[Finding], title: str, body: Mapping[str, Any] | None = None, hint: str = ""
+) -> None:
     """Raise when there are errors among the findings.
 
     Args:
         findings: of `Preflight.run`.
         title: name and version of the bundle.
         body: what lacks of a delta, for `--json`.
+        hint: the next step where something does.
 
     Raises:
         NoSpace, NoPermission, SiteError: when only space, permission or the registry is wrong.
@@ -278,4 +281,5 @@ def raise_findings(findings: Sequence[Finding], title: str, body: Mapping[str, A
     raised.outcome = "unchanged"
     if isinstance(raised, CheckFailed) and BASE in codes:
         raised.body = body or {}
+        raised.hint = hint
     raise raised

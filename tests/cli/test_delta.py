@@ -114,6 +114,7 @@ def listed(code: int, document: dict[str, Any], *digests: str) -> None:
     text = error_text(document)
     assert all(digest in text for digest in digests), text
     assert "test 1.0.0 (serial" in text and "docker.io/library/redis:7" in text
+    assert "--base" in document["errors"][0]["hint"]
     missing = {each["digest"]: each for each in document["missing"]}
     assert set(digests) <= set(missing)
     assert missing[GONE]["size"] == LAYER.descriptor.size
