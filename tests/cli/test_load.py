@@ -100,10 +100,10 @@ def test_a_load_that_is_killed_goes_on(
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-    assert not list(empty_registry.storage.rglob("_manifests"))
+    assert not empty_registry.stored("_manifests")
     code, result, _ = run("load", bundle, *into(empty_registry, state))
     assert code == 0 and result["changed"]
-    assert len(list(empty_registry.storage.rglob("tags/1"))) == 3
+    assert len(empty_registry.stored("tags/1")) == 3
 
 
 def test_a_registry_that_is_restarted_in_the_middle(bundle: Path, key: Key, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_damaged_bundle(bundle: Path, key: Key, empty_registry: Registry, tmp_
     path.write_bytes(raw)
     code, document, _ = run("load", path, *into(empty_registry, tmp_path / "state", "--key", key.public))
     refused(code, document, "digest", exit_code=5)
-    assert not list(empty_registry.storage.rglob("_manifests"))
+    assert not empty_registry.stored("_manifests")
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "https://", "http://u:p@x", "registry:5000?x=1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,7 +70,8 @@ def load_into(path: Path, registry: Registry, prefix: str = "", client: Registry
 
 def tree(root: Path) -> set[str]:
     """Return what a registry's storage knows: links of blobs, manifests and tags."""
-    return {str(path.parent.relative_to(root)) for path in root.rglob("link")}
+    # Uploads go away meanwhile, which `rglob` takes amiss.
+    return {str(Path(top).relative_to(root)) for top, _, files in os.walk(root) if "link" in files}
 
 
 def skopeo_digest(registry: Registry, name: str) -> str:

@@ -10,6 +10,7 @@ read from the log, so that any number of registries can run at once.
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -79,6 +80,11 @@ class Registry:
             Request(m["method"], m["path"], int(m["status"]), int(m["sent"]), m["agent"])
             for m in _ACCESS.finditer(self.log())
         ]
+
+    def stored(self, ending: str) -> list[Path]:
+        """Return what its storage has whose path ends with `ending`; what goes away meanwhile (uploads) is no harm."""
+        found = (Path(top, name) for top, names, files in os.walk(self.storage) for name in (*names, *files))
+        return [path for path in found if path.parts[-ending.count("/") - 1 :] == tuple(ending.split("/"))]
 
     def uploads(self) -> list[Request]:
         """Return the requests that began or made content: what a second, idle run must not send."""
