@@ -135,6 +135,8 @@ class BarReporter:
         self._stream = stream
         self.lock = threading.RLock()
         self.slots: list[bool] = [False] * _SHOWN_ITEMS
+        self._bars: dict[int, Any] = {}  # by identity: bars at one line are equal to tqdm
+        self._used = self._closed = False
 
     def phase(self, name: str, *, total: int = 0) -> Phase:
         """Begin a phase with a bar of its own."""
@@ -152,24 +154,43 @@ class BarReporter:
         self.event(f"warning: {message}")
 
     def bar(self, label: str, total: int, position: int) -> Any:
-        """Return a tqdm bar of bytes at a line below the first."""
+        """Return a tqdm bar of bytes at a line below the first; give it to `end`."""
         from tqdm import tqdm
 
-        return tqdm(
-            total=total or None,
-            desc=label,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            file=self._stream,
-            position=position,
-            leave=position == 0,
-            dynamic_ncols=True,
-            mininterval=0.2,
-        )
+        with self.lock:
+            self._used = True
+            made = tqdm(
+                total=total or None,
+                desc=label,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                file=self._stream,
+                position=position,
+                leave=position == 0,
+                dynamic_ncols=True,
+                mininterval=0.2,
+                disable=self._closed,
+            )
+            self._bars[id(made)] = made
+            return made
+
+    def end(self, bar: Any) -> None:
+        """Take a bar away, or leave it at its end when it is the first line's."""
+        with self.lock:
+            bar.close()
+            self._bars.pop(id(bar), None)
 
     def close(self) -> None:
-        """Nothing is held once the phases have ended."""
+        """End what is still drawn: threads that were interrupted may hold bars, and draw nothing from now on."""
+        with self.lock:
+            self._closed = True
+            for bar in sorted(self._bars.values(), key=lambda bar: -abs(getattr(bar, "pos", 0))):
+                bar.close()
+            if self._used:
+                # An interruption may have come while a bar was being made, which nobody has then.
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
 
 
 class _BarPhase(_Context):
@@ -191,8 +212,7 @@ class _BarPhase(_Context):
             self._bar.update(count)
 
     def _end(self, failed: bool) -> None:  # noqa: ARG002 - a bar that stops short says it
-        with self._reporter.lock:
-            self._bar.close()
+        self._reporter.end(self._bar)
 
 
 class _BarItem(_Context):
@@ -218,5 +238,5 @@ class _BarItem(_Context):
     def _end(self, failed: bool) -> None:  # noqa: ARG002 - the phase tells
         with self._reporter.lock:
             if self._bar is not None:
-                self._bar.close()
+                self._reporter.end(self._bar)
                 self._reporter.slots[self._slot] = False
