@@ -135,9 +135,9 @@ def find_missing(
     elif left:
         search.look(_others(left, plan, earlier()), only_existing=True)
     needed = served | loaded
-    found = {digest for digest in needed if blobs.has_blob(digest) or digest in located}
+    lacking = {digest for digest in needed if not blobs.has_blob(digest) and digest not in located}
     return Missing(
-        lacking=tuple(blob for digest, blob in missing.items() if digest in needed - found),
+        lacking=tuple(blob for digest, blob in missing.items() if digest in lacking),
         located=located,
         supplement=tuple((d, blob.size) for d, blob in missing.items() if d in served and not _is_kept(blobs, d)),
         problem=search.problem,
@@ -157,9 +157,18 @@ def _is_kept(blobs: BlobUnion, digest: str) -> bool:
 
 def prove_blobs(blobs: BlobUnion, wanted: Sequence[Descriptor], reporter: Reporter) -> None:
     """Hash blobs in the files that should have them; those that are proven are not read."""
-    wanted = [blob for blob in wanted if blobs.candidates(blob.digest)]
-    if not wanted:
-        return
+    unproven = []
+    for blob in wanted:
+        holders = blobs.candidates(blob.digest)
+        if holders and holders[0].proven:
+            blobs.find(blob.digest)
+        elif holders:
+            unproven.append(blob)
+    if unproven:
+        _hash(blobs, unproven, reporter)
+
+
+def _hash(blobs: BlobUnion, wanted: Sequence[Descriptor], reporter: Reporter) -> None:
     stop = Stop()
     with reporter.phase("verify what the delta leaves out", total=sum(blob.size for blob in wanted)) as phase:
 

@@ -75,9 +75,10 @@ class BlobUnion:
         return self._found.keys()
 
     def candidates(self, digest: str) -> list[Holder]:
-        """Return the files that should have a blob which the bundle leaves out."""
+        """Return the files that should have a blob which the bundle leaves out; proven ones first."""
         size = self._sizes.get(digest)
-        return [] if size is None else [holder for holder in self.holders if holder.has(digest, size)]
+        found = [] if size is None else [holder for holder in self.holders if holder.has(digest, size)]
+        return sorted(found, key=lambda holder: not holder.proven)
 
     def find(self, digest: str, write: WriteAt | None = None) -> bool:
         """Look for a blob that the bundle leaves out; hash it where its file isn't proven.
