@@ -94,7 +94,7 @@ class Donors:
         self._records = records
         self._reporter = reporter
         self._found: list[Donor] = []
-        self._known: set[tuple[tuple[int, int], ...]] = set()
+        self._known: dict[tuple[tuple[int, int], ...], Donor] = {}
 
     @property
     def all(self) -> Sequence[Donor]:
@@ -152,10 +152,12 @@ class Donors:
         """
         _ = bundle.table
         identity = tuple(_identity(part.fd) for part in bundle.file.parts)
-        if identity in self._known:
+        known = self._known.get(identity)
+        if known is not None:
+            known.replaced = known.replaced or replaced
             return False
-        self._known.add(identity)
-        self.add(Donor(name, bundle, bundle, proof(self._records, bundle), self._reporter, replaced))
+        self._known[identity] = Donor(name, bundle, bundle, proof(self._records, bundle), self._reporter, replaced)
+        self.add(self._known[identity])
         return True
 
     def add(self, donor: Donor) -> None:

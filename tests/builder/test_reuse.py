@@ -138,15 +138,16 @@ def test_an_output_without_a_record_is_hashed_and_then_known(built: Workshop) ->
     assert list((built.root / "cache" / "verified").glob("file-*"))
 
 
+@pytest.mark.parametrize("words", [[], ["--cache", "old"]], ids=["", "named"])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_damaged_output_is_written_anew(built: Workshop, recorded: bool) -> None:
+def test_a_damaged_output_is_written_anew(built: Workshop, recorded: bool, words: list[str]) -> None:
     path = built.root / "old" / NAME
     want = path.read_bytes()
     if not recorded:
         shutil.rmtree(built.root / "cache" / "verified")
     flip(path, middle(path, BASE.descriptor.digest))
     requests = count(built)
-    answer = good(build(built, "old"))
+    answer = good(build(built, "old", *(built.root / word if word == "old" else word for word in words)))
     assert path.read_bytes() == want
     assert "it is written anew" in answer.text
     assert answer.body["changed"] is True
