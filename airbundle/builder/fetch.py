@@ -58,8 +58,10 @@ def fetch_blobs(
     stop = threading.Event()
     with reporter.phase("fetch", total=sum(blob.size for blob in pending)) as phase:
         with worker_pool(jobs, "fetch", abort) as pool:
-            copies = [pool.submit(_fetch, target, blob, sources, phase, stop) for blob in pending]
+            copies: list[Future[None]] = []
             try:
+                # One by one: an interruption in between must find those that were begun.
+                copies.extend(pool.submit(_fetch, target, blob, sources, phase, stop) for blob in pending)
                 wait(copies, return_when=FIRST_EXCEPTION)
             finally:
                 # Also after Ctrl-C: no new blob begins, and those under way end at their next piece.

@@ -22,5 +22,6 @@ def worker_pool(count: int, name: str, abort: Callable[[], None]) -> Iterator[Th
         try:
             yield pool
         except (KeyboardInterrupt, Interrupted):
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun never does
             abort()
             raise
