@@ -114,6 +114,8 @@ def test_a_lock_is_a_base(two: Workshop, fresh: bool) -> None:
         assert base.lock == sha256(raw)
         # Without an installer the bundle's lock lists no parts of it; here there are none anyway.
         assert base.is_base(old.statement)
+    assert two.run("inspect", path).body["base"] == base.to_json()
+    assert two.run("verify", path).code == 0
 
 
 def test_a_lock_whose_images_are_gone_names_what_lacks(two: Workshop) -> None:
