@@ -166,9 +166,9 @@ ensure_go_tool() {
   [ -w "$HOME" ] || export GOPATH="${GOPATH:-$CACHE/go-path}"
   say "building $module with $("$go" env GOVERSION) into $TOOLS"
   mkdir -p "$TOOLS"
-  directory=$(mktemp -d -p "$TOOLS")
+  directory=$(mktemp -d)
   (cd / && GOBIN="$directory" GOFLAGS=-mod=mod CGO_ENABLED=0 quietly "$go" install "$module") || status=$?
-  [ "$status" != 0 ] || mv "$directory"/* "$TOOLS/$name"
+  [ "$status" != 0 ] || install -m 755 "$directory"/* "$TOOLS/$name" || status=$?
   rm -rf "$directory"
   return "$status"
 }
