@@ -17,7 +17,7 @@ import pytest
 
 from airbundle.bundle.site_state import parse_site_state
 from airbundle.bundle.statement import Base
-from airbundle.errors import SiteError
+from airbundle.errors import DigestMismatch, SiteError
 from airbundle.installer.load import load
 from airbundle.installer.steps import plan_of
 from airbundle.installer.target import parse_target
@@ -25,7 +25,7 @@ from airbundle.progress import SILENT
 from airbundle.store.plan import BaseBundle
 from airbundle.store.reader import open_bundle
 from airbundle.store.supplement import Supplement
-from airbundle.store.union import BlobUnion
+from airbundle.store.union import BlobUnion, Holder
 from airbundle.store.volumes import cut
 from tests.cli.test_install import Site, error_text, skopeo_digest
 from tests.installer.bundles import Key, content, make_key
@@ -496,6 +496,33 @@ def test_a_registry_that_does_not_take_over_gets_no_manifest(chain: Chain, empty
             load(BlobUnion(delta), plan_of(delta, ""), client, target.host, reporter=SILENT, located=nowhere)
     assert "--base" in caught.value.hint
     assert not list(empty_registry.storage.rglob("_manifests"))
+
+
+def test_a_base_that_is_exchanged_after_it_was_checked_is_not_pushed(
+    chain: Chain, empty_registry: Registry, tmp_path: Path
+) -> None:
+    exchanged = tmp_path / "base.airbundle"
+    shutil.copy(chain.base, exchanged)
+    target = parse_target(empty_registry.url, ca_file=empty_registry.ca_file)
+    with open_bundle([chain.delta]) as delta, open_bundle([exchanged]) as base, target.client() as client:
+        blobs = BlobUnion(delta, [Holder(base)])
+        assert all(blobs.find(blob.digest) for blob in delta.missing())
+        flip(exchanged, GONE)
+        with pytest.raises(DigestMismatch):
+            load(blobs, plan_of(delta, ""), client, target.host, reporter=SILENT)
+    assert not list(empty_registry.storage.rglob("_manifests"))
+    assert not list(empty_registry.storage.rglob(f"blobs/sha256/*/{GONE[7:]}"))
+
+
+def test_a_touched_copy_of_the_base_is_hashed_before_it_counts(chain: Chain, site: Site) -> None:
+    assert site.install(chain.base)[0] == 0
+    (copy,) = (site.state / "bundles").iterdir()
+    os.utime(copy)
+    assert site.install(chain.delta)[0] == 0
+    everything_is_served(site, 1)
+    flip(copy, GONE)
+    code, document = site.install(chain.delta)
+    assert code == 3 and f"damaged in {copy.name}" in error_text(document)
 
 
 def test_a_registry_that_is_not_there_is_what_stands_in_the_way(chain: Chain, untouched: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.store.supplement import Supplement
 from airbundle.store.union import BlobUnion, Holder
 from tests.installer.bundles import Key
-from tests.installer.deltas import LAYER, Chain, make_chain
+from tests.installer.deltas import LAYER, Chain, flip, make_chain
 
 GONE = LAYER.descriptor.digest
 
@@ -78,6 +79,19 @@ def test_one_that_is_not_what_it_says_is_made_anew(blobs: BlobUnion, tmp_path: P
         Supplement.open(target)
     assert make(blobs, target)
     assert target.read_bytes() == raw
+
+
+def test_a_base_that_is_exchanged_after_it_was_checked_gains_nothing(chain: Chain, tmp_path: Path) -> None:
+    base_path, place = tmp_path / "base.airbundle", tmp_path / "bundles"
+    place.mkdir()
+    shutil.copy(chain.base, base_path)
+    with open_bundle([chain.delta]) as delta, open_bundle([base_path]) as base:
+        union = BlobUnion(delta, [Holder(base)])
+        prove_blobs(union, delta.missing(), SILENT)
+        flip(base_path, GONE)
+        with pytest.raises(VerificationError):
+            make(union, place / "x.supplement")
+    assert list(place.iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(blobs: BlobUnion, tmp_path: Path) -> None:
