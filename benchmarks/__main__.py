@@ -2,7 +2,7 @@
 
     benchmarks/run [--size MB] [--rounds N] [--directory DIR] [--only moving|serving|scale] [--markdown FILE]
 
-Everything lies in DIR (default: /dev/shm), which needs about seven times SIZE. All figures are medians of the rounds;
+Everything lies in DIR (default: /dev/shm), which needs about five times SIZE. All figures are medians of the rounds;
 who is compared takes turns, and the first round does not count.
 """
 

@@ -56,13 +56,12 @@ class Corpus:
         return Storage(self.storage).blob_path(digest)
 
 
-def make_corpus(root: Path, megabytes: int, *, changed: str = "") -> Corpus:
-    """Fill a registry's storage.
+def make_corpus(root: Path, megabytes: int) -> Corpus:
+    """Fill a registry's storage. The last image has a tag `2`, too, with another own layer: what a night changes.
 
     Args:
         root: of the storage.
         megabytes: of all layers together, about.
-        changed: a word that makes the last image's own layer another one.
     """
     storage = Storage(root)
     scale = megabytes * MB / sum(SHARED + OWN)
@@ -70,14 +69,14 @@ def make_corpus(root: Path, megabytes: int, *, changed: str = "") -> Corpus:
     blobs: dict[str, tuple[str, Descriptor]] = {}
     names = []
     for number, size in enumerate(OWN):
-        seed = f"own {number}" + (f" {changed}" if number == len(OWN) - 1 else "")
-        own = _layer(storage, seed, int(size * scale))
-        made = image([shared[number % len(shared)], own], Cmd=["/data"])
-        name = f"bench/img{number:02}"
+        base, name = shared[number % len(shared)], f"bench/img{number:02}"
+        made = image([base, _layer(storage, f"own {number}", int(size * scale))], Cmd=["/data"])
         made.put(storage, name, "1")
         names.append(name)
         for blob in made.blobs:
             blobs.setdefault(blob.descriptor.digest, (name, blob.descriptor))
+    tonight = _layer(storage, "tonight", int(OWN[-1] * scale))
+    image([shared[(len(OWN) - 1) % len(shared)], tonight], Cmd=["/data"]).put(storage, names[-1], "2")
     largest_first = sorted(blobs.values(), key=lambda item: -item[1].size)
     return Corpus(root, tuple(names), tuple(largest_first))
 

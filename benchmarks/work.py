@@ -38,7 +38,6 @@ class Rounds:
     def __init__(self, root: Path, megabytes: int, rounds: int, peers: list[Peer]) -> None:
         self._root, self._rounds, self._peers = root, rounds, peers
         self.corpus = make_corpus(root / "upstream", megabytes)
-        self.changed = make_corpus(root / "changed", megabytes, changed="tonight")
         self._environment = {
             **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
             "HOME": str(root / "home"),
@@ -52,8 +51,8 @@ class Rounds:
 
     def run(self) -> list[Row]:
         """Do everything, several times; the first round warms up and does not count."""
-        with self._upstream("source", self.corpus) as upstream, self._upstream("tonight", self.changed) as changed:
-            self._inventory(upstream, changed)
+        with run_registry(self._root / "source", storage=self.corpus.storage) as upstream:
+            self._inventories(upstream)
             for number in range(self._rounds + 1):
                 self._build(upstream)
                 self._again()
@@ -63,11 +62,6 @@ class Rounds:
             Row(work, who, tuple(costs[1:]), self._notes.get((work, who), ""))
             for (work, who), costs in self._costs.items()
         ]
-
-    @contextmanager
-    def _upstream(self, name: str, corpus: Corpus) -> Iterator[Registry]:
-        with run_registry(self._root / name, storage=corpus.storage) as registry:
-            yield registry
 
     def _airbundle(self, *words: str | Path) -> Cost:
         return run([sys.executable, "-m", "airbundle", *words, "--quiet"], self._environment)[0]
@@ -85,28 +79,31 @@ class Rounds:
         # Without the start of Python: a floor has none.
         self._keep(work, FLOOR, Cost(float(said), cost.cpu, cost.memory, cost.read, cost.written))
 
-    def _inventory(self, upstream: Registry, changed: Registry) -> None:
-        for name, registry in (("today", upstream), ("tonight", changed)):
-            directory = self._root / f"inventory-{name}"
+    def _inventories(self, upstream: Registry) -> None:
+        mirrors = upstream.registries_yaml("up.test", plain=True)
+        mirrors["mirrors"]["up.test"]["default_endpoint"] = False
+        self._registries.write_text(json.dumps(mirrors))
+        *names, last = (f"up.test/{repository}" for repository in self.corpus.repositories)
+        for night, tag in (("today", 1), ("tonight", 2)):
+            directory = self._root / night
             directory.mkdir()
             document = {
                 "apiVersion": "airbundle.dev/v1",
                 "kind": "Bundle",
                 "metadata": {"name": "bench", "version": "1.0.0"},
-                "images": [f"up.test/{repository}:1" for repository in self.corpus.repositories],
+                "images": [*(f"{name}:1" for name in names), {"ref": f"{last}:{tag}", "as": f"{last}:1"}],
             }
             (directory / "bundle.yaml").write_text(json.dumps(document))
-            mirrors = registry.registries_yaml("up.test", plain=True)
-            mirrors["mirrors"]["up.test"]["default_endpoint"] = False
-            (self._root / f"{name}.yaml").write_text(json.dumps(mirrors))
-            self._airbundle("lock", directory, "--registries", self._root / f"{name}.yaml")
+            self._airbundle("lock", directory, "--registries", self._registries)
         self._airbundle("key", "generate", "-o", self._root / "release.key")
 
-    def _build_words(self, name: str) -> tuple[str | Path, ...]:
-        return (
-            *("build", self._root / f"inventory-{name}", "--registries", self._root / f"{name}.yaml"),
-            *("--key", self._root / "release.key"),
-        )
+    def _build_words(self, night: str) -> tuple[str | Path, ...]:
+        key = self._root / "release.key"
+        return ("build", self._root / night, "--registries", self._registries, "--key", key)
+
+    @property
+    def _registries(self) -> Path:
+        return self._root / "registries.yaml"
 
     @property
     def _bundle(self) -> Path:
