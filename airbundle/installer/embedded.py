@@ -144,11 +144,13 @@ def ask_health(client: HttpClient, url: str) -> Health:
         body = json.loads(response.body)
         instance, bundles = str(body["instance"]), body["bundles"]
         damaged = sum(len(each["damaged"]) for each in [*bundles, *body.get("others", ())])
+        titles = [f"{each['name']} {each['version']}" for each in bundles if each["damaged"]]
     except (RemoteError, Refused) as error:
         return Health(answers=False, problem=error.problem)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Health(answers=True, problem=f"{url}/healthz: what answers is not airbundle's server")
-    problem = f"{damaged} blobs of its copies are damaged" if response.status != 200 else ""
+    of = f" ({', '.join(titles)})" if titles else ""
+    problem = f"{damaged} blobs of its copies are damaged{of}" if response.status != 200 else ""
     return Health(True, instance, problem)
 
 
@@ -183,7 +185,7 @@ def wait_ready(
                 )
             time.sleep(_POLL_SECONDS)
     if health.problem:
-        raise SiteError(f"the server at {url}: {health.problem}", hint="run the install again: it makes a new copy")
+        raise SiteError(f"the server at {url}: {health.problem}", hint="install that bundle again: it makes a new copy")
 
 
 def _last_lines(text: str) -> str:

@@ -108,7 +108,7 @@ class HttpClient:
         most = self.settings.body_limit if limit is None else limit
 
         def once(attempts: Attempts) -> Response:  # noqa: ARG001 - the signature of an operation
-            with self.attempt(request, what=what, scopes=scopes, bare=bare) as answer:
+            with self.attempt(request, what=what, scopes=scopes, bare=bare, expect=expect) as answer:
                 return self._whole(answer, request, most, expect)
 
         response = self.run(target, what, once, budget=budget)
@@ -157,10 +157,12 @@ class HttpClient:
         scopes: tuple[str, ...] = (),
         bulk: bool = False,
         bare: bool = False,
+        expect: Collection[int] = (),
     ) -> Answer:
         """Make one attempt: authorise, follow redirects, and return the answer with its body still to be read.
 
-        With `bare` neither: the request goes out as it is, and a redirect is an answer.
+        With `bare` neither: the request goes out as it is, and a redirect is an answer. A status that is expected is an
+        answer, too, though another attempt might end better.
 
         Raises:
             Fault: it failed, or the answer's status says that another attempt may end better.
@@ -181,7 +183,7 @@ class HttpClient:
                 with answer:
                     request = self._redirected(request, answer)
                 continue
-            return self._checked(answer, request, what)
+            return self._checked(answer, request, what, expect)
         raise Fault(f"more than {_MOST_REDIRECTS} redirects", passing=False)
 
     def _exchange(self, request: Request, token: str | None, *, bulk: bool, home: bool) -> Answer:
@@ -194,8 +196,8 @@ class HttpClient:
                 fault.reason = f"{request.url.host}: {fault.reason}"
             raise
 
-    def _checked(self, answer: Answer, request: Request, what: str) -> Answer:
-        if answer.status < 400 or answer.status in (401, 404):
+    def _checked(self, answer: Answer, request: Request, what: str, expect: Collection[int]) -> Answer:
+        if answer.status < 400 or answer.status in (401, 404) or answer.status in expect:
             return answer
         response = self._whole(answer, request, _ERROR_LIMIT, ())
         fault = status_fault(response, what=what, side=self.side)

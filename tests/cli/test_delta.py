@@ -234,6 +234,7 @@ def test_a_damaged_supplement_is_told_and_made_anew(chain: Chain, site: Site) ->
     # No byte of it is served.
     with pytest.raises(OSError, match="500"):
         site.get(f"/v2/{REDIS}/blobs/{GONE}")
+    assert "blobs of its copies are damaged" in error_text(site.run("status")[1])
     code, document = site.install(chain.delta)
     assert code == 3 and f"damaged in {kept.name}" in error_text(document)
     code, report = site.install(chain.delta, "--base", chain.base)
