@@ -91,7 +91,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setenv("AIRBUNDLE_KEY_PASSPHRASE", "wrong")
     answer = filled.build(filled.root, "--key", key)
-    assert answer.code == 7
+    assert answer.code == 2
     assert "passphrase" in answer.errors
     assert filled.registry.requests() == [] or not any("blobs" in r.path for r in filled.registry.requests())
 

@@ -427,12 +427,19 @@ def test_an_output_that_can_not_be_is_told_before_anything_is_fetched(tmp_path: 
 
 def test_a_link_at_the_output_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
-    for number, target in enumerate(("kept", "nowhere")):
-        out = tmp_path / f"{number}.airbundle"
-        out.symlink_to(target)
-        write_bundle(out, some())
-        assert not out.is_symlink()
+    out = tmp_path / "x.airbundle"
+    out.symlink_to("kept")
+    write_bundle(out, some())
+    assert not out.is_symlink()
     assert (tmp_path / "kept").read_text() == "kept"
+
+
+def test_a_link_to_nowhere_at_the_output_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "x.airbundle"
+    out.symlink_to("nowhere")
+    with pytest.raises(UsageError, match="symbolic link to nowhere, which is not there"):
+        write_bundle(out, some())
+    assert out.is_symlink()
 
 
 def test_a_name_that_is_no_text_is_checked_by_sha256sum(tmp_path: Path) -> None:
