@@ -114,13 +114,14 @@ def _check_base(bundle: BundleFile, args: argparse.Namespace, console: Console) 
         DigestMismatch: a base is damaged where no other has the blob.
         CheckFailed: something is in none.
     """
+    if not args.base:
+        return not bundle.toc.external
+    # Brings the HTTP client along, which takes as long to load as verifying 300 MB.
     from airbundle.installer.missing import prove_blobs
     from airbundle.store.delta import base_bundles, lacking_findings, refuse_lacking
     from airbundle.store.reader import open_bundle
     from airbundle.store.union import BlobUnion, Holder
 
-    if not args.base:
-        return not bundle.toc.external
     with ExitStack() as undo:
         bases = [undo.enter_context(open_bundle(paths)) for paths in base_bundles(base_paths(args))]
         blobs = BlobUnion(bundle, [Holder(base) for base in bases])

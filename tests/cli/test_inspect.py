@@ -97,9 +97,10 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["inspect", str(tmp_path / "nothing")]) == 2
 
 
-def test_only_what_it_needs_is_imported(bundle: Path) -> None:
-    """Start-up is most of the time that `inspect` takes."""
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_only_what_it_needs_is_imported(bundle: Path, command: str) -> None:
+    """Start-up is most of the time that these take."""
     heavy = "{'httpx', 'cryptography', 'yaml', 'tqdm', 'gunicorn', 'ssl', 'ctypes'}"
     script = f"import sys; from airbundle.cli.main import main; main(sys.argv[1:]); print({heavy} & set(sys.modules))"
-    command = [sys.executable, "-c", script, "inspect", "-q", str(bundle)]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
+    words = [sys.executable, "-c", script, command, "-q", str(bundle)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
