@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from airbundle.bundle.parts import Part, cut
 from airbundle.errors import Busy, NoSpace, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.allocate import allocate
+from airbundle.store.checksum import range_sum
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
-from airbundle.store.volumes import CHUNK, ByteFile
+from airbundle.store.volumes import ByteFile
 from airbundle.transfer.artifacts import PART_TYPE, Artifact, BundleBytes, find_artifact, publish_parts
 from airbundle.transfer.repository import Repository
 
@@ -78,20 +78,11 @@ class _Source(BundleBytes):
 
 
 def _hashed(file: ByteFile, part: Part) -> Part:
-    return part if part.digest else Part(part.offset, part.size, _digest(file, part)[0])
+    return part if part.digest else Part(part.offset, part.size, _digest(file, part))
 
 
-def _digest(file: ByteFile, part: Part) -> tuple[str, Hasher]:
-    hasher = hashlib.sha256()
-    with memoryview(bytearray(min(CHUNK, part.size))) as view:
-        done = 0
-        while done < part.size:
-            count = file.read_into(part.offset + done, view[: part.size - done])
-            if not count:
-                break
-            hasher.update(view[:count])
-            done += count
-    return f"sha256:{hasher.hexdigest()}", hasher
+def _digest(file: ByteFile, part: Part) -> str:
+    return f"sha256:{range_sum(file, part.offset, part.size)}"
 
 
 def pull_bundle(
@@ -159,7 +150,7 @@ class _Target:
         self._places: dict[str, list[int]] = {}
         wanted = {}
         for part in artifact.parts:
-            if resumed and _digest(file, part)[0] == part.digest:
+            if resumed and _digest(file, part) == part.digest:
                 continue
             self._places.setdefault(part.digest, []).append(part.offset)
             wanted[part.digest] = Descriptor(PART_TYPE, part.digest, part.size)

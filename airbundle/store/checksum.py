@@ -12,9 +12,11 @@ from pathlib import Path
 
 from airbundle.progress import Item
 from airbundle.store.host import host_errors, write_atomically
-from airbundle.store.volumes import CHUNK, ByteFile, Part
+from airbundle.store.volumes import ByteFile, Part
 
 _LIMIT = 1024 * 1024
+_STEP = 8 * 1024 * 1024
+"""Bytes that are hashed between two looks at whether to stop."""
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -88,24 +90,24 @@ def read_checksums(bundle: Path) -> dict[str, str]:
     return {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match}
 
 
-def file_sum(file: ByteFile, part: Part, item: Item | None = None) -> str:
-    """Return the hex SHA-256 of one part of an open file.
+def range_sum(file: ByteFile, position: int, length: int, item: Item | None = None) -> str:
+    """Return the hex SHA-256 of a range of an open file, in bytes.
 
     Raises:
+        VerificationError: the file became shorter.
         HostError: it can't be read.
     """
     hasher = hashlib.sha256()
-    position, end = part.start, part.start + part.size
-    with memoryview(bytearray(CHUNK)) as buffer:
-        while position < end:
-            count = file.read_into(position, buffer[: end - position])
-            if not count:
-                break
-            hasher.update(buffer[:count])
-            position += count
-            if item is not None:
-                item.advance(count)
+    for piece in file.pieces(position, length):
+        hasher.update(piece)
+        if item is not None:
+            item.advance(len(piece))
     return hasher.hexdigest()
+
+
+def file_sum(file: ByteFile, part: Part, item: Item | None = None) -> str:
+    """Return the hex SHA-256 of one part of an open file. Raises as `range_sum`."""
+    return range_sum(file, part.start, part.size, item)
 
 
 def sign_checksums(bundle: Path, sign: Callable[[bytes], bytes]) -> Path:
@@ -156,6 +158,7 @@ class Follower:
         """Wait for the end and return the hex digest of each part of the file; all its bytes are final.
 
         Raises:
+            VerificationError: the file became shorter.
             HostError: the file can't be read.
         """
         self.advance(self._file.size)
@@ -173,13 +176,12 @@ class Follower:
 
     def _follow(self) -> None:
         try:
-            with memoryview(bytearray(CHUNK)) as buffer:
-                for part in self._file.parts:
-                    self._sums.append(self._hash(part.start, part.start + part.size, buffer))
+            for part in self._file.parts:
+                self._sums.append(self._hash(part.start, part.start + part.size))
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that asks for the result
             self._error = error
 
-    def _hash(self, position: int, end: int, buffer: memoryview) -> str:
+    def _hash(self, position: int, end: int) -> str:
         hasher = hashlib.sha256()
         while position < end:
             with self._changed:
@@ -187,9 +189,8 @@ class Follower:
                     self._changed.wait()
                 if self._stopped:
                     return ""
-                limit = min(self._limit, end)
-            while position < limit and not self._stopped:
-                count = self._file.read_into(position, buffer[: limit - position])
-                hasher.update(buffer[:count])
-                position += count
+                limit = min(self._limit, end, position + _STEP)
+            for piece in self._file.pieces(position, limit - position):
+                hasher.update(piece)
+            position = limit
         return hasher.hexdigest()

@@ -12,7 +12,7 @@ from airbundle.store.allocate import allocate, check_room
 from airbundle.store.checksum import remove_checksums, write_checksums
 from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import CHUNK, bundle_path, cut, volume_name
+from airbundle.store.volumes import bundle_path, cut, volume_name
 from airbundle.store.writer import BuiltBundle
 
 
@@ -28,6 +28,7 @@ def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Re
     Raises:
         UsageError: the installer does not fit a volume.
         NoSpace: there is no room; nothing is left behind.
+        VerificationError: the bundle became shorter while it was read; nothing is left behind.
     """
     sizes = cut(bundle.size, size, bundle.installer_range[1])
     out = directory / bundle_path(bundle.path).name
@@ -53,17 +54,13 @@ def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Re
 
 def _write(bundle: BundleFile, position: int, length: int, path: Path, phase: Phase) -> str:
     hasher = hashlib.sha256()
-    end = position + length
     with host_errors("write", path), path.open("wb", buffering=0) as file, phase.item(path.stem, length) as item:
         allocate(file.fileno(), length, path)
-        with memoryview(bytearray(CHUNK)) as buffer:
-            while position < end:
-                count = bundle.file.read_into(position, buffer[: end - position])
-                piece = buffer[:count]
-                hasher.update(piece)
-                while piece:
-                    piece = piece[file.write(piece) :]
-                item.advance(count)
-                position += count
+        for piece in bundle.file.pieces(position, length):
+            hasher.update(piece)
+            item.advance(len(piece))
+            left = piece
+            while left:
+                left = left[file.write(left) :]
         os.fsync(file.fileno())
     return hasher.hexdigest()

@@ -12,7 +12,7 @@ from airbundle.bundle.digest import check
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.tar import Member
 from airbundle.errors import DigestMismatch, NotFound, VerificationError
-from airbundle.store.volumes import CHUNK, ByteFile
+from airbundle.store.volumes import ByteFile
 
 if TYPE_CHECKING:
     from airbundle.bundle.table import BlobTable
@@ -152,12 +152,8 @@ class TableFile:
         )
 
     def _copy(self, member: Member, write: WriteAt, start: int, hasher: Hasher) -> bool:
-        with memoryview(bytearray(min(CHUNK, member.size) or 1)) as buffer:
-            while start < member.size:
-                count = self.file.read_into(member.offset + start, buffer[: member.size - start])
-                if not count:
-                    raise self._truncated(f"{member.name} ends at {member.offset + member.size}")
-                hasher.update(buffer[:count])
-                write(start, buffer[:count])
-                start += count
+        for piece in self.file.pieces(member.offset + start, member.size - start):
+            hasher.update(piece)
+            write(start, piece)
+            start += len(piece)
         return "sha256:" + hasher.hexdigest() == member.digest

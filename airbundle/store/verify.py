@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from airbundle.bundle.content import walk
@@ -21,9 +20,10 @@ from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded
 from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
+from airbundle.store.checksum import range_sum
 from airbundle.store.damage import carry_again, damaged_files
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import CHUNK, ByteFile, bundle_path
+from airbundle.store.volumes import CHUNK, bundle_path
 
 _AHEAD = 8 * 1024 * 1024
 _HINT = "the file is damaged, or something was put into it; carry it again"
@@ -116,25 +116,11 @@ def _installer(bundle: BundleFile) -> None:
     position, size = bundle.installer_range
     if not size:
         return
-    hasher = hashlib.sha256()
-    for piece in _pieces(bundle.file, position, size):
-        hasher.update(piece)
-    found, expected = "sha256:" + hasher.hexdigest(), bundle.statement.subjects[INSTALLER][0]
+    found, expected = f"sha256:{range_sum(bundle.file, position, size)}", bundle.statement.subjects[INSTALLER][0]
     if found != expected:
         raise DigestMismatch(
             f"{bundle.place(position)}: installer: found digest {found}, expected {expected}", hint=_HINT
         )
-
-
-def _pieces(file: ByteFile, position: int, size: int) -> Iterator[memoryview]:
-    with memoryview(bytearray(min(CHUNK, size) or 1)) as buffer:
-        end = position + size
-        while position < end:
-            count = file.read_into(position, buffer[: end - position])
-            if not count:
-                raise VerificationError(f"{file.path}: the file became shorter while it was read")
-            yield buffer[:count]
-            position += count
 
 
 def verify_blobs(bundle: BundleFile, reporter: Reporter, threads: int | None = None) -> None:

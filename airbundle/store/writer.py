@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from airbundle.store.output import PARTIAL, check_output, remove_partials, remov
 from airbundle.store.plan import BundlePlan
 from airbundle.store.proven import record, statuses
 from airbundle.store.verified import VerifiedRecords
-from airbundle.store.volumes import CHUNK, ByteFile, cut, volume_name
+from airbundle.store.volumes import ByteFile, cut, volume_name
 
 _log = logging.getLogger(__name__)
 _NOTED = 1024 * 1024
@@ -149,7 +149,7 @@ class BundleWriter:
         member = self.plan.table[digest]
         count = min(self._journal.parts.get(digest, 0), member.size)
         hasher = hashlib.sha256()
-        for piece in self._pieces(member.offset, count):
+        for piece in self._file.pieces(member.offset, count):
             hasher.update(piece)
         self._high[digest] = self._noted[digest] = count
         return count, hasher
@@ -269,19 +269,11 @@ class BundleWriter:
             for digest in digests:
                 hasher = hashlib.sha256()
                 with phase.item(digest[7:19], sizes[digest]) as item:
-                    for piece in self._pieces(self.plan.table[digest].offset, sizes[digest]):
+                    for piece in self._file.pieces(self.plan.table[digest].offset, sizes[digest]):
                         hasher.update(piece)
                         item.advance(len(piece))
                 if "sha256:" + hasher.hexdigest() == digest:
                     self._journal.finished(digest)
-
-    def _pieces(self, position: int, count: int) -> Iterator[memoryview]:
-        with memoryview(bytearray(min(CHUNK, count))) as buffer:
-            end = position + count
-            while position < end:
-                got = self._file.read_into(position, buffer[: end - position])
-                yield buffer[:got]
-                position += got
 
     def _sign(self, signatures: Sequence[tuple[str, bytes]]) -> None:
         self._file.write(self.plan.signatures_at, encode_signatures(signatures))

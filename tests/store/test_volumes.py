@@ -92,6 +92,16 @@ def test_volumes_are_split_again(tmp_path: Path) -> None:
     verify(*split.files[:1])
 
 
+def test_a_bundle_that_is_cut_while_it_is_split_ends_the_split(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "x.airbundle", some(), installer=ZIP).path
+    with open_bundle([path]) as bundle:
+        assert bundle.installer_range[1]
+        os.truncate(path, SIZE + 1)
+        with pytest.raises(VerificationError, match=r"x\.airbundle: the file became shorter while it was read"):
+            split_bundle(bundle, SIZE, tmp_path / "split", reporter=SILENT)
+    assert not list((tmp_path / "split").iterdir())
+
+
 def test_a_volume_too_small_for_the_zip_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "x.airbundle", some(), installer=ZIP).path
     with open_bundle([path]) as bundle, pytest.raises(UsageError, match=str(len(ZIP))):
