@@ -6,7 +6,7 @@ import fcntl
 from typing import TYPE_CHECKING
 
 from airbundle.bundle.layout import SIGNATURES_NAME
-from airbundle.bundle.statement import encode_signatures
+from airbundle.bundle.statement import decode_signatures, encode_signatures
 from airbundle.errors import Busy
 from airbundle.progress import Reporter
 from airbundle.store.checksum import file_sum, sign_checksums, write_checksums
@@ -35,15 +35,15 @@ def sign_bundle(bundle: BundleFile, signer: Signer, *, reporter: Reporter, check
         VerificationError: the bundle is damaged; it is left as it was.
         Busy: another run signs it.
     """
-    first = bundle.file.parts[0]
+    first, mine = bundle.file.parts[0], signer.public_key.key_id
     try:
         fcntl.flock(first.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Busy(f"{first.path}: another run signs it", hint="wait for it to end") from None
+    # As they are now: whoever had the lock before may have signed since the bundle was opened.
+    signatures = [pair for pair in decode_signatures(bundle.member_bytes(SIGNATURES_NAME)) if pair[0] != mine]
     bundle.verify_head()
     bundle.verify_blobs(reporter)
-    mine = signer.public_key.key_id
-    signatures = [pair for pair in bundle.signatures if pair[0] != mine]
     signatures.append((mine, signer.sign(bundle.statement_raw)))
     bundle.file.write(bundle.head[SIGNATURES_NAME].offset, encode_signatures(signatures))
     bundle.file.sync()

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from airbundle.cli.main import main
-from airbundle.crypto.keys import load_public_key
+from airbundle.crypto.keys import load_public_key, load_signer
+from airbundle.progress import SILENT
 from airbundle.store.plan import plan_bundle
 from airbundle.store.reader import open_bundle
+from airbundle.store.sign import sign_bundle
 from tests.support.bundles import make_images, write_bundle
 from tests.support.images import tiny_image
 from tests.support.keys import PASSPHRASE, SECOND, key_files, signature
@@ -64,6 +66,15 @@ def test_signatures_add_up_and_the_same_key_counts_once(
     for key, count in ((one, 2), (two, 2), (one, 2)):
         assert main(["sign", str(unsigned), "--key", str(key), "--json", "-q"]) == 0
         assert len(json.loads(capsys.readouterr().out)["signatures"]) == count
+    both = ["--key", str(public_one), "--key", str(public_two), "--threshold", "2"]
+    assert main(["verify", str(unsigned), *both]) == 0
+
+
+def test_a_signature_that_came_since_the_bundle_was_opened_stays(unsigned: Path, tmp_path: Path) -> None:
+    (one, public_one), (two, public_two) = key_files(tmp_path), key_files(tmp_path, 0x777)
+    with open_bundle([unsigned], writable=True) as opened:
+        assert main(["sign", str(unsigned), "--key", str(one)]) == 0
+        sign_bundle(opened, load_signer(str(two), lambda: PASSPHRASE), reporter=SILENT)
     both = ["--key", str(public_one), "--key", str(public_two), "--threshold", "2"]
     assert main(["verify", str(unsigned), *both]) == 0
 
