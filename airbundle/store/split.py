@@ -11,13 +11,14 @@ from airbundle.progress import Phase, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.checksum import remove_checksums, write_checksums
 from airbundle.store.host import host_errors
+from airbundle.store.output import PARTIAL, remove_surplus_volumes
 from airbundle.store.reader import BundleFile
 from airbundle.store.volumes import bundle_path, cut, volume_name
 from airbundle.store.writer import BuiltBundle
 
 
 def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Reporter) -> BuiltBundle:
-    """Write a bundle's bytes as volumes, and `.sha256` beside them.
+    """Write a bundle's bytes as volumes, and `.sha256` beside them; higher numbers of an earlier split go.
 
     Args:
         bundle: in one file, or in volumes of another size.
@@ -37,7 +38,7 @@ def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Re
     check_room(directory, bundle.size, what=f"{out.name} in {len(sizes)} volumes")
     sums: dict[str, str] = {}
     finals = [directory / volume_name(out.name, number) for number in range(1, len(sizes) + 1)]
-    partials = [final.with_name(final.name + ".partial") for final in finals]
+    partials = [final.with_name(final.name + PARTIAL) for final in finals]
     with ExitStack() as undo, reporter.phase("split", total=bundle.size) as phase:
         position = 0
         for final, partial, length in zip(finals, partials, sizes):
@@ -48,6 +49,7 @@ def split_bundle(bundle: BundleFile, size: int, directory: Path, *, reporter: Re
         for final, partial in zip(finals, partials):
             with host_errors("rename", partial):
                 partial.replace(final)
+    remove_surplus_volumes(out, len(finals))
     write_checksums(out, sums)
     return BuiltBundle(out, tuple(finals), bundle.size, sums)
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +27,8 @@ CHUNK = 128 * 1024
 
 _AGAIN = "let nothing write to it, and carry it again if it is cut"
 _WHERE = "put all volumes in one directory, or name each directory with --volumes"
-_VOLUME = re.compile(r"(.+)\.([0-9]{3,})")
+_VOLUME = re.compile(rf"(.*{re.escape(SUFFIX)})\.([0-9]{{3,}})")
+_SHOWN = 20  # names in a message; how many lack may be claimed by anyone
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def volume_name(bundle: str, number: int) -> str:
 def bundle_path(path: Path) -> Path:
     """Return the path of the whole bundle that `path`, a bundle or a volume, is or belongs to."""
     match = _VOLUME.fullmatch(path.name)
-    return path.with_name(match[1]) if match and _is_volume(path) else path
+    return path.with_name(match[1]) if match else path
 
 
 def cut(total: int, size: int, tail: int) -> list[int]:
@@ -247,14 +249,17 @@ def cut(total: int, size: int, tail: int) -> list[int]:
             f"volumes of {size} bytes are too small: the installer of {tail} bytes lies whole in the last one",
             hint=f"give at least {-(-tail // 1024**2)}MiB, or build with --no-installer",
         )
-    sizes = []
+    return list(_cut(total, size, tail))
+
+
+def _cut(total: int, size: int, tail: int) -> Iterator[int]:
     position, zip_start = 0, total - tail
     while total - position > size:
         # The last cut moves forward to the zip where it would fall into it.
         end = min(position + size, zip_start)
-        sizes.append(end - position)
+        yield end - position
         position = end
-    return [*sizes, total - position]
+    yield total - position
 
 
 def check_sizes(file: ByteFile, expected: int | None = None, tail: int = 0) -> None:
@@ -275,7 +280,7 @@ def check_sizes(file: ByteFile, expected: int | None = None, tail: int = 0) -> N
     usual = max(counts, key=lambda size: (counts[size], size))
     sizes = [usual] * (len(file.parts) - 2)
     if expected is not None and usual >= max(tail, 1):
-        sizes = cut(expected, usual, tail)
+        sizes = list(islice(_cut(expected, usual, tail), len(file.parts) + _SHOWN))
     for part, size in zip(file.parts, sizes):
         if part.size != size:
             raise _wrong_size(part, f"{size}")
@@ -286,7 +291,7 @@ def check_sizes(file: ByteFile, expected: int | None = None, tail: int = 0) -> N
     if len(file.parts) < len(sizes):
         name = bundle_path(file.path).name
         names = [volume_name(name, number) for number in range(len(file.parts) + 1, len(sizes) + 1)]
-        raise VerificationError(f"{', '.join(names[:20])}: missing", hint=_WHERE)
+        raise VerificationError(f"{', '.join(names)}: missing", hint=_WHERE)
 
 
 def _wrong_size(part: Part, expected: str) -> VerificationError:
@@ -340,8 +345,7 @@ def bundles_in(directory: Path) -> list[Path]:
 
 
 def _is_volume(path: Path) -> bool:
-    match = _VOLUME.fullmatch(path.name)
-    return match is not None and match[1].endswith(SUFFIX)
+    return _VOLUME.fullmatch(path.name) is not None
 
 
 def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: dict[Path, Path]) -> None:
@@ -356,16 +360,16 @@ def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: dict[Path, Pat
         entries = sorted(directory.iterdir())
     for entry in entries:
         match = _VOLUME.fullmatch(entry.name)
-        if match and match[1].endswith(SUFFIX):
+        if match:
             volumes.setdefault(match[1], {}).setdefault(int(match[2]), entry)
         elif path == directory and entry.name.endswith(SUFFIX):
             whole.setdefault(entry.resolve(), entry)
 
 
 def _complete(name: str, numbers: dict[int, Path], shown: str) -> list[Path]:
-    missing = [number for number in range(1, max(numbers) + 1) if number not in numbers]
+    missing = list(islice((number for number in range(1, max(numbers) + 1) if number not in numbers), _SHOWN))
     if missing or 0 in numbers:
-        listed = ", ".join(volume_name(name, number) for number in missing[:20])
+        listed = ", ".join(volume_name(name, number) for number in missing)
         raise VerificationError(
             f"{shown}: missing {listed or 'the right names'}",
             hint=_WHERE,

@@ -15,7 +15,7 @@ from airbundle.progress import SILENT
 from airbundle.store.plan import plan_bundle
 from airbundle.store.reader import open_bundle
 from airbundle.store.split import split_bundle
-from airbundle.store.volumes import ByteFile, bundle_path, cut, find_parts, volume_name
+from airbundle.store.volumes import ByteFile, bundle_path, check_sizes, cut, find_parts, volume_name
 from airbundle.store.writer import BuiltBundle, BundleWriter
 from tests.support.bundles import Made, fill, make_images, write_bundle
 from tests.support.images import tiny_image
@@ -90,6 +90,16 @@ def test_volumes_are_split_again(tmp_path: Path) -> None:
     with open_bundle([tmp_path / "built"]) as bundle:
         split = split_bundle(bundle, 2 * SIZE, tmp_path / "larger", reporter=SILENT)
     verify(*split.files[:1])
+
+
+def test_splitting_again_leaves_no_volume_of_the_earlier_split(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "x.airbundle", some(), installer=ZIP).path
+    with open_bundle([path]) as bundle:
+        many = split_bundle(bundle, SIZE, tmp_path / "split", reporter=SILENT)
+        few = split_bundle(bundle, 3 * SIZE, tmp_path / "split", reporter=SILENT)
+    assert len(few.files) < len(many.files)
+    assert sorted((tmp_path / "split").iterdir()) == sorted([*few.files, tmp_path / "split" / "x.airbundle.sha256"])
+    verify(tmp_path / "split")
 
 
 def test_a_bundle_that_is_cut_while_it_is_split_ends_the_split(tmp_path: Path) -> None:
@@ -185,6 +195,34 @@ def test_a_missing_volume_is_named(tmp_path: Path) -> None:
             verify(rest)
         away.rename(lost)
     verify(files[0])
+
+
+def test_absurd_numbers_of_volumes_cost_nothing(tmp_path: Path) -> None:
+    built = write_volumes(tmp_path)
+    (tmp_path / "x.airbundle.99999999999").touch()
+    with pytest.raises(VerificationError, match=r"missing x\.airbundle\.0[0-9]{2}, ") as caught:
+        find_parts([built.files[0]])
+    assert len(caught.value.problem) < 1000
+
+
+def test_an_absurd_size_in_the_toc_costs_nothing(tmp_path: Path) -> None:
+    paths = [tmp_path / volume_name("x.airbundle", number) for number in range(1, 5)]
+    for path in paths:
+        path.write_bytes(bytes(1000))
+    with (
+        ByteFile.open(paths) as file,
+        pytest.raises(VerificationError, match=r"^x\.airbundle\.005, .*missing") as caught,
+    ):
+        check_sizes(file, 10**15)
+    assert len(caught.value.problem) < 1000
+
+
+def test_a_number_alone_makes_no_volume(tmp_path: Path) -> None:
+    whole = write_bundle(tmp_path / "x.airbundle", some()).path
+    other = tmp_path / "notes.001"
+    other.touch()
+    with pytest.raises(UsageError, match="there are 2 bundles"):
+        find_parts([whole, other])
 
 
 def test_a_volume_that_is_cut_is_named(tmp_path: Path) -> None:
