@@ -60,15 +60,6 @@ def chart_files(archive: bytes, *, what: str) -> Iterator[tuple[str, bytes]]:
         yield path, stream.read(FILE_LIMIT)
 
 
-def chart_file(archive: bytes, path: str, *, what: str) -> bytes | None:
-    """Return one file of a chart archive, such as `values.yaml`; None when there is none.
-
-    Raises:
-        VerificationError: as `chart_files`.
-    """
-    return next((data for name, data in chart_files(archive, what=what) if name == path), None)
-
-
 def read_metadata(archive: bytes, *, what: str) -> ChartMetadata:
     """Read a whole chart archive and return its metadata.
 

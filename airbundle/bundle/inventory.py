@@ -197,16 +197,6 @@ class Inventory:
         named += [(self.ca.cert, self.ca.where), (self.ca.key, self.ca.where)]
         return [(path, where) for path, where in named if path]
 
-    def foreign_paths(self) -> list[tuple[str, str]]:
-        """Return each local path that other programs fill: image archives, layouts, a directory of databases.
-
-        Like a registry they are asked once, when the bundle is locked. They may be absolute.
-        """
-        named = [(image.source.path, image.where) for image in self.images]
-        if self.clamav is not None and self.clamav.source != CVDUPDATE:
-            named.append((self.clamav.source, self.clamav.where))
-        return [(path, where) for path, where in named if path]
-
     def digest(self, local_files: Mapping[str, str]) -> str:
         """Return the digest of what the inventory means; comments, spelling and order do not count.
 

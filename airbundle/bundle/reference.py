@@ -7,7 +7,7 @@ a host when it holds a dot or a colon, or is `localhost`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from airbundle.bundle.digest import hex_of, is_digest
 from airbundle.errors import UsageError
@@ -53,19 +53,6 @@ class Reference:
     def full_name(self) -> str:
         """`name:tag` as the bundle annotates it; digest-only references get the tag `airbundle-<12 hex>`."""
         return f"{self.name}:{self.tag or digest_tag(self.digest)}"
-
-    def with_digest(self, digest: str) -> Reference:
-        """Return this reference pinned to `digest`."""
-        return replace(self, digest=digest)
-
-    def site_repository(self, prefix: str = "") -> str:
-        """Return the repository at the private registry: the upstream host as a path, below `prefix`."""
-        return site_repository(self.name, prefix)
-
-    @property
-    def site_tag(self) -> str:
-        """The tag at the private registry."""
-        return self.tag or digest_tag(self.digest)
 
 
 def digest_tag(digest: str) -> str:

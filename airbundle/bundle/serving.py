@@ -25,7 +25,6 @@ PARTS = (REGISTRY, CHARTS, FILES, CLAMAV)
 """What can be served. A site whose registry is another one leaves `registry` out: then `/v2/` isn't there."""
 
 DEFAULT_HOST, DEFAULT_PORT, SITE_PORT = "127.0.0.1", 5000, 5443
-STANDARD_OUTPUT = "-"
 
 BUNDLE, PARTLY, BASE, SUPPLEMENT = "bundle", "partly", "base", "supplement"
 HOLDS = (BUNDLE, PARTLY, BASE, SUPPLEMENT)

@@ -35,7 +35,7 @@ class InventoryDir:
         """Return where a path of the inventory really is.
 
         Args:
-            path: as `own_paths` or `foreign_paths` give it.
+            path: relative to the inventory; absolute only where another program fills it.
             where: the place that names it, for errors.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.docker_archive import docker_manifest
@@ -28,44 +27,6 @@ from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded, place
 from airbundle.bundle.toc import Toc
 
-_PIECE = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class InstallerFile:
-    """The zip application in a file: `sha256:…` and size in bytes are what the statement will say."""
-
-    path: Path
-    digest: str
-    size: int
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield its bytes."""
-        with self.path.open("rb") as stream:
-            while piece := stream.read(_PIECE):
-                yield piece
-
-
-@dataclass(frozen=True)
-class InstallerBytes:
-    """The zip application in memory."""
-
-    raw: bytes
-
-    @cached_property
-    def digest(self) -> str:
-        """Its digest."""
-        return sha256(self.raw)
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return len(self.raw)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield its bytes."""
-        yield self.raw
-
 
 @dataclass(frozen=True)
 class BaseBundle:
@@ -86,7 +47,7 @@ class BundlePlan:
         toc: digests and sizes in file order.
         statement: the bytes to sign.
         signatures_at: where the data of `airbundle/signatures` begins.
-        installer: the zip application, or None.
+        installer: the bytes of the zip application; empty where there is none.
     """
 
     content: BundleContent
@@ -95,7 +56,7 @@ class BundlePlan:
     toc: Toc
     statement: bytes
     signatures_at: int
-    installer: InstallerFile | InstallerBytes | None
+    installer: bytes
 
     @property
     def installer_at(self) -> int:
@@ -105,12 +66,7 @@ class BundlePlan:
     @property
     def total_size(self) -> int:
         """Size of the whole file in bytes."""
-        return self.installer_at + (self.installer.size if self.installer else 0)
-
-    @property
-    def entries(self) -> BlobTable:
-        """Every blob's member, in file order."""
-        return self.table
+        return self.installer_at + len(self.installer)
 
     @cached_property
     def blobs_to_fetch(self) -> tuple[Descriptor, ...]:
@@ -127,16 +83,13 @@ class BundlePlan:
             if data is not None:
                 yield member.offset, data
         yield self.table.end, END
-        position = self.installer_at
-        for piece in self.installer.pieces() if self.installer else ():
-            yield position, piece
-            position += len(piece)
+        yield self.installer_at, self.installer
 
 
 def plan_bundle(
     content: BundleContent,
     *,
-    installer: bytes | InstallerFile | None = None,
+    installer: bytes | None = None,
     base: BaseBundle | None = None,
 ) -> BundlePlan:
     """Lay out a bundle. Equal arguments give an equal plan.
@@ -146,10 +99,9 @@ def plan_bundle(
         installer: the zip application; None leaves it out.
         base: makes a delta: blobs that the base has are left out, manifests and configs never.
     """
-    zipped = InstallerBytes(installer) if isinstance(installer, bytes) else installer
     toc = _toc(content, base)
     members = _documents(content, toc)
-    members[STATEMENT_NAME] = statement = _statement(content, members, zipped, base).to_bytes()
+    members[STATEMENT_NAME] = statement = _statement(content, members, installer, base).to_bytes()
     members[SIGNATURES_NAME] = bytes(SIGNATURES_SIZE)
     head, places, end = build_head(members)
     return BundlePlan(
@@ -159,7 +111,7 @@ def plan_bundle(
         toc=toc,
         statement=statement,
         signatures_at=places[SIGNATURES_NAME].offset,
-        installer=zipped,
+        installer=installer or b"",
     )
 
 
@@ -202,12 +154,12 @@ def _documents(content: BundleContent, toc: Toc) -> dict[str, bytes]:
 def _statement(
     content: BundleContent,
     members: Mapping[str, bytes],
-    installer: InstallerFile | InstallerBytes | None,
+    installer: bytes | None,
     base: BaseBundle | None,
 ) -> Statement:
     subjects = {name: (sha256(members[name]), len(members[name])) for name in (INDEX_NAME, LOCK_MEMBER, TOC_NAME)}
     if installer is not None:
-        subjects[INSTALLER] = (installer.digest, installer.size)
+        subjects[INSTALLER] = (sha256(installer), len(installer))
     lock = content.lock
     return Statement(
         name=lock.name,

@@ -78,11 +78,9 @@ class BundleWriter:
         self._high: dict[str, int] = {}
         self._noted: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._signed = False
         self._follower: Follower | None = None
         self._sums: Sequence[str] = ()
         self._records: VerifiedRecords | None = None
-        self._solid = plan.table.start
         self._unfinished = iter(plan.blobs_to_fetch)
         self._next = next(self._unfinished, None)
 
@@ -93,7 +91,7 @@ class BundleWriter:
         out: Path,
         *,
         reporter: Reporter = SILENT,
-        signatures: Sequence[tuple[str, bytes]] | None = None,
+        signatures: Sequence[tuple[str, bytes]] = (),
         checksum: bool = True,
         sums: Sequence[str] = (),
         volume_size: int | None = None,
@@ -105,7 +103,7 @@ class BundleWriter:
             plan: what is written, and where.
             out: the final name, `NAME-VERSION.airbundle`.
             reporter: hears of blobs that have to be hashed again.
-            signatures: key id and signature over `plan.statement`. Given here, checksums are made on the way.
+            signatures: key id and signature over `plan.statement`.
             checksum: whether to write `.sha256` files.
             sums: hex SHA-256 of each file, where they are known already: of a bundle that is copied as a whole.
             volume_size: write volumes of this many bytes instead of one file.
@@ -127,9 +125,7 @@ class BundleWriter:
             file, preallocated = _open_parts(journal, _identity(plan, volume_size), out, partial, sizes)
             undo.callback(file.close)
             writer = cls(plan, out, file, journal, preallocated=preallocated)
-            writer._begin(reporter)
-            if signatures is not None:
-                writer._sign(signatures)
+            writer._begin(reporter, signatures)
             undo.pop_all()
         writer._sums, writer._records = sums if checksum else (), records
         if checksum and not sums:
@@ -194,11 +190,8 @@ class BundleWriter:
         self._journal.finished(digest)
         self._tell_follower()
 
-    def finish(self, signatures: Sequence[tuple[str, bytes]] | None = None) -> BuiltBundle:
+    def finish(self) -> BuiltBundle:
         """Give the bundle its name: all blobs are done. Its checksums are written beside it.
-
-        Args:
-            signatures: key id and signature over `plan.statement`, unless they were given to `create`.
 
         Raises:
             AirbundleError: a blob is not done.
@@ -207,8 +200,6 @@ class BundleWriter:
         left = self.pending()
         if left:
             raise AirbundleError(f"{self._out}: {len(left)} blobs are not done, such as {left[0].digest}")
-        if signatures is not None or not self._signed:
-            self._sign(signatures or [])
         written = [os.fstat(part.fd).st_mtime_ns for part in self._file.parts]
         sums = self._follower.result() if self._follower else self._sums
         self._file.sync()
@@ -253,7 +244,7 @@ class BundleWriter:
         self._journal.reached(digest, high)
         self._noted[digest] = high
 
-    def _begin(self, reporter: Reporter) -> None:
+    def _begin(self, reporter: Reporter, signatures: Sequence[tuple[str, bytes]]) -> None:
         wanted = {blob.digest: blob.size for blob in self.plan.blobs_to_fetch}
         self._journal.done.intersection_update(wanted)
         doubtful = [digest for digest in sorted(self._journal.doubtful) if digest in wanted]
@@ -262,6 +253,7 @@ class BundleWriter:
         self.resumed = sum(wanted[digest] for digest in self._journal.done)
         for position, data in self.plan.known_bytes():
             self._file.write(position, data)
+        self._file.write(self.plan.signatures_at, encode_signatures(signatures))
 
     def _rehash(self, digests: Sequence[str], sizes: Mapping[str, int], reporter: Reporter) -> None:
         """Hash what was written before the machine was restarted: its pages may not have reached the disk."""
@@ -275,13 +267,8 @@ class BundleWriter:
                 if "sha256:" + hasher.hexdigest() == digest:
                     self._journal.finished(digest)
 
-    def _sign(self, signatures: Sequence[tuple[str, bytes]]) -> None:
-        self._file.write(self.plan.signatures_at, encode_signatures(signatures))
-        self._signed = True
-        self._tell_follower()
-
     def _tell_follower(self) -> None:
-        if self._follower is None or not self._signed:
+        if self._follower is None:
             return
         with self._lock:
             while self._next is not None and self._next.digest in self._journal.done:
@@ -312,7 +299,7 @@ def output_files(plan: BundlePlan, out: Path, volume_size: int | None) -> list[t
     """
     if volume_size is None:
         return [(out, plan.total_size)]
-    sizes = cut(plan.total_size, volume_size, plan.installer.size if plan.installer else 0)
+    sizes = cut(plan.total_size, volume_size, len(plan.installer))
     return [(out.with_name(volume_name(out.name, number)), size) for number, size in enumerate(sizes, 1)]
 
 

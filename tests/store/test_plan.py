@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,7 @@ from airbundle.bundle.oci import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from airbundle.bundle.statement import Base, parse_statement
 from airbundle.bundle.tar import ALIGNED_FROM, ALIGNMENT, END, frame
 from airbundle.bundle.toc import parse_toc
-from airbundle.store.plan import BaseBundle, BundlePlan, InstallerFile, plan_bundle
+from airbundle.store.plan import BaseBundle, BundlePlan, plan_bundle
 from tests.support.bundles import Made, lock_of, locked, make_images
 from tests.support.images import Artifact, layer, noise, tiny_image
 
@@ -54,7 +52,7 @@ def test_every_byte_has_one_place(sizes: list[int], installer: bytes) -> None:
 
 @given(st.lists(SIZES, max_size=12))
 def test_large_blobs_can_be_shared_by_file_systems(sizes: list[int]) -> None:
-    for member in plan_of(sizes).entries:
+    for member in plan_of(sizes).table:
         assert member.size < ALIGNED_FROM or member.offset % ALIGNMENT == 0
 
 
@@ -76,16 +74,14 @@ def test_the_statement_binds_the_head_and_the_installer() -> None:
     assert plan.head[plan.signatures_at : plan.signatures_at + 65536] == bytes(65536)
 
 
-def test_the_installer_may_be_left_out_or_lie_in_a_file(tmp_path: Path) -> None:
+def test_the_installer_may_be_left_out() -> None:
     content = two_images().content
     without = plan_bundle(content)
     assert "installer" not in parse_statement(without.statement).subjects
     assert without.total_size == without.installer_at
-    path = tmp_path / "zip"
-    path.write_bytes(b"the zip")
-    from_file = plan_bundle(content, installer=InstallerFile(path, sha256(b"the zip"), 7))
-    from_bytes = plan_bundle(content, installer=b"the zip")
-    assert list(from_file.known_bytes()) == list(from_bytes.known_bytes())
+    whole = plan_bundle(content, installer=b"the zip")
+    assert parse_statement(whole.statement).subjects["installer"] == (sha256(b"the zip"), 7)
+    assert list(whole.known_bytes())[-1] == (whole.installer_at, b"the zip")
 
 
 def test_the_head_comes_first_and_in_order() -> None:
@@ -93,7 +89,7 @@ def test_the_head_comes_first_and_in_order() -> None:
     assert plan.head.startswith(b"oci-layout\0")
     places = [plan.head.find(name.encode() + b"\0") for name in HEAD]
     assert places == sorted(places)
-    assert next(iter(plan.entries)).start == len(plan.head)
+    assert next(iter(plan.table)).start == len(plan.head)
 
 
 def test_metadata_precedes_large_blobs() -> None:
@@ -101,7 +97,7 @@ def test_metadata_precedes_large_blobs() -> None:
     plan = plan_bundle(made.content)
     order = [digest for digest, _ in plan.toc.blobs]
     assert set(order[: plan.toc.metadata]) == set(made.content.metadata)
-    assert [member.digest for member in plan.entries] == order
+    assert [member.digest for member in plan.table] == order
 
 
 def test_a_delta_leaves_out_only_what_its_base_has_and_no_metadata() -> None:
@@ -121,11 +117,11 @@ def test_a_delta_leaves_out_only_what_its_base_has_and_no_metadata() -> None:
 
 def test_blobs_to_fetch_are_in_file_order() -> None:
     plan = plan_bundle(two_images().content)
-    offsets = [plan.entries[blob.digest].offset for blob in plan.blobs_to_fetch]
+    offsets = [plan.table[blob.digest].offset for blob in plan.blobs_to_fetch]
     assert offsets == sorted(offsets)
 
 
 @pytest.mark.parametrize("size", [1, ALIGNED_FROM - 1, ALIGNED_FROM, 9 * 1024**3])
 def test_frames_end_where_data_begins(size: int) -> None:
-    for member in plan_of([size]).entries:
+    for member in plan_of([size]).table:
         assert member.start + len(frame(member)) == member.offset

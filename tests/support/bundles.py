@@ -14,7 +14,7 @@ from airbundle.bundle.index import IMAGE
 from airbundle.bundle.layout import BundleContent, Extra, content_of
 from airbundle.bundle.lock import Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor
-from airbundle.store.plan import BaseBundle, BundlePlan, InstallerFile, plan_bundle
+from airbundle.store.plan import BaseBundle, BundlePlan, plan_bundle
 from airbundle.store.writer import BuiltBundle, BundleWriter
 from tests.support.images import Artifact
 
@@ -89,8 +89,8 @@ def write_bundle(
     path: Path,
     made: Made,
     *,
-    installer: bytes | InstallerFile | None = b"PK the zip",
-    signatures: Sequence[tuple[str, bytes]] | None = None,
+    installer: bytes | None = b"PK the zip",
+    signatures: Sequence[tuple[str, bytes]] = (),
     base: BaseBundle | None = None,
     volume_size: int | None = None,
     checksum: bool = True,
