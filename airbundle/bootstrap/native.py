@@ -7,6 +7,7 @@ A system-wide `cryptography` that is recent enough is preferred: it needs no unp
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import distributions
 from pathlib import Path
@@ -99,7 +101,7 @@ def unpacked() -> Path:
             except HostError as error:
                 problems.append(error.problem)
     raise NoPermission(
-        "native code that the installer carries can't be unpacked: " + "; ".join(problems),
+        "native code that the installer carries can't be unpacked: " + ("; ".join(problems) or "there is no home"),
         hint="name a private directory on a file system without noexec: --cache-dir DIR",
     )
 
@@ -134,7 +136,12 @@ def cache_candidates() -> Iterator[Path]:
     if given:
         yield Path(given)
         return
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airbundle"
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    if configured.startswith("/"):  # the specification has relative ones ignored
+        yield Path(configured) / "airbundle"
+    else:
+        with suppress(RuntimeError, KeyError):  # a user without a home; the latter on Python 3.9
+            yield Path.home() / ".cache" / "airbundle"
     if os.geteuid() == 0:
         yield Path("/var/cache/airbundle")
         yield Path("/var/lib/airbundle/cache")
@@ -177,11 +184,12 @@ def _unpack(container: zipfile.ZipFile, wheels: list[dict[str, Any]], target: Pa
     try:
         for wheel in wheels:
             _unpack_wheel(container.read(f"native/{wheel['name']}"), wheel, work)
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-    except FileExistsError:
-        if not _is_whole(target, wheels):
+        if not _is_whole(target, wheels):  # else another process was faster, and perhaps uses it already
+            shutil.rmtree(target, ignore_errors=True)
+            work.rename(target)
+    except OSError as error:
+        # A directory in the way is "not empty" on most file systems, and not "there".
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not _is_whole(target, wheels):
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
