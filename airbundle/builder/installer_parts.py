@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,13 +128,21 @@ def _fetch(tags: tuple[str, ...], pins: list[dict[str, Any]], cache: Cache) -> N
         command += ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", name]
         command += ["--implementation", implementation, "--abi", abi, "--platform", platform]
         command += ["--python-version", python, "--requirement", str(requirements)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
-        if done.returncode:
+        reason = _failure(command)
+        if reason:
             wanted = ", ".join(pin["name"] for pin in pins)
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise MissingContent(
                 f"the installer's wheels can't be fetched with pip: {wanted}: {reason}",
                 hint="check `pip config list` and the network, or build with --no-installer",
             )
         for pin in pins:
             cache.add_file(directory / pin["name"], "application/zip", expected=f"sha256:{pin['sha256']}")
+
+
+def _failure(command: Sequence[str]) -> str:
+    """Run a command, and return why it failed; empty when it didn't."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no end after {_TIMEOUT_SECONDS} seconds"
+    return (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""

@@ -132,14 +132,13 @@ def write_installer(path: Path, cache: Cache, *, reporter: Reporter = SILENT) ->
 
     Raises:
         MissingContent: a wheel can't be fetched.
+        HostError: it can't be written.
     """
     parts = pinned_parts()
     ensure_parts(parts, cache, reporter=reporter)
     raw = build_zip(parts, cache)
-    work = path.with_name(f".{path.name}.partial")
-    work.write_bytes(raw)
-    work.chmod(0o644)
-    work.replace(path)
+    with host_errors("write", path):
+        write_atomically(path, raw, mode=0o644)
     return WrittenInstaller(path, len(raw), sha256(raw))
 
 
@@ -171,7 +170,7 @@ _PYTHONS = ("cp39", "cp310", "cp311", "cp312", "cp313", "cp314")
 
 def _hosts(name: str) -> Iterator[str]:
     """Yield `cp312-x86_64` for each Python and architecture that a native wheel is for."""
-    python, abi, platform = name[: -len(".whl")].split("-")[2:5]
+    python, abi, platform = name[: -len(WHEEL)].split("-")[2:5]
     machine = "x86_64" if platform.endswith("x86_64") else "aarch64"
     for candidate in _PYTHONS:
         if candidate == python or (abi == _NATIVE_ABI and int(candidate[2:]) >= int(python[2:])):

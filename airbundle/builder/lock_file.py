@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from airbundle.bundle.lock import LOCK_LIMIT, LOCK_NAME, Lock, parse_lock
 from airbundle.errors import DocumentError
+from airbundle.store.host import host_errors, write_atomically
 
 
 def read_lock(directory: Path) -> Lock | None:
@@ -14,27 +14,30 @@ def read_lock(directory: Path) -> Lock | None:
 
     Raises:
         DocumentError: it doesn't parse, or is larger than any lock is.
+        HostError: it can't be read.
     """
-    try:
-        with (directory / LOCK_NAME).open("rb") as stream:
+    path = directory / LOCK_NAME
+    with host_errors("read", path):
+        try:
+            stream = path.open("rb")
+        except FileNotFoundError:
+            return None
+        with stream:
             raw = stream.read(LOCK_LIMIT + 1)
-    except FileNotFoundError:
-        return None
     if len(raw) > LOCK_LIMIT:
-        raise DocumentError(f"{directory / LOCK_NAME}: more than {LOCK_LIMIT} bytes are no lock")
-    return parse_lock(raw, where=str(directory / LOCK_NAME))
+        raise DocumentError(f"{path}: more than {LOCK_LIMIT} bytes are no lock")
+    return parse_lock(raw, where=str(path))
 
 
 def write_lock(directory: Path, lock: Lock) -> Path:
-    """Write the lock into `directory` in one step, and return its path. Equal bytes are not written again."""
+    """Write the lock into `directory` in one step, and return its path. Equal bytes are not written again.
+
+    Raises:
+        HostError: it can't be written.
+    """
     path = directory / LOCK_NAME
     raw = lock.to_bytes()
-    if path.exists() and path.read_bytes() == raw:
-        return path
-    work = directory / f".{LOCK_NAME}.{os.getpid()}"
-    try:
-        work.write_bytes(raw)
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    with host_errors("write", path):
+        if not path.exists() or path.read_bytes() != raw:
+            write_atomically(path, raw, mode=0o644)
     return path

@@ -33,6 +33,7 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.chart_dir import read_local_chart
 from airbundle.store.docker_archive import materialise_docker_archive
+from airbundle.store.host import read_bounded
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.store.oci_layout import materialise_layout_image
 from airbundle.transfer.charts import OCI_SCHEME, ChartSource
@@ -165,7 +166,8 @@ class SourceResolver:
         """Return the root of a bundled CA: its certificate and its encrypted key, byte for byte.
 
         Raises:
-            VerificationError: the key is not encrypted, or does not belong to the certificate.
+            UsageError: a file is too large, or the certificate does not parse.
+        VerificationError: the key is not encrypted, or the certificate is no CA's, or lacks its root.
         """
         certificate = self._small(request.cert, request.where)
         key = self._small(request.key, request.where)
@@ -215,8 +217,7 @@ class SourceResolver:
         return Materialised(descriptor, blobs=(EMPTY_DESCRIPTOR, *layers), info=info)
 
     def _small(self, path: str, where: str) -> bytes:
-        with self.opened.resolve(path, where=where).open("rb") as stream:
-            return stream.read(_PEM_LIMIT)
+        return read_bounded(self.opened.resolve(path, where=where), _PEM_LIMIT)
 
 
 def _locked(kind: str, ref: str, requested: str, origin: str, made: Materialised) -> LockedRoot:

@@ -11,7 +11,7 @@ from airbundle.bundle.chart_metadata import ChartMetadata
 from airbundle.bundle.chart_pack import pack_chart
 from airbundle.bundle.helmignore import IGNORE_NAME, IgnoreRules
 from airbundle.errors import UsageError, VerificationError
-from airbundle.store.host import host_errors
+from airbundle.store.host import read_bounded
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def read_local_chart(files: Iterable[tuple[str, Path]], *, what: str) -> LocalCh
 
 
 def _read_archive(path: Path, what: str) -> LocalChart:
-    archive = _read(path, ARCHIVE_LIMIT)
+    archive = read_bounded(path, ARCHIVE_LIMIT)
     signed = path.with_name(f"{path.name}.prov")
-    provenance = _read(signed, PROVENANCE_LIMIT) if signed.is_file() else None
+    provenance = read_bounded(signed, PROVENANCE_LIMIT) if signed.is_file() else None
     try:
         return LocalChart(read_metadata(archive, what=what), archive, provenance)
     except VerificationError as error:
@@ -52,7 +52,7 @@ def _read_archive(path: Path, what: str) -> LocalChart:
 
 
 def _read_directory(found: dict[str, Path], what: str) -> dict[str, bytes]:
-    ignore = _read(found[IGNORE_NAME], PROVENANCE_LIMIT) if IGNORE_NAME in found else b""
+    ignore = read_bounded(found[IGNORE_NAME], PROVENANCE_LIMIT) if IGNORE_NAME in found else b""
     try:
         rules = IgnoreRules(ignore.decode(), what=f"{what}/{IGNORE_NAME}")
     except UnicodeDecodeError:
@@ -62,16 +62,8 @@ def _read_directory(found: dict[str, Path], what: str) -> dict[str, bytes]:
     for name, path in sorted(found.items()):
         if rules.ignores_file(name):
             continue
-        files[name] = _read(path, UNPACKED_LIMIT)
+        files[name] = read_bounded(path, UNPACKED_LIMIT)
         total += len(files[name])
         if total > UNPACKED_LIMIT:
             raise UsageError(f"{what}: more than the {UNPACKED_LIMIT} bytes that a chart may have")
     return files
-
-
-def _read(path: Path, limit: int) -> bytes:
-    with host_errors("read", path), path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise UsageError(f"{path}: more than the {limit} bytes allowed")
-    return data

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from airbundle.errors import HostError, NoPermission, NoSpace
+from airbundle.errors import HostError, NoPermission, NoSpace, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -40,6 +40,20 @@ def host_errors(operation: str, path: object) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise NoPermission(text, hint="run as a user who may, or choose another directory") from error
         raise HostError(text) from error
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the bytes of a file that a person named, of which there may be `limit`.
+
+    Raises:
+        UsageError: there are more.
+        HostError: it can't be read.
+    """
+    with host_errors("read", path), path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise UsageError(f"{path}: more than the {limit} bytes allowed")
+    return data
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:

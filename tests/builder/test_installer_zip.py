@@ -15,7 +15,7 @@ import pytest
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
 from airbundle.builder.installer_zip import build_zip, write_installer
 from airbundle.bundle.lock import InstallerPart
-from airbundle.errors import MissingContent
+from airbundle.errors import HostError, MissingContent
 from airbundle.store.cache import Cache
 from tests.support.corpus import cache_root
 from tests.support.locks import once_per_machine
@@ -46,6 +46,20 @@ def _run(python: Path, *words: str | Path, **environment: str) -> subprocess.Com
 
 def test_equal_parts_give_equal_bytes(parts_cache: Cache) -> None:
     assert build_zip(pinned_parts(), parts_cache) == build_zip(reversed(pinned_parts()), parts_cache)
+
+
+def test_an_installer_that_cannot_be_written_leaves_nothing(parts_cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "airbundle.pyz").mkdir()
+    with pytest.raises(HostError, match=r"cannot write: .*airbundle\.pyz"):
+        write_installer(tmp_path / "airbundle.pyz", parts_cache)
+    assert [path.name for path in tmp_path.iterdir()] == ["airbundle.pyz"]
+
+
+def test_pip_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airbundle.builder.installer_parts._TIMEOUT_SECONDS", 0.01)
+    wheel = next(part for part in pinned_parts() if part.name.endswith(".whl"))
+    with pytest.raises(MissingContent, match=r"no end after 0\.01 seconds"):
+        ensure_parts([wheel], Cache(tmp_path))
 
 
 def test_nothing_of_this_machine_is_inside(installer: Path) -> None:

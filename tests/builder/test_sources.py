@@ -184,6 +184,16 @@ def test_a_bundled_ca_with_a_plain_key_is_refused(workshop: Workshop) -> None:
     assert "PRIVATE KEY-----" not in json.dumps(answer.body)
 
 
+def test_a_bundled_ca_that_is_too_large_is_refused_and_not_cut(workshop: Workshop) -> None:
+    directory = workshop.inventory(ca={"mode": "bundled", "cert": "ca.crt", "key": "ca.key"})
+    _make_ca(directory, encrypted=True)
+    with (directory / "ca.crt").open("ab") as file:
+        file.write(b"#" * 1024 * 1024)
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "ca.crt: more than the 1048576 bytes allowed" in answer.errors
+
+
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])
 def test_images_of_layouts_and_archives(workshop: Workshop, transport: str) -> None:
     image = images.tiny_image("local")
