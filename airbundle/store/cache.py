@@ -40,7 +40,7 @@ def default_cache_root() -> Path:
         return Path(configured) / "airbundle"
     try:
         return Path.home() / ".cache" / "airbundle"
-    except RuntimeError:
+    except (RuntimeError, KeyError):  # the latter on Python 3.9
         raise HostError("this user has no home directory for the cache", hint="set XDG_CACHE_HOME") from None
 
 

@@ -69,9 +69,13 @@ def test_the_cache_lies_where_the_user_has_it(
     assert next(native.cache_candidates()) == Path(expected) / "airbundle"
 
 
-def test_a_user_without_a_home_has_no_place_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, KeyError])
+def test_a_user_without_a_home_has_no_place_there(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def no_home() -> Path:
+        raise error
+
     monkeypatch.delenv(native.CACHE_VARIABLE, raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for a uid that no one knows
+    monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr("os.geteuid", lambda: 12345)
     assert list(native.cache_candidates()) == []
