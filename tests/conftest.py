@@ -11,6 +11,7 @@ from hypothesis import settings
 from tests.support.charts import Chart, make_charts
 from tests.support.corpus import Corpus
 from tests.support.corpus import corpus as make_corpus
+from tests.support.disk import mounted
 from tests.support.engine import Engine, run_engine
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
@@ -89,3 +90,10 @@ def corpus_registry(
 def charts(tmp_path_factory: pytest.TempPathFactory) -> list[Chart]:
     """A dozen packaged charts that install the corpus's images; some in several versions."""
     return make_charts(tmp_path_factory.mktemp("charts"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 2 MiB."""
+    with mounted(tmp_path / "small", "size=2m") as directory:
+        yield directory

@@ -15,7 +15,7 @@ import pytest
 from airbundle.store import writer
 from tests.builder.conftest import UPSTREAM, Answer, Workshop
 from tests.support import images
-from tests.support.disk import small_disk
+from tests.support.disk import mounted
 from tests.support.faults import Fault, faulty, hook
 from tests.support.registries import run_registry
 from tests.support.signed import signed_urls
@@ -138,7 +138,7 @@ def test_a_disk_that_runs_full_in_the_middle(workshop: Workshop, monkeypatch: py
         return False
 
     monkeypatch.setattr(writer, "allocate", allocate)
-    with small_disk(workshop.root / "disk", 12 * MIB) as disk:
+    with mounted(workshop.root / "disk", "size=12m") as disk:
         output = disk / "out.airbundle"
 
         def fill() -> None:

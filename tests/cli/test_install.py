@@ -452,15 +452,6 @@ def test_wrong_usage(bundle: Path, untouched: Site, arguments: Sequence[str]) ->
     assert untouched.run("install", bundle, "--key", untouched.key.public, *arguments)[0] == 2
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "small"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory], check=True)
-    yield directory
-    subprocess.run(["umount", directory], check=True)
-
-
 def test_a_full_disk(bundle: Path, small_disk: Path, key: Key) -> None:
     site = Site(small_disk, key)
     code, document = site.install(bundle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from airbundle.bundle.oci import (
 from airbundle.crypto.ca import create_ca
 from tests.cli.test_install import Site, error_text, skopeo_digest
 from tests.installer.bundles import Key, content, make_key, sign_and_write
+from tests.support.disk import mounted
 from tests.support.images import Artifact, Blob, tiny_image
 
 REDIS = tiny_image("redis")
@@ -104,13 +104,8 @@ def test_an_external_ca_that_has_not_answered_yet(site: Site, key: Key, tmp_path
 
 
 def test_a_read_only_place(tmp_path: Path, key: Key) -> None:
-    directory = tmp_path / "ro"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory], check=True)
-    try:
+    with mounted(tmp_path / "ro", "ro") as directory:
         site = Site(directory, key)
         code, document = site.install(bundle_with(tmp_path / "x.airbundle", key, None))
-    finally:
-        subprocess.run(["umount", directory], check=True)
     assert (code, document["outcome"]) == (7, "unchanged"), json.dumps(document)
     assert "--state-dir" in error_text(document)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,18 +180,6 @@ def test_space_is_told_beforehand(bundle: BundleFile, tmp_path: Path, monkeypatc
     assert part < bundle.size - 2_500_000
     copy(bundle, tmp_path)
     assert space_needed(bundle, tmp_path, whole=True) == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB. Needs root, as all mounts; scripts/test runs as root."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", directory], check=True)
 
 
 def test_a_full_disk_leaves_nothing(bundle: BundleFile, small_disk: Path) -> None:

@@ -9,10 +9,15 @@ from pathlib import Path
 
 
 @contextmanager
-def small_disk(directory: Path, size: int) -> Iterator[Path]:
-    """Mount a file system of `size` bytes at `directory`, which is made. Needs root, as all mounts."""
+def mounted(directory: Path, options: str) -> Iterator[Path]:
+    """Mount an empty tmpfs at `directory`, which is made. Needs root, as all mounts; scripts/test runs as root.
+
+    Args:
+        directory: where.
+        options: tmpfs(5), such as `size=2m`.
+    """
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], check=True)
     try:
         yield directory
     finally:
