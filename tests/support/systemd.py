@@ -9,6 +9,7 @@ The host's systemd, if any, is not touched. There are no units but the journal a
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,10 +73,14 @@ def run_systemd(directory: Path) -> Iterator[Box]:
     command = [program("unshare", "util-linux"), *namespaces, *script]
     with running(command, directory / "systemd.log") as process:
         pid = process.wait_for(lambda: _child(process.pid), what="unshare")
-        box = Box(pid, process)
-        process.wait_for(lambda: True if _is_up(box) else None, what="systemd")
-        box.run("systemctl", "start", "systemd-journald.service")
-        yield box
+        try:
+            box = Box(pid, process)
+            process.wait_for(lambda: True if _is_up(box) else None, what="systemd")
+            box.run("systemctl", "start", "systemd-journald.service")
+            yield box
+        finally:
+            # `unshare` waits for its child and ignores SIGTERM. When process 1 ends, so do all in its namespace.
+            os.kill(pid, signal.SIGKILL)
 
 
 def _systemd() -> Path:
