@@ -67,6 +67,17 @@ def bundle(request: pytest.FixtureRequest, workshop: Workshop, built: BuiltCorpu
     return for_all if request.param == "for all" else Readable(built.path, workshop.corpus.images)
 
 
+@pytest.fixture(scope="module")
+def with_zstd(workshop: Workshop) -> Readable:
+    """A bundle of four images; two have zstd layers, and one of those is the first by name."""
+    words = ("coturn", "pgbouncer", "node-exporter", "pushgateway")
+    images = [image for image in workshop.corpus.images if any(word in image.ref for word in words)]
+    inventory = workshop.write_inventory("zstd", images, charts=False)
+    workshop.lock(inventory)
+    workshop.build(inventory, workshop.root / "zstd.airbundle")
+    return Readable(workshop.root / "zstd.airbundle", tuple(images))
+
+
 def full_name(image: CorpusImage) -> str:
     """Return the name in the bundle."""
     name, at, digest = image.ref.partition("@")
@@ -96,7 +107,9 @@ def test_skopeo(bundle: Readable) -> None:
         assert sha256(raw.stdout) == image.digest, raw.stderr
 
 
-def test_podman_load(bundle: Readable) -> None:
+@pytest.mark.parametrize("name", ["for_all", "with_zstd"])  # it unpacks all: the whole corpus takes a minute
+def test_podman_load(name: str, request: pytest.FixtureRequest) -> None:
+    bundle: Readable = request.getfixturevalue(name)
     home = Path(tempfile.mkdtemp(prefix="ab-podman-"))  # podman wants short paths
     podman = [program("podman", "podman"), "--root", f"{home}/root", "--runroot", f"{home}/run"]
     podman += ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
@@ -128,19 +141,15 @@ def test_docker_load(for_all: Readable, docker_engine: Engine) -> None:
     assert familiar(loaded) == familiar(for_all.names) == docker_has(docker_engine, for_all.names)
 
 
-def test_an_engine_without_zstd_loads_all_else(workshop: Workshop, docker_engine: Engine) -> None:
-    words = ("coturn", "pgbouncer", "node-exporter", "pushgateway")  # by name the first is one of zstd
-    images = [image for image in workshop.corpus.images if any(word in image.ref for word in words)]
-    inventory = workshop.write_inventory("zstd", images, charts=False)
-    workshop.lock(inventory)
-    workshop.build(inventory, workshop.root / "zstd.airbundle")
-    every = {full_name(image) for image in images}
-    without = {full_name(image) for image in images if "zstd" not in image.features}
+def test_an_engine_without_zstd_loads_all_else(with_zstd: Readable, docker_engine: Engine) -> None:
+    every = with_zstd.names
+    without = {full_name(image) for image in with_zstd.images if "zstd" not in image.features}
+    assert without < every
     with docker_engine.client() as client:
         old = int(client.version()["Version"].partition(".")[0]) < 23
     assert not docker_has(docker_engine, every)
     try:
-        docker_engine.command("load", "--input", str(workshop.root / "zstd.airbundle"))
+        docker_engine.command("load", "--input", str(with_zstd.path))
         failed = False
     except RuntimeError:
         failed = True
