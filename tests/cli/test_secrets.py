@@ -375,8 +375,9 @@ def disconnected(path: Journey, bundle: Path) -> None:
         state = ["--state-dir", path.root / name]
         target = ["--registry", registry.url, "--registry-ca", registry.ca_file]
         path.run("load", bundle, *target, *public, "--state-dir", path.root / f"load-{name}")
-        words = ["install", bundle, *target, *public, *state, "--listen", f"127.0.0.1:{free_port()}", "--yes"]
-        path.run("preflight", bundle, *target, *public, "--state-dir", path.root / f"preflight-{name}")
+        listen = ["--listen", f"127.0.0.1:{free_port()}"]
+        words = ["install", bundle, *target, *public, *state, *listen, "--yes"]
+        path.run("preflight", bundle, *target, *public, *listen, "--state-dir", path.root / f"preflight-{name}")
         path.run(*words, *(["--json"] if name == "tokens" else []), env=passphrase)
         path.look(int(json.loads((path.root / name / "run/server.json").read_text())["pid"]))
         path.run("status", *state)
