@@ -21,9 +21,9 @@ from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.bundle.tar import Member, frame
-from airbundle.errors import NoSpace, VerificationError
-from airbundle.installer.files import FILE, existing_parent, sync_directory
-from airbundle.installer.filler import Filler
+from airbundle.errors import VerificationError
+from airbundle.installer.files import existing_parent
+from airbundle.installer.filler import Filler, filling, space_to_fill
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Phase, Reporter
 from airbundle.store.delta import server_blobs
@@ -31,12 +31,9 @@ from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.store.volumes import CHUNK
 
-PARTIAL = ".partial"
 _FICLONE = 0x40049409
-_TAIL = 4096
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LIMIT = 80
-_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,7 @@ def space_needed(bundle: BundleFile, directory: Path, *, whole: bool) -> int:
     wanted = wanted_blobs(bundle, whole=whole)
     needed = bundle.table.start + bundle.installer_range[1]
     needed += sum(member.end - member.start for member in bundle.table if member.digest in wanted)
-    partial = target.with_name(target.name + PARTIAL)
-    return max(0, needed - (partial.stat().st_blocks * 512 if partial.exists() else 0))
+    return space_to_fill(target, needed)
 
 
 def copy_bundle(
@@ -110,11 +106,9 @@ def copy_bundle(
         if found == verified or _is_good(target, bundle, wanted, reporter):
             return Copy(target, whole, found, made=False)
         reporter.warn(f"{target}: is damaged and is made anew")
-    partial = target.with_name(target.name + PARTIAL)
-    _fill(bundle, partial, wanted, whole=whole, reporter=reporter)
-    with host_errors("write", target):
-        partial.replace(target)
-        sync_directory(directory)
+    with filling(target) as (partial, descriptor):
+        _fill(bundle, partial, descriptor, wanted, whole=whole, reporter=reporter)
+    with host_errors("read", target):
         return Copy(target, whole, fingerprint(target.stat()), made=True)
 
 
@@ -154,33 +148,21 @@ def _check_head(copy: BundleFile, bundle: BundleFile) -> None:
     copy.verify_head()
 
 
-def _fill(bundle: BundleFile, partial: Path, wanted: Collection[str], *, whole: bool, reporter: Reporter) -> None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    with host_errors("write", partial):
-        descriptor = os.open(partial, flags, FILE)
-    try:
-        with host_errors("write", partial):
-            os.fchmod(descriptor, FILE)
-        shared = whole and _share(bundle, descriptor)
-        if not shared:
-            members = list(bundle.table)
-            found = [member for member in members if member.digest in wanted]
-            complete = len(found) == len(members)
-            filler = Filler(bundle, partial, descriptor, reporter)
-            filler.run(bundle.size, _between(bundle), found, whole=complete, what=bundle.path.name)
-        with open_bundle([partial]) as copy:
-            if shared:
-                _verify(copy, bundle, wanted, reporter)
-            else:
-                _check_head(copy, bundle)
-        with host_errors("write", partial):
-            os.fsync(descriptor)
-    except (VerificationError, NoSpace):
-        # What is wrong in the source would be wrong in the next attempt, too; a full disk is not to be kept full.
-        partial.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+def _fill(
+    bundle: BundleFile, partial: Path, descriptor: int, wanted: Collection[str], *, whole: bool, reporter: Reporter
+) -> None:
+    shared = whole and _share(bundle, descriptor)
+    if not shared:
+        members = list(bundle.table)
+        found = [member for member in members if member.digest in wanted]
+        complete = len(found) == len(members)
+        filler = Filler(bundle, partial, descriptor, reporter)
+        filler.run(bundle.size, _between(bundle), found, whole=complete, what=bundle.path.name)
+    with open_bundle([partial]) as copy:
+        if shared:
+            _verify(copy, bundle, wanted, reporter)
+        else:
+            _check_head(copy, bundle)
 
 
 def _between(bundle: BundleFile) -> Iterator[tuple[int, bytes]]:

@@ -4,20 +4,65 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from airbundle.bundle.content import BlobReader, BlobSource
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.tar import Member
+from airbundle.errors import NoSpace, VerificationError
+from airbundle.installer.files import FILE, sync_directory
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Phase, Reporter
 from airbundle.store.allocate import allocate, check_room
 from airbundle.store.host import host_errors
 from airbundle.store.volumes import CHUNK
 
+PARTIAL = ".partial"
 _TAIL = 4096
+
+
+def partial_path(target: Path) -> Path:
+    """Return where a file lies while it is filled."""
+    return target.with_name(target.name + PARTIAL)
+
+
+def space_to_fill(target: Path, size: int) -> int:
+    """Return the bytes that filling a file of `size` bytes still takes: those of a run that was cut off are there."""
+    partial = partial_path(target)
+    return max(0, size - (partial.stat().st_blocks * 512 if partial.exists() else 0))
+
+
+@contextmanager
+def filling(target: Path) -> Iterator[tuple[Path, int]]:
+    """Give a file to fill, and its descriptor; it takes the name of `target` when the block has ended well.
+
+    What an earlier run has filled is in it, and stays there when this one is cut off.
+
+    Raises:
+        HostError: the file system refuses.
+    """
+    partial = partial_path(target)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with host_errors("write", partial):
+        descriptor = os.open(partial, flags, FILE)
+    try:
+        with host_errors("write", partial):
+            os.fchmod(descriptor, FILE)
+        yield partial, descriptor
+        with host_errors("write", partial):
+            os.fsync(descriptor)
+    except (VerificationError, NoSpace):
+        # What is wrong in the source would be wrong in the next attempt, too; a full disk is not to be kept full.
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    with host_errors("write", target):
+        partial.replace(target)
+        sync_directory(target.parent)
 
 
 class Source(BlobReader, BlobSource, Protocol):

@@ -19,14 +19,14 @@ from airbundle.bundle.serving import Fingerprint
 from airbundle.bundle.sizes import human
 from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
-from airbundle.installer.copy import PARTIAL, Copy, copy_bundle, copy_name
+from airbundle.installer.copy import Copy, copy_bundle, copy_name
 from airbundle.installer.embedded import (
     check_tags,
     make_config,
     start_server,
     wait_ready,
 )
-from airbundle.installer.filler import Source
+from airbundle.installer.filler import PARTIAL, Source
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, frame
-from airbundle.errors import NoSpace, VerificationError
-from airbundle.installer.copy import PARTIAL, Copy, copy_name
-from airbundle.installer.files import FILE, sync_directory
-from airbundle.installer.filler import Filler, Source
+from airbundle.errors import VerificationError
+from airbundle.installer.copy import Copy, copy_name
+from airbundle.installer.filler import Filler, Source, filling, space_to_fill
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
 from airbundle.progress import Reporter
 from airbundle.store.host import host_errors
@@ -33,8 +31,7 @@ def supplement_space(blobs: Blobs, target: Path) -> int:
     """Return the bytes that making a supplement takes; none where it is there."""
     if not blobs or _same(target, blobs):
         return 0
-    partial = target.with_name(target.name + PARTIAL)
-    return max(0, _size(blobs) - (partial.stat().st_blocks * 512 if partial.exists() else 0))
+    return space_to_fill(target, _size(blobs))
 
 
 def make_supplement(
@@ -59,11 +56,12 @@ def make_supplement(
         if found == verified or _is_good(target):
             return Copy(target, whole=True, verified=found, made=False)
         reporter.warn(f"{target}: is damaged and is made anew")
-    partial = target.with_name(target.name + PARTIAL)
-    _fill(source, blobs, partial, reporter)
-    with host_errors("write", target):
-        partial.replace(target)
-        sync_directory(target.parent)
+    head = supplement_head(blobs)
+    table = BlobTable(blobs, len(head))
+    with filling(target) as (partial, descriptor):
+        filler = Filler(source, partial, descriptor, reporter)
+        filler.run(_size(blobs), _between(head, table), list(table), whole=True, what="what the delta leaves out")
+    with host_errors("read", target):
         return Copy(target, whole=True, verified=fingerprint(target.stat()), made=True)
 
 
@@ -94,27 +92,6 @@ def _is_good(path: Path) -> bool:
         except VerificationError:
             return False
     return True
-
-
-def _fill(source: Source, blobs: Blobs, partial: Path, reporter: Reporter) -> None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    head = supplement_head(blobs)
-    table = BlobTable(blobs, len(head))
-    with host_errors("write", partial):
-        descriptor = os.open(partial, flags, FILE)
-    try:
-        with host_errors("write", partial):
-            os.fchmod(descriptor, FILE)
-        filler = Filler(source, partial, descriptor, reporter)
-        pieces, members = _between(head, table), list(table)
-        filler.run(_size(blobs), pieces, members, whole=True, what="what the delta leaves out")
-        with host_errors("write", partial):
-            os.fsync(descriptor)
-    except (VerificationError, NoSpace):
-        partial.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def _between(head: bytes, table: BlobTable) -> Iterator[tuple[int, bytes]]:
