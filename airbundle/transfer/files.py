@@ -55,13 +55,18 @@ def fetch_file(http: HttpClient, url: str, digest: str, sink: BlobSink, media_ty
 
 
 class _Rewindable:
-    """A blob on its way into a sink that may begin again at byte 0, as downloads do; a `WriteAt` for bytes in order."""
+    """A blob on its way into a sink that may begin again at byte 0, as downloads do; a `WriteAt` for bytes in order.
+
+    Attributes:
+        furthest: the most bytes that any attempt has written.
+    """
 
     def __init__(self, sink: BlobSink) -> None:
         self._sink = sink
         self._stack = ExitStack()
         self._adder: BlobAdder = self._stack.enter_context(sink.adder())
         self._position = 0
+        self.furthest = 0
 
     def write(self, offset: int, data: memoryview) -> None:
         if offset == 0 and self._position:
@@ -119,6 +124,9 @@ def _attempt(http: HttpClient, request: Request, target: _Rewindable, attempts: 
             hasher.update(buffer[:count])
             target.write(position, buffer[:count])
             position += count
-            attempts.succeeded()
+            if position > target.furthest:
+                # As in `Download`: only what was never reached before is progress.
+                target.furthest = position
+                attempts.succeeded()
             if position > FILE_LIMIT:
                 raise Fault(f"sends more than {FILE_LIMIT} bytes", passing=False)

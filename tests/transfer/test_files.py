@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,19 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(RemoteError) as caught:
             fetch_file(http, "https://user:s3cret@host\n/x", DIGEST, Cache(tmp_path), TYPE)
         assert "s3cret" not in str(caught.value)
+
+
+def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(tmp_path: Path) -> None:
+    def broken(turn: Turn, number: int) -> None:
+        if turn.command == "HEAD":
+            turn.reply(405)
+        else:
+            turn.blob(DATA, short=1_000_000)
+
+    patience = replace(FAST, retry_time=0.5)
+    with fault_server(broken) as server, HttpClient(patience, credentials=CredentialStore()) as http:
+        with pytest.raises(Unreachable, match=r"too early \(after \d+ attempts\)"):
+            fetch_file(http, f"{server.url}/x", DIGEST, Cache(tmp_path), TYPE)
 
 
 def test_endless_files_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
