@@ -165,9 +165,13 @@ def _read_file(path: Path) -> _File | None:
     except OSError as error:
         logger.warning("credentials in %s are not used: %s", path, error.strerror)
         return None
+    if len(raw) > FILE_LIMIT:
+        raise DocumentError(
+            f"{path}: more than {FILE_LIMIT} bytes; not a file of credentials as docker writes it",
+            hint="mend it, or log in again",
+        )
     try:
-        body = json.loads(raw) if raw.strip() and len(raw) <= FILE_LIMIT else {}
-        return _parse_file(path, body)
+        return _parse_file(path, json.loads(raw) if raw.strip() else {})
     except (ValueError, RecursionError, TypeError, AttributeError):
         # What json or we would quote from the file may be a secret.
         raise DocumentError(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airbundle.errors import DocumentError
-from airbundle.transfer.credentials import Credential, CredentialStore, decode_auth, usual_places
+from airbundle.transfer.credentials import FILE_LIMIT, Credential, CredentialStore, decode_auth, usual_places
 
 
 def auth(user: str = "u", password: str = "p") -> dict[str, str]:
@@ -149,6 +149,13 @@ def test_malformed_files(tmp_path: Path, text: str) -> None:
         CredentialStore((path,)).find("h")
     assert str(path) in caught.value.problem
     assert "topsecret" not in str(caught.value)
+
+
+def test_a_file_that_is_too_large_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"auths": {}}' + " " * FILE_LIMIT)
+    with pytest.raises(DocumentError, match=f"{path}: more than {FILE_LIMIT} bytes"):
+        CredentialStore((path,)).find("h")
 
 
 def test_secrets_are_not_shown() -> None:
