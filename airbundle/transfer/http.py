@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Optional, TypeVar
 
@@ -188,7 +189,7 @@ class HttpClient:
 
     def _exchange(self, request: Request, token: str | None, *, bulk: bool, home: bool) -> Answer:
         if token is not None:
-            request = Request(request.method, request.url, {**request.headers, "Authorization": token}, request.content)
+            request = replace(request, headers={**request.headers, "Authorization": token})
         try:
             return self.engine(request.url, bulk=bulk).exchange(request)
         except Fault as fault:
