@@ -193,6 +193,8 @@ def output_path(name: str, file: str) -> Path:
 
 
 def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Console) -> None:
+    import shlex
+
     from airbundle.bundle.sizes import human
 
     built = result.bundle
@@ -218,6 +220,6 @@ def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Co
         public = Path(args.key).with_suffix(".pub")
         shown = str(public) if public.is_file() else "PUB"
         console.say(f"  signed by {args.key}; sites check it with the public half: --key {shown}")
-        console.say(f"next: airbundle verify {built.files[0]} --key {shown}")
+        console.say("next: " + shlex.join(["airbundle", "verify", str(built.files[0]), "--key", shown]))
     else:
         console.note(UNSIGNED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     write_new(path, template.replace("@NAME@", name))
     console.say(f"wrote {path}")
-    console.say("next: edit it" + ("" if args.site else f", then `airbundle lock {directory}`"))
+    console.say("next: edit it" + ("" if args.site else f", then `airbundle lock {shlex.quote(args.directory)}`"))
     return {"path": str(path)}
 
 

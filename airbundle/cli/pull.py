@@ -22,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Pull."""
+    import shlex
+
     from airbundle.builder.publish import pull_bundle
     from airbundle.bundle.reference import parse_reference
     from airbundle.bundle.sizes import human
@@ -31,5 +33,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         repository = client.repository(reference.name)
         path = pull_bundle(repository, reference.wanted, Path(args.output), reporter=console.reporter)
     console.say(f"{path}  {human(path.stat().st_size)}")
-    console.say(f"prove its origin: airbundle verify {path} --key PUB")
+    console.say(f"prove its origin: airbundle verify {shlex.quote(str(path))} --key PUB")
     return {"path": str(path), "size": path.stat().st_size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         built = split_bundle(bundle, parse_size(args.size), Path(args.output), reporter=console.reporter)
     for path in built.files:
         console.say(f"{path}  {human(path.stat().st_size)}")
-    console.say(f"check copies with: sha256sum -c {built.path.name}.sha256")
+    console.say(f"check copies with: sha256sum -c {shlex.quote(f'{built.path.name}.sha256')}")
     return {"volumes": [str(path) for path in built.files], "size": built.size, "sums": dict(built.sums)}

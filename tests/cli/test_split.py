@@ -38,3 +38,9 @@ def test_the_volumes_are_listed(bundle: Path, tmp_path: Path, capsys: pytest.Cap
     text = capsys.readouterr().out
     assert "x.airbundle.001" in text
     assert "sha256sum -c x.airbundle.sha256" in text
+
+
+def test_what_is_to_be_pasted_is_quoted(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = bundle.rename(bundle.with_name("my x.airbundle"))
+    assert main(["split", str(named), "--size", "100KiB", "-o", str(tmp_path / "v")]) == 0
+    assert "sha256sum -c 'my x.airbundle.sha256'" in capsys.readouterr().out
