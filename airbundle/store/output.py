@@ -11,6 +11,7 @@ from pathlib import Path
 from airbundle.errors import UsageError
 from airbundle.store.checksum import checksum_path, signature_path
 from airbundle.store.host import host_errors
+from airbundle.store.volumes import volume_name
 
 PARTIAL = ".partial"
 
@@ -53,10 +54,15 @@ def remove_partials(out: Path) -> None:
 
 
 def remove_surplus_volumes(out: Path, count: int) -> None:
-    """Remove the volumes that an earlier build under the same name had beyond `count`; they belong to nothing."""
-    pattern = re.compile(re.escape(out.name) + r"\.([0-9]{3,})")
-    matches = (pattern.fullmatch(name) for name in _listing(out))
-    _remove(out, (match[0] for match in matches if match and int(match[1]) > count))
+    """Remove the volumes that an earlier build under the same name had beyond `count`; they belong to nothing.
+
+    Only those that follow without a gap: what else ends with a number may be somebody's copy, named by a date.
+    """
+    there = set(_listing(out))
+    surplus: list[str] = []
+    while (name := volume_name(out.name, count + len(surplus) + 1)) in there:
+        surplus.append(name)
+    _remove(out, reversed(surplus))  # what a run leaves that is cut off, the next one finds without a gap
 
 
 def _listing(out: Path) -> list[str]:

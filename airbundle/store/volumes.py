@@ -27,8 +27,10 @@ CHUNK = 128 * 1024
 
 _AGAIN = "let nothing write to it, and carry it again if it is cut"
 _WHERE = "put all volumes in one directory, or name each directory with --volumes"
-_VOLUME = re.compile(rf"(.*{re.escape(SUFFIX)})\.([0-9]{{3,}})")
+_VOLUME = re.compile(rf"(.*{re.escape(SUFFIX)})\.([0-9]{{3}}|[1-9][0-9]{{3}})")
 _SHOWN = 20  # names in a message; how many lack may be claimed by anyone
+MOST_VOLUMES = 9999
+"""Most volumes of a bundle. A larger number behind a name is a date or the like, and the file no volume."""
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,13 @@ def cut(total: int, size: int, tail: int) -> list[int]:
         tail: of the zip at the end, which lies whole in the last volume.
 
     Raises:
-        UsageError: the zip does not fit a volume.
+        UsageError: the zip does not fit a volume, or there would be too many of them.
     """
+    if size >= 1 and -(-total // size) > MOST_VOLUMES:
+        raise UsageError(
+            f"volumes of {size} bytes are too small: there would be more than {MOST_VOLUMES}",
+            hint=f"give at least {-(-total // MOST_VOLUMES // 1024**2)}MiB",
+        )
     if size < max(tail, 1):
         raise UsageError(
             f"volumes of {size} bytes are too small: the installer of {tail} bytes lies whole in the last one",

@@ -197,9 +197,9 @@ def test_a_missing_volume_is_named(tmp_path: Path) -> None:
     verify(files[0])
 
 
-def test_absurd_numbers_of_volumes_cost_nothing(tmp_path: Path) -> None:
+def test_the_names_of_volumes_that_lack_are_bounded(tmp_path: Path) -> None:
     built = write_volumes(tmp_path)
-    (tmp_path / "x.airbundle.99999999999").touch()
+    (tmp_path / "x.airbundle.9999").touch()
     with pytest.raises(VerificationError, match=r"missing x\.airbundle\.0[0-9]{2}, ") as caught:
         find_parts([built.files[0]])
     assert len(caught.value.problem) < 1000
@@ -319,6 +319,35 @@ def test_more_than_a_thousand_volumes_are_in_order(tmp_path: Path) -> None:
         (tmp_path / volume_name("x.airbundle", number)).touch()
     found = find_parts([tmp_path / "x.airbundle.001"])
     assert [int(path.suffix[1:]) for path in found] == list(range(1, 1003))
+
+
+def test_a_copy_that_is_named_by_a_date_is_no_volume_and_stays(tmp_path: Path) -> None:
+    built = write_volumes(tmp_path / "v")
+    copy, year = tmp_path / "v/x.airbundle.20261121154700", tmp_path / "v/x.airbundle.2026"
+    for number, part in enumerate(built.files):
+        with copy.open("ab" if number else "wb") as file:
+            file.write(part.read_bytes())
+    verify(built.files[0])
+    verify(tmp_path / "v")
+    verify(copy)
+    year.write_bytes(b"mine")
+    write_volumes(tmp_path / "v")
+    assert year.exists()
+    assert copy.exists()
+
+
+def test_surplus_volumes_are_removed_up_to_the_first_gap(tmp_path: Path) -> None:
+    count = len(write_volumes(tmp_path / "v").files)
+    for number in (count + 1, count + 2, count + 4):
+        (tmp_path / "v" / volume_name("x.airbundle", number)).write_bytes(b"old")
+    write_volumes(tmp_path / "v")
+    numbers = sorted(int(path.suffix[1:]) for path in (tmp_path / "v").glob("x.airbundle.[0-9]*"))
+    assert numbers == [*range(1, count + 1), count + 4]
+
+
+def test_more_volumes_than_can_be_are_refused_before_they_are_counted() -> None:
+    with pytest.raises(UsageError, match="too small"):
+        cut(10**15, 1, 0)
 
 
 def test_names() -> None:
