@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from airbundle.bundle.digest import hex_of
@@ -25,7 +26,9 @@ from airbundle.store.host import host_errors
 from airbundle.store.verified import boot_id
 
 _HEADER = "airbundle-journal 1 "
-_RECORD = re.compile(r"(done|part|run) ([0-9a-f]+)(?: (\S+))?")
+_RECORD = re.compile(r"(done|part|run) ([0-9a-f]{1,64})(?: (\S{1,64}))?")
+_LINE_LIMIT = 1024
+"""Bytes of the longest line that is read; all that is written here is shorter."""
 
 
 class Journal:
@@ -55,12 +58,12 @@ class Journal:
         self.parts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._fd = _open_locked(path)
-        lines = self._read()
-        self.fresh = not lines or lines[0] != _HEADER + identity
+        lines = self._lines()
+        self.fresh = next(lines, None) != _HEADER + identity
         if self.fresh:
             self.restart(identity)
         else:
-            self._replay(lines[1:])
+            self._replay(lines)
             self._append(f"\nrun {os.getpid()} {boot_id() or '-'}")
 
     def restart(self, identity: str) -> None:
@@ -94,12 +97,14 @@ class Journal:
         with host_errors("write", self.path), self._lock:
             os.write(self._fd, (line + "\n").encode())
 
-    def _read(self) -> list[str]:
+    def _lines(self) -> Iterator[str]:
+        """Yield whole lines, up to one that can be none of ours: a terabyte's journal has a line for each MiB."""
         with host_errors("read", self.path), open(self._fd, "rb", closefd=False) as file:
             file.seek(0)
-            return file.read().decode("ascii", "replace").split("\n")[:-1]
+            while (line := file.readline(_LINE_LIMIT)).endswith(b"\n"):
+                yield line[:-1].decode("ascii", "replace")
 
-    def _replay(self, lines: list[str]) -> None:
+    def _replay(self, lines: Iterable[str]) -> None:
         boot = ""
         for line in lines:
             match = _RECORD.fullmatch(line)
@@ -108,7 +113,7 @@ class Journal:
             word, first, second = match.groups()
             if word == "run":
                 boot = second or ""
-            elif word == "part" and second is not None and second.isdigit():
+            elif word == "part" and second is not None and second.isdecimal():
                 self.parts[f"sha256:{first}"] = int(second)
             elif word == "done":
                 self.done.add(f"sha256:{first}")

@@ -277,6 +277,11 @@ class BundleWriter:
         self._follower.advance(limit)
 
     def _name(self, files: Sequence[Path]) -> None:
+        for part in self._file.parts:
+            with host_errors("look at", part.path):
+                there, status = part.path.lstat(), os.fstat(part.fd)
+            if not os.path.samestat(there, status) or status.st_size != part.size:
+                raise self._meddled(part.path)
         remove_checksums(self._out)
         for part, final in zip(self._file.parts, files):
             with host_errors("rename", part.path):
@@ -289,6 +294,12 @@ class BundleWriter:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+    @staticmethod
+    def _meddled(path: Path) -> HostError:
+        return HostError(
+            f"{path}: it was cut or exchanged while it was written", hint="run the command again: it begins anew"
+        )
 
 
 def output_files(plan: BundlePlan, out: Path, volume_size: int | None) -> list[tuple[Path, int]]:

@@ -13,7 +13,7 @@ import pytest
 
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import Descriptor
-from airbundle.errors import AirbundleError, Busy, NoPermission, UsageError, VerificationError
+from airbundle.errors import AirbundleError, Busy, HostError, NoPermission, UsageError, VerificationError
 from airbundle.store.plan import BundlePlan, plan_bundle
 from airbundle.store.reader import open_bundle
 from airbundle.store.writer import BundleWriter
@@ -252,6 +252,49 @@ def reboot(journal: Path) -> None:
     lines = journal.read_text().splitlines()
     changed = [f"{line.rsplit(' ', 1)[0]} another-boot" if line.startswith("run ") else line for line in lines]
     journal.write_text("\n".join(changed) + "\n")
+
+
+@pytest.mark.parametrize(
+    "line", ["part {} " + "9" * 5000, "part {} " + "9" * 50, "done " + "0" * 100_000, "part {} \u0661"]
+)
+def test_a_journal_with_records_of_no_use_is_no_obstacle(tmp_path: Path, line: str) -> None:
+    made = some()
+    plan = plan_bundle(made.content, installer=ZIP)
+    with BundleWriter.create(plan, tmp_path / "x") as writer:
+        fill(writer, plan, made, count=1)
+        blob = largest(writer)
+    with (tmp_path / "x.partial.journal").open("a", encoding="utf-8") as journal:
+        journal.write(line.format(hex_of(blob.digest)) + "\n")
+    with BundleWriter.create(plan, tmp_path / "x") as writer:
+        start, _ = writer.resume_point(blob.digest)
+        assert start <= blob.size
+        fill(writer, plan, made)
+        writer.finish()
+    assert (tmp_path / "x").read_bytes() == write_bundle(tmp_path / "y", made).path.read_bytes()
+
+
+def test_a_partial_file_that_is_cut_while_it_is_written_is_told(tmp_path: Path) -> None:
+    made = large(3 * MIB)
+    plan = plan_bundle(made.content)
+    with BundleWriter.create(plan, tmp_path / "x") as writer:
+        blob = largest(writer)
+        writer.write_at(blob.digest)(0, memoryview(made.bytes[blob.digest])[: 2 * MIB])
+    with BundleWriter.create(plan, tmp_path / "x") as writer:
+        os.truncate(tmp_path / "x.partial", 100_000)
+        with pytest.raises(VerificationError, match=r"x\.partial"):
+            writer.resume_point(blob.digest)
+
+
+def test_a_partial_file_that_is_exchanged_does_not_get_the_final_name(tmp_path: Path) -> None:
+    made = some()
+    plan = plan_bundle(made.content, installer=ZIP)
+    with BundleWriter.create(plan, tmp_path / "x") as writer:
+        fill(writer, plan, made)
+        (tmp_path / "x.partial").rename(tmp_path / "away")
+        (tmp_path / "x.partial").write_bytes(b"\0" * plan.total_size)
+        with pytest.raises(HostError, match="cut or exchanged"):
+            writer.finish()
+    assert not (tmp_path / "x").exists()
 
 
 def test_after_a_reboot_finished_blobs_are_hashed_first(tmp_path: Path) -> None:
