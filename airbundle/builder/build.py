@@ -124,7 +124,6 @@ class Builder:
                 remove_surplus_volumes(output, len(files))
             return BuildResult(there, changed=False, base=base, left_out=left_out)
         origins = Origins()
-        changed = not has_same(self._given, plan, signatures)
         with BundleWriter.create(
             plan,
             output,
@@ -138,6 +137,7 @@ class Builder:
             resumed = writer.resumed
             self._fill(writer, plan, origins, options.jobs)
             built = writer.finish()
+        changed = not has_same(self._given, plan, signatures)
         if sign is not None and built.sums:
             sign_checksums(built.path, sign)
         return BuildResult(built, changed, base, left_out, origins.reused, origins.fetched, resumed)

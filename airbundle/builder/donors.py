@@ -46,6 +46,11 @@ class Donor:
     _told: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def damaged(self) -> bool:
+        """Whether it did not give something that it should have."""
+        return self._told
+
     def has(self, digest: str, size: int | None = None) -> bool:
         """Tell whether it has a blob, of `size` bytes if given."""
         return self.held.has_blob(digest) and size in (None, self.held.blob_size(digest))

@@ -10,7 +10,7 @@ from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.checksum import file_sum
 from airbundle.store.plan import BundlePlan
-from airbundle.store.proven import proof, record, statuses
+from airbundle.store.proven import proof, record, statuses, untouched
 from airbundle.store.reader import BundleFile
 from airbundle.store.verified import VerifiedRecords
 from airbundle.store.volumes import ByteFile
@@ -38,8 +38,11 @@ def known_sums(donors: Donors, plan: BundlePlan, signatures: Signatures, sizes: 
 
 
 def has_same(donors: Donors, plan: BundlePlan, signatures: Signatures) -> bool:
-    """Tell whether one of the donors is the very bundle of a plan, whatever its volumes; what is replaced is none."""
-    return not all(donor.replaced for donor in _same_donors(donors, plan, signatures))
+    """Tell whether one of the donors is the very bundle of a plan, whatever its volumes; what is replaced is none.
+
+    To be asked when all that they give was taken: one that turned out to be damaged is not the same.
+    """
+    return not all(donor.replaced or donor.damaged for donor in _same_donors(donors, plan, signatures))
 
 
 def _same_donors(donors: Donors, plan: BundlePlan, signatures: Signatures) -> list[Donor]:
@@ -100,5 +103,7 @@ def _sums(bundle: BundleFile, records: VerifiedRecords, *, checksum: bool, repor
         bundle.verify_head()
         bundle.verify_blobs(reporter)
     sums = [file_sum(bundle.file, part) for part in bundle.file.parts] if checksum else []
+    if not untouched(bundle.file, before):
+        raise VerificationError("it was changed while it was read")
     record(records, bundle.file, before, bundle.statement_raw, sums)
     return sums

@@ -43,7 +43,12 @@ class Proof:
 
     def holds(self, file: ByteFile) -> bool:
         """Tell whether the files are still untouched: to be asked after their bytes were used."""
-        return all(map(same_file, self.files, _statuses(file)))
+        return untouched(file, self.files)
+
+
+def untouched(file: ByteFile, before: Sequence[os.stat_result]) -> bool:
+    """Tell whether open files are what they were `before`."""
+    return all(map(same_file, before, _statuses(file)))
 
 
 def statuses(file: ByteFile) -> list[os.stat_result]:
@@ -83,7 +88,7 @@ def record(
     Returns:
         Whether all of them were recorded; without a record they are hashed again the next time.
     """
-    if not all(map(same_file, before, _statuses(file))):
+    if not untouched(file, before):
         return False
     digest = sha256(statement)
     try:

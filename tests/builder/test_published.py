@@ -91,6 +91,7 @@ def test_what_is_damaged_there_is_taken_from_upstream(published: Workshop) -> No
     answer = good(build(published, "new", "--cache", url(published)))
     assert (published.root / "new" / NAME).read_bytes() == whole
     assert answer.body["fetched"] == SMALL.descriptor.size
+    assert answer.body["changed"] is True, "the published one must be published anew"
     assert "taken from elsewhere" in answer.text
 
 

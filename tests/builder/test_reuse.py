@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,11 +13,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airbundle.crypto.keys import generate_key
-from airbundle.store.reader import open_bundle
+from airbundle.store.reader import BundleFile, open_bundle
 from tests.builder.conftest import UPSTREAM, Answer, Workshop
 from tests.support import images
 
@@ -155,6 +157,25 @@ def test_a_damaged_output_is_written_anew(built: Workshop, recorded: bool, words
     assert {p.rpartition("/")[2] for p in asked(built, requests)} == {BASE.descriptor.digest}
 
 
+def test_an_output_that_changes_while_it_is_hashed_is_written_anew(
+    built: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = built.root / "old" / NAME
+    want = path.read_bytes()
+    shutil.rmtree(built.root / "cache" / "verified")
+    real = BundleFile.verify_blobs
+
+    def meanwhile(self: BundleFile, *words: Any) -> None:
+        real(self, *words)
+        flip(path, middle(path, BASE.descriptor.digest))
+
+    monkeypatch.setattr(BundleFile, "verify_blobs", meanwhile)
+    answer = good(build(built, "old"))
+    assert answer.body["changed"] is True
+    assert path.read_bytes() == want
+    assert hashlib.sha256(want).hexdigest() in (path.parent / f"{NAME}.sha256").read_text()
+
+
 def test_only_what_is_new_is_fetched(built: Workshop) -> None:
     built.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/new:1.0"])
     good(built.lock())
@@ -231,6 +252,7 @@ def test_a_cache_that_was_changed_in_place_gives_no_wrong_byte(built: Workshop, 
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     answer = good(build(built, "new", "--cache", path))
     assert (built.root / "new" / NAME).read_bytes() == want
+    assert answer.body["changed"] is True, "what is in the cache is not what was built"
     assert answer.text.count("what is damaged there is taken from elsewhere") == 1
     assert answer.body["fetched"] == BASE.descriptor.size
     assert answer.body["reused"] == sizes(APP) - BASE.descriptor.size
