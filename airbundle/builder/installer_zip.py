@@ -109,13 +109,15 @@ def kept_zip(
 
 def _kept(path: Path, cache: Cache) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            raw = file.read()
-            whole = cache.records.holds(path.stem, status) and same_file(status, os.fstat(file.fileno()))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not cache.records.holds(path.stem, status):
+                return None
+            raw = file.read(status.st_size)
+            return raw if len(raw) == status.st_size and same_file(status, os.fstat(descriptor)) else None
     except OSError:
         return None
-    return raw if whole else None
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,18 @@ def test_an_installer_of_another_airbundle_is_refused(tmp_path: Path) -> None:
     part = replace(own_part(), digest="sha256:" + "cd" * 32)
     with pytest.raises(MissingContent, match="another airbundle"):
         kept_zip([part], Cache(tmp_path / "cache"), lambda: ZIP)
+
+
+def test_what_is_no_kept_zip_is_not_read(tmp_path: Path) -> None:
+    """Nor waited for: a pipe that nobody writes to, a file that has no end."""
+    part = own_part()
+    cache = Cache(tmp_path / "cache")
+    assert kept_zip([part, WHEEL], cache, lambda: ZIP) == ZIP
+    path = next(cache.root.glob("installer-*.zip"))
+    path.unlink()
+    os.mkfifo(path)
+    assert kept_zip([part, WHEEL], cache, lambda: ZIP) == ZIP
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert kept_zip([part, WHEEL], cache, lambda: ZIP) == ZIP
