@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _MOST_PAGES = 10_000
+_WHOLE_LIMIT = 64 * 1024 * 1024
+"""Largest blob in bytes that is taken whole for the sake of a range."""
 _NO_API = (200, 400, 404, 405, 406, 501)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 ACCEPT = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
@@ -172,11 +174,11 @@ class Reading:
         """Return `count` bytes of a blob from `start` on; they are not verified.
 
         Args:
-            blob: a registry that knows no ranges sends all of its bytes.
+            blob: a registry that knows no ranges sends all of its bytes, which are taken up to 64 MiB.
             start, count: lie within the blob; the caller has bounded `count`.
 
         Raises:
-            RemoteError: another range came, or it is shorter; and as `read_blob`.
+            RemoteError: another range came, or it is shorter, or too much; and as `read_blob`.
         """
         digest = parse_digest(blob.digest, what=f"{self.name}: blob")
         what = f"{self.label(digest)}: fetch bytes {start} to {start + count - 1}"
@@ -189,7 +191,7 @@ class Reading:
                 expect=(200, 206),
                 headers={"Accept": "*/*", "Range": f"bytes={start}-{start + count - 1}"},
                 scopes=self.scopes(endpoint),
-                limit=blob.size,
+                limit=max(count, min(blob.size, _WHOLE_LIMIT)),
                 budget=budget,
             )
             whole = response.status == 200

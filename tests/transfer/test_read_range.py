@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from airbundle.bundle.digest import sha256
@@ -54,3 +57,21 @@ def test_a_blob_that_is_shorter_than_said(plain_registry: Registry) -> None:
 def test_a_blob_that_is_not_there(plain_registry: Registry) -> None:
     with pytest.raises(NotFound):
         read(plain_registry.url, 0, 10, Descriptor("", "sha256:" + "ab" * 32, 100))
+
+
+@pytest.mark.parametrize("status", ["200 OK", "206 Partial Content"])
+def test_a_body_without_end_is_not_taken(status: str) -> None:
+    endless = Descriptor("", BLOB.digest, 1 << 40)
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(f"HTTP/1.1 {status}\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(RemoteError, match="sent a body of more than"):
+            read(f"http://127.0.0.1:{server.server_port}", 0, 10, endless)
+        server.shutdown()
