@@ -29,10 +29,12 @@ def listening_commands(port: int) -> list[tuple[str, ...]]:
 
 
 def own_processes() -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield pid and command line of this user's processes."""
+    """Yield pid and command line of this user's processes that have this host's files: those in containers have not."""
+    here = Path("/").stat()
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdigit() and process.stat().st_uid == os.geteuid():
+            own = process.name.isdigit() and process.stat().st_uid == os.geteuid()
+            if own and os.path.samestat((process / "root").stat(), here):
                 yield int(process.name), _command(process)
         except OSError:  # it just ended
             continue

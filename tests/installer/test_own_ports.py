@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from airbundle.bundle.serving import ServedBundle, ServerConfig
 from airbundle.installer.own_ports import container_listens, server_listens
@@ -48,3 +52,29 @@ def test_another_program(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         assert not server_listens(state, port)
         assert not container_listens(state, port)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_process_with_other_files_is_another_one_whatever_its_command_line(tmp_path: Path, elsewhere: bool) -> None:
+    """Such as the server of a container, where the state directory has the same name."""
+    state = StateDirectory(tmp_path / "state")
+    (tmp_path / "root").mkdir()
+    code = f"{elsewhere} and os.chroot({str(tmp_path / 'root')!r}); print('up', flush=True); time.sleep(60)"
+    program = [
+        sys.executable,
+        "-c",
+        f"import os, time; {code}",
+        "serve",
+        "--config",
+        str(state.path("server", "config.json")),
+    ]
+    root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+    with subprocess.Popen([*root, *program], stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"up\n"
+            service = Process(state)
+            assert service.exists() is not elsewhere
+            assert service.stop() is not elsewhere
+            assert (process.poll() is None) is elsewhere
+        finally:
+            process.kill()
