@@ -8,13 +8,13 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 
 from airbundle.builder.images import ImageResolver
-from airbundle.builder.pool import worker_pool
+from airbundle.builder.pool import raise_joined, worker_pool
 from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.image_source import DOCKER_DAEMON, REGISTRY
 from airbundle.bundle.inventory import ChartRequest, ImageRequest, Inventory
 from airbundle.bundle.lock import Lock, LockedRoot
 from airbundle.bundle.lockmatch import root_key
-from airbundle.errors import AirbundleError, Finding, NotFound
+from airbundle.errors import Finding, NotFound
 
 _WORKERS = 8
 
@@ -84,12 +84,7 @@ def check_lock(inventory: Inventory, lock: Lock, images: ImageResolver, sources:
         futures = [pool.submit(image, request) for request in inventory.images]
         futures += [pool.submit(chart, request) for request in inventory.charts]
         wait(futures)  # inside, where an interruption is heard
-    failures = [error for error in (future.exception() for future in futures) if error is not None]
-    if failures:
-        first = failures[0]
-        if isinstance(first, AirbundleError):
-            first.findings = (*first.findings, *(Finding(str(error)) for error in failures[1:]))
-        raise first
+    raise_joined([error for error in (future.exception() for future in futures) if error is not None])
     return [moved for moved in (future.result() for future in futures) if moved is not None]
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Protocol
 
-from airbundle.builder.pool import worker_pool
+from airbundle.builder.pool import raise_joined, worker_pool
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
-from airbundle.errors import AirbundleError, DigestMismatch, Finding, Interrupted, MissingContent, NotFound
+from airbundle.errors import AirbundleError, DigestMismatch, Interrupted, MissingContent, NotFound
 from airbundle.progress import SILENT, Phase, Reporter
 
 _FOREIGN = (".nondistributable.", ".foreign.")
@@ -68,7 +68,8 @@ def fetch_blobs(
                 stop.set()
                 for copy in copies:
                     copy.cancel()
-    _raise_joined(copies)
+    raised = [copy.exception() for copy in copies if not copy.cancelled()]
+    raise_joined([error for error in raised if error is not None and not isinstance(error, Interrupted)])
 
 
 def _fetch(
@@ -112,15 +113,3 @@ def _copy_from_first(
             "push it to a registry of your own"
         )
     raise failure
-
-
-def _raise_joined(copies: Sequence[Future[None]]) -> None:
-    raised = [copy.exception() for copy in copies if not copy.cancelled()]
-    failures = [error for error in raised if error is not None and not isinstance(error, Interrupted)]
-    if not failures:
-        return
-    first = failures[0]
-    others = [Finding(str(error)) for error in failures[1:]]
-    if others and isinstance(first, AirbundleError):
-        first.findings = (*first.findings, *others)
-    raise first

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from airbundle.errors import Interrupted
+from airbundle.errors import AirbundleError, Finding, Interrupted
+
+
+def raise_joined(failures: Sequence[BaseException]) -> None:
+    """Raise the first of what threads ended with, if anything; the others become findings of it."""
+    if not failures:
+        return
+    first = failures[0]
+    if isinstance(first, AirbundleError):
+        first.findings = (*first.findings, *(Finding(str(error)) for error in failures[1:]))
+    raise first
 
 
 @contextmanager
