@@ -11,9 +11,9 @@ from airbundle.builder.fetch import JOBS, fetch_blobs
 from airbundle.builder.reuse import Origins, reuse_blobs
 from airbundle.bundle.content import BlobSource, walk
 from airbundle.bundle.index import REFERRER, SIGNATURE, kind_of, ref_of
-from airbundle.bundle.layout import Extra, content_of, repository_of
-from airbundle.bundle.oci import BUNDLE_REF, MANIFEST_LIMIT, Descriptor
-from airbundle.bundle.statement import INDEX, INSTALLER, LOCK, Statement, parse_statement
+from airbundle.bundle.layout import INDEX_NAME, LOCK_MEMBER, Extra, content_of, repository_of
+from airbundle.bundle.oci import BUNDLE_REF, Descriptor
+from airbundle.bundle.statement import INSTALLER, Statement, parse_statement
 from airbundle.crypto.keys import Signer
 from airbundle.errors import CheckFailed, Finding, TrustError, UsageError, VerificationError
 from airbundle.progress import SILENT, Reporter
@@ -114,10 +114,10 @@ def _plan(delta: BundleFile) -> BundlePlan:
     manifests: dict[str, bytes] = {}
 
     def load(descriptor: Descriptor) -> bytes | None:
-        if not delta.has_blob(descriptor.digest):
-            return None
-        manifests[descriptor.digest] = delta.read_small(descriptor.digest, MANIFEST_LIMIT)
-        return manifests[descriptor.digest]
+        raw = delta.manifest(descriptor)
+        if raw is not None:
+            manifests[descriptor.digest] = raw
+        return raw
 
     for root in delta.index:
         list(walk(root, load, what=ref_of(root)))
@@ -145,7 +145,7 @@ def _extras(delta: BundleFile, manifests: dict[str, bytes]) -> list[Extra]:
 
 
 def _check_same(delta: Statement, full: Statement, name: str) -> None:
-    for subject in (INDEX, LOCK, INSTALLER):
+    for subject in (INDEX_NAME, LOCK_MEMBER, INSTALLER):
         if delta.subjects.get(subject) != full.subjects.get(subject):
             raise VerificationError(
                 f"{name}: {subject} can't be made again from it as it is",
@@ -179,4 +179,4 @@ def _bases_to_get(bundles: Sequence[BundleFile]) -> str:
     """Return which bundles are named as a base by one of those here, and are not here."""
     bases = {b.statement.base for b in bundles if b.statement.base is not None}
     absent = [base for base in bases if not any(base.is_base(bundle.statement) for bundle in bundles)]
-    return ", ".join(sorted(f"{base.name} {base.version} (serial {base.serial})" for base in absent))
+    return ", ".join(sorted(map(str, absent)))

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airbundle.bundle.digest import hex_of, parse_digest, sha256
+from airbundle.bundle.layout import INDEX_NAME, LOCK_MEMBER, STATEMENT_NAME, TOC_NAME
 from airbundle.bundle.oci import parse_json
 from airbundle.errors import VerificationError
 
@@ -24,12 +25,9 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://airbundle.dev/bundle/v1"
 SIGNATURES_SIZE = 64 * 1024
 INSTALLER = "installer"
-INDEX = "index.json"
-LOCK = "airbundle/lock.json"
-TOC = "airbundle/toc.json"
 
-_WHAT = "airbundle/statement.json"
-_REQUIRED = frozenset({INDEX, LOCK, TOC})
+_WHAT = STATEMENT_NAME
+_REQUIRED = frozenset({INDEX_NAME, LOCK_MEMBER, TOC_NAME})
 _LINE = re.compile(rb"(sha256:[0-9a-f]{64}) ([A-Za-z0-9+/]{4,4096}={0,2})")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _TEXT_LIMIT = 255
@@ -50,6 +48,9 @@ class Base:
     statement: str = ""
     lock: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} (serial {self.serial})"
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
         told = {"statement": self.statement} if self.statement else {"lock": self.lock}
@@ -59,7 +60,7 @@ class Base:
         """Tell whether `statement` is that of the bundle meant."""
         if self.statement:
             return sha256(statement.raw) == self.statement
-        return statement.subjects[LOCK][0] == self.lock
+        return statement.subjects[LOCK_MEMBER][0] == self.lock
 
 
 @dataclass(frozen=True)

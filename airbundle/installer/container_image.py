@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from airbundle.bundle.content import BlobReader, walk
+from airbundle.bundle.content import BlobReader
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.docker_archive import is_attestation
 from airbundle.bundle.docker_save import CONFIG_LIMIT, config_diff_ids
 from airbundle.bundle.index import IMAGE, ref_of
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor, Manifest, Platform, canonical_json, parse_json
+from airbundle.bundle.oci import Descriptor, Manifest, Platform, canonical_json, parse_json
 from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.bundle.tar import BLOBS, BLOCK, END, LARGEST_OCTAL, header
 from airbundle.errors import DigestMismatch, SiteError, UsageError, VerificationError
@@ -160,12 +160,8 @@ def _age(reference: Reference) -> tuple[tuple[int, ...], str]:
 
 def _images(bundle: BundleFile, root: Descriptor) -> Iterator[tuple[RegistryImage, Platform]]:
     """Yield the images below a root that are carried, with what they run on as their configuration says."""
-
-    def manifest(descriptor: Descriptor) -> bytes | None:
-        return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
-
     ref = ref_of(root)
-    for node in walk(root, manifest, what=ref):
+    for node in nodes_of(bundle, root):
         if node.manifest.config is not None and not is_attestation(node.descriptor):
             yield _image(bundle, ref, node.descriptor.digest, node.manifest, node.manifest.config)
 

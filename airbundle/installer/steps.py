@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.errors import AirbundleError, Outcome
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import DEFAULT_JOBS, LoadResult, load
@@ -41,11 +40,7 @@ def plan_of(bundle: BundleFile, prefix: str) -> LoadPlan:
     Raises:
         VerificationError: a manifest is damaged, or two names of the bundle are one at the registry.
     """
-
-    def manifest(descriptor: Descriptor) -> bytes | None:
-        return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None
-
-    return plan_load(bundle.index, manifest, prefix=prefix)
+    return plan_load(bundle.index, bundle.manifest, prefix=prefix)
 
 
 def earlier_plans(blobs: BlobUnion, prefix: str) -> Iterator[LoadPlan]:

@@ -9,7 +9,7 @@ from typing import Any
 from airbundle.bundle.content import Node, walk
 from airbundle.bundle.index import CHART, ref_of
 from airbundle.bundle.naming import SERVED_ONLY
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
+from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import Statement
 from airbundle.errors import CheckFailed, Finding, UsageError
 from airbundle.store.reader import BundleFile
@@ -49,7 +49,7 @@ def nodes_of(bundle: BundleFile, root: Descriptor) -> list[Node]:
     Raises:
         VerificationError: one is damaged or does not parse.
     """
-    return list(walk(root, lambda child: _manifest(bundle, child), what=ref_of(root)))
+    return list(walk(root, bundle.manifest, what=ref_of(root)))
 
 
 def server_blobs(bundle: BundleFile) -> frozenset[str]:
@@ -84,8 +84,7 @@ def needed_by(bundle: BundleFile, digests: Collection[str]) -> dict[str, list[st
 
 def base_of(statement: Statement) -> str:
     """Return which bundle brings what a delta leaves out, for people."""
-    base = statement.base
-    return f"{base.name} {base.version} (serial {base.serial})" if base else "the bundle it was made from"
+    return str(statement.base or "the bundle it was made from")
 
 
 def lacking_findings(
@@ -180,7 +179,3 @@ def base_hint(statement: Statement) -> str:
 def _some(refs: Sequence[str]) -> str:
     more = f" and {len(refs) - _SHOWN_REFS} more" if len(refs) > _SHOWN_REFS else ""
     return ", ".join(refs[:_SHOWN_REFS]) + more
-
-
-def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
-    return bundle.read_small(descriptor.digest, MANIFEST_LIMIT) if bundle.has_blob(descriptor.digest) else None

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from airbundle.bundle.digest import check
-from airbundle.bundle.index import kind_of, parse_index
+from airbundle.bundle.index import INDEX_LIMIT, kind_of, parse_index
 from airbundle.bundle.layout import (
     DOCKER_NAME,
     HEAD,
@@ -24,8 +24,8 @@ from airbundle.bundle.layout import (
     STATEMENT_NAME,
     TOC_NAME,
 )
-from airbundle.bundle.lock import Lock, parse_lock
-from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.lock import LOCK_LIMIT, Lock, parse_lock
+from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.statement import (
     INSTALLER,
     SIGNATURES_SIZE,
@@ -36,7 +36,7 @@ from airbundle.bundle.statement import (
 )
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import BLOCK, END, Member, parse_header
-from airbundle.bundle.toc import Toc, parse_toc
+from airbundle.bundle.toc import TOC_LIMIT, Toc, parse_toc
 from airbundle.errors import DocumentError, NotFound, VerificationError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.table_file import TableFile
@@ -44,15 +44,14 @@ from airbundle.store.volumes import ByteFile, check_sizes, find_parts
 
 INSTALLER_LIMIT = 256 * 1024 * 1024
 """Largest zip application in bytes that is read into memory."""
-_DOCUMENT_LIMIT = 64 * 1024 * 1024
 _LIMITS = {
     OCI_LAYOUT_NAME: len(OCI_LAYOUT),
-    INDEX_NAME: _DOCUMENT_LIMIT,
-    DOCKER_NAME: _DOCUMENT_LIMIT,
+    INDEX_NAME: INDEX_LIMIT,
+    DOCKER_NAME: INDEX_LIMIT,
     STATEMENT_NAME: STATEMENT_LIMIT,
     SIGNATURES_NAME: SIGNATURES_SIZE,
-    LOCK_MEMBER: _DOCUMENT_LIMIT,
-    TOC_NAME: _DOCUMENT_LIMIT,
+    LOCK_MEMBER: LOCK_LIMIT,
+    TOC_NAME: TOC_LIMIT,
 }
 
 
@@ -165,6 +164,14 @@ class BundleFile(TableFile):
     def missing(self) -> tuple[Descriptor, ...]:
         """Return the blobs that a delta leaves out; its base has them."""
         return tuple(Descriptor("", digest, size) for digest, size in self.toc.external)
+
+    def manifest(self, descriptor: Descriptor) -> bytes | None:
+        """Return the verified bytes of a manifest; None for one that is not carried, as in a sparse index.
+
+        Raises:
+            VerificationError: it is damaged, or larger than any manifest.
+        """
+        return self.read_small(descriptor.digest, MANIFEST_LIMIT) if self.has_blob(descriptor.digest) else None
 
     def bound_bytes(self, name: str) -> bytes:
         """Return a member's bytes, which have the size and digest that the statement says."""

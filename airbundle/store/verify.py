@@ -14,7 +14,6 @@ from airbundle.bundle.content import walk
 from airbundle.bundle.docker_archive import docker_manifest
 from airbundle.bundle.index import ref_of
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
-from airbundle.bundle.oci import MANIFEST_LIMIT, Descriptor
 from airbundle.bundle.statement import INSTALLER
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded
@@ -41,7 +40,7 @@ def verify_head(bundle: BundleFile) -> None:
     bundle.bound_bytes(LOCK_MEMBER)
     for name in HEAD:
         _padding(bundle, bundle.head[name])
-    expected = docker_manifest(bundle.index, lambda descriptor: _manifest(bundle, descriptor))
+    expected = docker_manifest(bundle.index, bundle.manifest)
     _same(bundle, bundle.head[DOCKER_NAME].offset, expected, DOCKER_NAME)
     if bundle.head[DOCKER_NAME].size != len(expected):
         raise VerificationError(f"{bundle.path.name}: {DOCKER_NAME} does not follow from index.json", hint=_HINT)
@@ -81,7 +80,7 @@ def _closure(bundle: BundleFile) -> None:
     needed: set[str] = set()
     metadata: set[str] = set()
     for root in bundle.index:
-        for node in walk(root, lambda descriptor: _manifest(bundle, descriptor), what=ref_of(root)):
+        for node in walk(root, bundle.manifest, what=ref_of(root)):
             for blob in (node.descriptor, *node.manifest.blobs):
                 if sizes.get(blob.digest) != blob.size:
                     found = f"{sizes[blob.digest]} bytes" if blob.digest in sizes else "no such blob"
@@ -104,12 +103,6 @@ def _closure(bundle: BundleFile) -> None:
 def _padding(bundle: BundleFile, member: Member) -> None:
     end = member.offset + member.size
     _same(bundle, end, bytes(padded(member.size) - member.size), f"padding after {member.name}")
-
-
-def _manifest(bundle: BundleFile, descriptor: Descriptor) -> bytes | None:
-    if descriptor.digest not in bundle.table:
-        return None
-    return bundle.read_small(descriptor.digest, MANIFEST_LIMIT)
 
 
 def _installer(bundle: BundleFile) -> None:
