@@ -7,7 +7,6 @@ nothing to do ends with the same report.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,22 +14,21 @@ from pathlib import Path
 import airbundle
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.index import CHART, IMAGE
-from airbundle.bundle.serving import Fingerprint
 from airbundle.bundle.sizes import human
 from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
-from airbundle.installer.copy import Copy, copy_bundle, copy_name
+from airbundle.installer.copies import Copies
+from airbundle.installer.copy import Copy
 from airbundle.installer.embedded import (
     check_tags,
     make_config,
     start_server,
     wait_ready,
 )
-from airbundle.installer.filler import PARTIAL, Source
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan
-from airbundle.installer.missing import FromRegistry, Missing
+from airbundle.installer.missing import Missing
 from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
@@ -40,7 +38,6 @@ from airbundle.installer.service import Service
 from airbundle.installer.site_ca import ensure_ca, ensure_certificate
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import accept, load_into, outcome, plan_of
-from airbundle.installer.supplement import make_supplement, supplement_name
 from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.progress import SILENT, Reporter
@@ -151,12 +148,15 @@ class _Install:
         if self._options.mode == CONTAINER:
             self._container(certificate)
             result = self._load(registry)
-        supplement = self._supplement(registry)
-        installed = self._installed(self._copy(), supplement, registry, result)
+        copies = Copies(self._trusted, self._state, self._journal, self._reporter, whole=self._options.whole)
+        supplement = copies.supplement(self._missing, registry)
+        copy = copies.copy()
+        self._changed |= copy.made or (supplement is not None and supplement.made)
+        installed = self._installed(copy, supplement, registry, result)
         service = self._serve(installed, certificate)
         self._check(registry)
         self._state.write(installed)
-        self._forget_supplement(installed)
+        copies.forget_supplement(installed)
         self._journal.note("install", "done", info={"changed": self._changed})
         return self._report(installed, certificate, service)
 
@@ -174,61 +174,6 @@ class _Install:
         )
         self._changed |= result.changed
         return result
-
-    def _copy(self) -> Copy:
-        """Make the site's own copy, and take away what copies of other bundles left half-written."""
-        bundle, whole = self._trusted.bundle, self._options.whole
-        directory = self._state.directory("bundles")
-        name = copy_name(bundle, whole=whole)
-        self._clear(name, supplement_name(bundle, whole=whole))
-        known = self._known_copy("copy", name)
-        with self._journal.step("copy", file=name) as done:
-            copy = copy_bundle(bundle, directory, whole=whole, verified=known, reporter=self._reporter)
-            done.update(file=name, verified=list(copy.verified))
-        self._changed |= copy.made
-        return copy
-
-    def _supplement(self, registry: Target) -> Copy | None:
-        """Keep what a delta leaves out and no copy of another bundle has; None where nothing is wanted."""
-        blobs, bundle = self._missing.supplement, self._trusted.bundle
-        if not blobs:
-            return None
-        name = supplement_name(bundle, whole=self._options.whole)
-        self._clear(name, copy_name(bundle, whole=self._options.whole))
-        known = self._known_copy("supplement", name)
-        with ExitStack() as undo, self._journal.step("supplement", file=name) as done:
-            source: Source = self._trusted.blobs
-            if self._missing.located:
-                client = undo.enter_context(registry.client(self._reporter))
-                source = FromRegistry(self._trusted.blobs, client, registry.host, self._missing.located)
-            target = self._state.directory("bundles") / name
-            copy = make_supplement(source, blobs, target, verified=known, reporter=self._reporter)
-            done.update(file=name, verified=list(copy.verified))
-        self._changed |= copy.made
-        return copy
-
-    def _clear(self, *names: str) -> None:
-        """Take away what other runs left half-written."""
-        for path in self._state.directory("bundles").glob(f"*{PARTIAL}"):
-            if path.name not in {name + PARTIAL for name in names}:
-                path.unlink(missing_ok=True)
-
-    def _forget_supplement(self, installed: Installed) -> None:
-        """Take away this bundle's supplement where it is no longer served: other copies have now what it has."""
-        known = {each.supplement for each in installed.bundles}
-        for whole in (True, False):
-            name = supplement_name(self._trusted.bundle, whole=whole)
-            if name not in known:
-                (self._state.bundles / name).unlink(missing_ok=True)
-
-    def _known_copy(self, step: str, name: str) -> Fingerprint | None:
-        """Return the fingerprint of a copy that an earlier run verified, though it may not have come to its end."""
-        for entry in reversed(self._journal.read()):
-            if (entry.step, entry.event, entry.info.get("file")) == (step, "done", name):
-                numbers = entry.info.get("verified")
-                if isinstance(numbers, list) and [type(number) for number in numbers] == [int] * 4:
-                    return numbers[0], numbers[1], numbers[2], numbers[3]
-        return None
 
     def _installed(self, copy: Copy, supplement: Copy | None, registry: Target, result: LoadResult) -> Installed:
         """Return what is installed when this run has come to its end."""
