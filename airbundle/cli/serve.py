@@ -76,13 +76,14 @@ def _config(args: argparse.Namespace) -> ServerConfig:
 def group_volumes(paths: Sequence[Path]) -> tuple[ServedBundle, ...]:
     """Return one entry for each bundle that `paths` name: volumes of one bundle belong together, as do directories."""
     from airbundle.bundle.serving import ServedBundle
+    from airbundle.store.volumes import bundle_path
 
     groups: dict[str, list[Path]] = {}
     directories = [path.absolute() for path in paths if path.is_dir()]
     for path in paths:
         if not path.is_dir():
-            is_volume = path.suffix[1:].isdigit()
-            groups.setdefault(path.stem if is_volume else str(path.absolute()), []).append(path.absolute())
+            whole = bundle_path(path)
+            groups.setdefault(whole.name if whole != path else str(path.absolute()), []).append(path.absolute())
     if directories:
         if len(groups) > 1:
             raise UsageError("--volumes goes with one bundle", hint="serve the others from a second process")
