@@ -62,14 +62,19 @@ ensure_packages() {
   apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   say "installing Debian packages: ${missing[*]}"
   quietly as_root apt-get -q update || die "apt-get update failed; not installed: ${missing[*]}"
-  # Their services are not wanted here: nothing may start now, nor at the next boot.
-  local policy=/usr/sbin/policy-rc.d status=0
-  if [ -e "$policy" ]; then policy=; else
-    as_root sh -c "printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy"
-  fi
-  quietly as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "${missing[@]}" || status=$?
-  [ -z "$policy" ] || as_root rm -f "$policy"
+  # Their services are not wanted here: nothing may start now, nor at the next boot. A shell of its own takes the policy
+  # away again however it ends: left behind, it would keep this machine's own services from being started.
+  local status=0
+  (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      trap 'as_root rm -f "$policy"' EXIT
+      trap 'exit 130' INT TERM HUP
+      as_root sh -c "printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy" || exit 1
+    fi
+    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "${missing[@]}"
+  ) || status=$?
   [ "$status" = 0 ] || die "apt-get install failed: ${missing[*]}"
   [ ! -d /run/systemd/system ] || disable_services "${missing[@]}"
 }
