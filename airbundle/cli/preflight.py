@@ -25,6 +25,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Check."""
     from airbundle.errors import CheckFailed
     from airbundle.installer.install import check_install
+    from airbundle.installer.preflight import in_the_way
 
     paths, bases = bundle_paths(args), base_paths(args)
     title, findings = check_install(
@@ -32,8 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
-        raise CheckFailed(f"{title}: {count} in the way of an install", findings=findings)
+        raise CheckFailed(in_the_way(title, len(errors)), findings=findings)
     for finding in findings:
         console.say(f"warning: {finding}")
     console.say(f"{title}: nothing stands in the way")

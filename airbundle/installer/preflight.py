@@ -21,8 +21,8 @@ from airbundle.installer.files import existing_parent, free_space
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.missing import Missing, Wanted, find_missing
 from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
-from airbundle.installer.own_ports import container_listens, server_listens
 from airbundle.installer.places import target_here
+from airbundle.installer.ports import port_findings
 from airbundle.installer.site_ca import ca_problem
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.installer.steps import check_registry, earlier_plans
@@ -31,8 +31,6 @@ from airbundle.installer.target import Target
 from airbundle.installer.verify import Trusted
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.delta import BASE
-from airbundle.transfer.listeners import who_listens
-from airbundle.transfer.local import PORT_TAKEN, host_addresses, is_own_address, port_problem
 
 SPACE, PERMISSION, REGISTRY = "space", "permission", "registry"
 _SLACK = timedelta(minutes=5)
@@ -75,7 +73,7 @@ class Preflight:
             self._lacking,
             self._space,
             self._clock,
-            self._port,
+            self._ports,
             self._ca,
             self._engine,
             self._sparse,
@@ -141,35 +139,8 @@ class Preflight:
                 severity="warning",
             )
 
-    def _port(self) -> Iterator[Finding]:
-        server, container = ("--listen", self._installed.server), ("--container-port", self._installed.registry)
-        ports = [(self._options.host, self._options.port, *server, server_listens)]
-        if self._options.mode == CONTAINER:
-            ports.append((self._options.host, self._options.container_port, *container, container_listens))
-        if not is_own_address(self._options.host):
-            yield Finding(
-                "this host has no such address",
-                where="--listen",
-                code="port",
-                found=self._options.host,
-                expected=", ".join(host_addresses()) or "127.0.0.1",
-                hint=f"name one of these, or none: --listen :{self._options.port} listens at all of them",
-            )
-            return
-        for host, port, option, ours, listens in ports:
-            if ours.endswith(f":{port}"):
-                continue  # what listens there is what an earlier install started
-            problem = port_problem(host, port)
-            if problem and not listens(self._state, port):
-                yield Finding(
-                    f"port {port} can't be listened at: {problem}",
-                    where=option,
-                    code="port",
-                    found=who_listens(port),
-                    hint=f"stop that program, or name another port with {option}"
-                    if problem == PORT_TAKEN
-                    else f"name a port above 1023 with {option}, or run as root",
-                )
+    def _ports(self) -> Iterator[Finding]:
+        yield from port_findings(self._state, self._installed, self._options)
 
     def _ca(self) -> Iterator[Finding]:
         problem, hint = ca_problem(self._state, self._options, self._trusted.bundle)
@@ -256,6 +227,11 @@ _KINDS: dict[str, type[AirbundleError]] = {
 }
 
 
+def in_the_way(title: str, count: int) -> str:
+    """Return the sentence that says how many things stand in the way of a bundle's install."""
+    return f"{title}: {'one thing stands' if count == 1 else f'{count} things stand'} in the way"
+
+
 def raise_findings(
     findings: Sequence[Finding], title: str, body: Mapping[str, Any] | None = None, hint: str = ""
 ) -> None:
@@ -276,8 +252,7 @@ def raise_findings(
         return
     codes = {finding.code for finding in errors}
     kind = _KINDS.get(next(iter(codes)), CheckFailed) if len(codes) == 1 else CheckFailed
-    count = "one thing stands" if len(errors) == 1 else f"{len(errors)} things stand"
-    raised = kind(f"{title}: {count} in the way; nothing was changed", findings=findings)
+    raised = kind(f"{in_the_way(title, len(errors))}; nothing was changed", findings=findings)
     raised.outcome = "unchanged"
     if isinstance(raised, CheckFailed) and BASE in codes:
         raised.body = body or {}
