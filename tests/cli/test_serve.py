@@ -154,6 +154,7 @@ def test_volumes_of_one_bundle_belong_together(tmp_path: Path) -> None:
     names = ["/a/x.airbundle.001", "/b/x.airbundle.002", "/a/y.airbundle", "/b/y.airbundle"]
     groups = [bundle.volumes for bundle in group_volumes([Path(name) for name in names])]
     assert groups == [(Path(names[0]), Path(names[1])), (Path(names[2]),), (Path(names[3]),)]
+    assert len(group_volumes([Path("/a/bundle.1"), Path("/b/bundle.1")])) == 2  # so no volume is called
     assert [bundle.volumes for bundle in group_volumes([Path(names[0]), tmp_path])] == [(Path(names[0]), tmp_path)]
     with pytest.raises(UsageError):
         group_volumes([Path(names[2]), Path(names[3]), tmp_path])
