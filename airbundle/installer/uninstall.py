@@ -87,7 +87,14 @@ def _undo(state: StateDirectory) -> Iterator[tuple[str, str]]:
     except AirbundleError:
         actions = []
     for action in actions:
-        yield from action.items()
+        for kind, name in action.items():
+            if kind != "file" or _is_ours(state, Path(name)):
+                yield kind, name
+
+
+def _is_ours(state: StateDirectory, path: Path) -> bool:
+    """Tell whether a file outside the state directory is still the link into it that was made: all of ours are."""
+    return path.is_symlink() and state.root in path.readlink().parents
 
 
 class _Uninstall:

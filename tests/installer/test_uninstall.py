@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from airbundle.installer.journal import Journal
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.uninstall import uninstall, what_goes
+
+
+def test_outside_the_state_directory_only_links_into_it_are_taken_away(tmp_path: Path) -> None:
+    """What somebody has put in the place of ours since then stays, whatever the journal says."""
+    state = StateDirectory(tmp_path / "state")
+    ours, file, link = (tmp_path / name for name in ("ours", "file", "link"))
+    with state.locked("test"):
+        Journal(state.journal).note("program", undo=[{"file": str(path)} for path in (ours, file, link)])
+        ours.symlink_to(state.path("bin", "airbundle"))
+        file.write_text("another program of that name")
+        link.symlink_to(file)
+    goes = what_goes(state, keep_data=False)
+    assert str(ours) in goes and not {str(file), str(link)} & set(goes)
+    assert str(ours) in uninstall(state).removed
+    assert not ours.is_symlink()
+    assert link.read_text() == "another program of that name"
+    assert not state.root.exists()
