@@ -259,8 +259,19 @@ class _Checker:
                     severity="warning",
                 )
                 return
-            for line in wrong[:_SHOWN]:
-                yield Finding(line, where=self._installed.registry, code="tag", hint="install the bundle again")
+            yield from tag_findings(wrong, self._installed.registry)
+
+
+def tag_findings(wrong: Sequence[str], registry: str) -> Iterator[Finding]:
+    """Yield a finding for each tag that is wrong; of very many the first ones, and how many more there are.
+
+    Args:
+        wrong: one line each, as `check_tags` gives them.
+        registry: URL.
+    """
+    more = [f"{len(wrong) - _SHOWN} more tags are wrong"] if len(wrong) > _SHOWN else []
+    for line in (*wrong[:_SHOWN], *more):
+        yield Finding(line, where=registry, code="tag", hint="install the bundle again")
 
 
 def _newest(bundles: Sequence[InstalledBundle]) -> list[InstalledBundle]:
