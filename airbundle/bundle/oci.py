@@ -41,6 +41,8 @@ BUNDLE_KIND = "dev.airbundle.kind"
 MANIFEST_LIMIT = 4 * 1024 * 1024
 """Largest manifest in bytes that is read; the distribution spec's own lower bound for registries."""
 
+_LONGEST_NUMBER = 100  # digits: more than anything counts
+
 EMPTY_JSON = b"{}"
 
 
@@ -192,7 +194,7 @@ def parse_json(raw: bytes, *, what: str, limit: int = MANIFEST_LIMIT) -> Any:
     """Parse bounded JSON from outside; duplicate keys are refused, because parsers disagree on them.
 
     Raises:
-        VerificationError: too long, not UTF-8 JSON, or a key stands twice.
+        VerificationError: too long, not UTF-8 JSON, a key stands twice, or a number is absurdly long.
     """
     if len(raw) > limit:
         raise VerificationError(f"{what}: {len(raw)} bytes are more than the {limit} allowed")
@@ -206,8 +208,12 @@ def parse_json(raw: bytes, *, what: str, limit: int = MANIFEST_LIMIT) -> Any:
     def refused(name: str) -> NoReturn:
         raise ValueError(f"{name} is no JSON value")
 
+    def whole(digits: str) -> int:
+        # Python before 3.9.14 takes minutes for a number of a megabyte.
+        return int(digits) if len(digits) <= _LONGEST_NUMBER else refused(f"{digits[:20]}…")
+
     try:
-        return json.loads(raw, object_pairs_hook=unique, parse_constant=refused)
+        return json.loads(raw, object_pairs_hook=unique, parse_constant=refused, parse_int=whole)
     except (ValueError, RecursionError) as error:
         raise VerificationError(f"{what}: not JSON: {error}") from None
 

@@ -32,6 +32,11 @@ def test_a_manifest_and_an_index() -> None:
     assert parse_manifest(json.dumps(INDEX).encode(), OCI_INDEX, what="x").is_index
 
 
+def test_absurd_numbers_are_refused_before_they_are_converted() -> None:
+    assert parse_manifest(json.dumps({**IMAGE, "x": 10**99}).encode(), what="x").blobs
+    assert "not JSON: 10000000000000000000… is no JSON value" in refusal({**IMAGE, "x": 10**100})
+
+
 def test_helm_manifests_have_no_media_type_of_their_own() -> None:
     body = {key: value for key, value in IMAGE.items() if key != "mediaType"}
     assert parse_manifest(json.dumps(body).encode(), DOCKER_MANIFEST, what="x").media_type == DOCKER_MANIFEST
