@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 from airbundle.bundle.digest import check, hex_of
 from airbundle.bundle.inventory import ImageRequest
 from airbundle.bundle.lock import REGISTRY, LockedRoot
-from airbundle.bundle.oci import BUNDLE_REF, MANIFEST_LIMIT, Descriptor, Manifest, Platform, parse_manifest
+from airbundle.bundle.oci import (
+    ATTESTATION_OF,
+    ATTESTATION_TYPE,
+    BUNDLE_REF,
+    MANIFEST_LIMIT,
+    Descriptor,
+    Manifest,
+    Platform,
+    parse_manifest,
+)
 from airbundle.bundle.reference import Reference
 from airbundle.errors import DigestMismatch, HostError, NotFound, UsageError, VerificationError
 from airbundle.store.cache import Cache
@@ -18,8 +27,6 @@ from airbundle.transfer.repository import Repository
 
 _log = logging.getLogger(__name__)
 
-ATTESTATION_TYPE = "vnd.docker.reference.type"
-ATTESTATION_OF = "vnd.docker.reference.digest"
 COSIGN_SUFFIXES = ("sig", "att", "sbom")
 _REFERRER_DEPTH = 2
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from airbundle.builder.images import ATTESTATION_TYPE
 from airbundle.bundle.cosign import LegacySignatures, sign_image, signature_tag
 from airbundle.bundle.layout import Extra, repository_of
 from airbundle.bundle.lock import Lock, LockedRoot
-from airbundle.bundle.oci import BUNDLE_REF, Descriptor, parse_manifest
+from airbundle.bundle.oci import ATTESTATION_TYPE, BUNDLE_REF, Descriptor, parse_manifest
 from airbundle.crypto.keys import Signer
 
 CONFIG_LIMIT = 1024 * 1024

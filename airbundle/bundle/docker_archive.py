@@ -13,7 +13,7 @@ from typing import Any
 from airbundle.bundle.content import Node, walk
 from airbundle.bundle.digest import hex_of
 from airbundle.bundle.index import IMAGE, kind_of, ref_of
-from airbundle.bundle.oci import Descriptor, Platform, canonical_json
+from airbundle.bundle.oci import ATTESTATION_TYPE, Descriptor, Platform, canonical_json
 from airbundle.bundle.tar import BLOBS
 
 _DEFAULT = Platform("linux", "amd64")
@@ -71,6 +71,6 @@ def _chosen(root: Descriptor, load: Callable[[Descriptor], bytes | None]) -> Nod
 
 def is_attestation(child: Descriptor) -> bool:
     """Tell whether a child of an index is BuildKit's attestation of another child, and no image."""
-    if "vnd.docker.reference.type" in child.annotations:
+    if ATTESTATION_TYPE in child.annotations:
         return True
     return child.platform is not None and child.platform.os == "unknown"

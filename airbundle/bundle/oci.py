@@ -35,6 +35,9 @@ MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
+ATTESTATION_TYPE = "vnd.docker.reference.type"
+"""Annotation of a child of an index that is BuildKit's attestation of another child."""
+ATTESTATION_OF = "vnd.docker.reference.digest"
 BUNDLE_REF = "dev.airbundle.ref"
 BUNDLE_KIND = "dev.airbundle.kind"
 
