@@ -16,7 +16,6 @@ from airbundle.server.library import Library
 from airbundle.server.repositories import Repository
 from airbundle.server.web import JSON, Reply, Request
 
-PREFIX = "/v2/"
 _VERSION = ("Docker-Distribution-API-Version", "registry/2.0")
 _ROUTE = re.compile(r"/v2/(?P<name>[^:@]+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<what>[^/]+)|tags/(?P<tags>list))")
 _PAGE = 1000

@@ -6,7 +6,6 @@ private directory. Secrets go into files of mode 0600 in it, never onto a comman
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -77,11 +76,6 @@ class HelmHome:
             "pass_credentials_all": False,
         }
         self._write("repositories.yaml", {"apiVersion": "v1", "repositories": [entry]})
-
-    def set_registry(self, host: str, credential: Credential) -> None:
-        """Give helm the credentials of one OCI registry, as `helm registry login` would."""
-        auth = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
-        self._write("registry.json", {"auths": {host: {"auth": auth}}})
 
     def _write(self, name: str, body: object) -> None:
         path = self.path / name

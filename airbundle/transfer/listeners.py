@@ -40,11 +40,6 @@ def own_processes() -> Iterator[tuple[int, tuple[str, ...]]]:
             continue
 
 
-def is_listening(port: int) -> bool:
-    """Tell whether any program of this host listens on a TCP `port`."""
-    return next(_inodes(port), None) is not None
-
-
 def _inodes(port: int) -> Iterator[str]:
     """Yield the inodes of listening sockets (proc_pid_net(5))."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

@@ -69,9 +69,7 @@ def test_the_home_is_private_and_goes_away() -> None:
         assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
         credential = Credential("robot", SECRET)
         home.set_repository("x", "https://example.org", tls=TlsSettings(), credential=credential)
-        home.set_registry("example.org", credential)
-        for name in ("repositories.yaml", "registry.json"):
-            assert stat.S_IMODE((home.path / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((home.path / "repositories.yaml").stat().st_mode) == 0o600
         environment = home.environment({"PATH": "/bin", "HELM_PLUGINS": "/evil", "HTTPS_PROXY": "http://proxy"})
         assert "HELM_PLUGINS" not in environment
         assert environment["HTTPS_PROXY"] == "http://proxy"
