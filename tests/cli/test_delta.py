@@ -28,7 +28,7 @@ from airbundle.store.supplement import Supplement
 from airbundle.store.union import BlobUnion, Holder
 from airbundle.store.volumes import cut
 from tests.cli.test_install import Site, error_text, skopeo_digest
-from tests.installer.bundles import Key, content, make_key
+from tests.installer.bundles import Key, content
 from tests.installer.deltas import (
     APP,
     CHART,
@@ -50,11 +50,6 @@ from tests.support.registries import Registry
 
 GONE = LAYER.descriptor.digest
 REDIS = "docker.io/library/redis"
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from airbundle.installer.container import container_name, container_status
 from tests.cli.test_delta import KILLED, chart_is_served, digest_of
 from tests.cli.test_install import Site, error_text, skopeo_digest
-from tests.installer.bundles import Key, make_key
+from tests.installer.bundles import Key
 from tests.installer.deltas import LAYER, of_version, write_delta, write_signed
 from tests.support.engine import Engine, registry_image
 from tests.support.images import image, layer
@@ -22,11 +21,6 @@ from tests.support.process import free_port
 
 GONE = LAYER.descriptor.digest
 REGISTRY = {"docker.io/library/registry:2.8.2": registry_image()}
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
 
 
 @pytest.fixture(scope="module")
@@ -39,62 +33,53 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, key: Key) -> list[Path]:
     return [base, delta, second]
 
 
-@pytest.fixture
-def site(tmp_path: Path, key: Key, docker_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    made = Site(tmp_path, key)
-    yield made
-    code, document = made.run("uninstall")
-    assert code == 0, document
-    assert not made.state.exists()
-    assert container_status(container_name(made.state)) is None
-
-
 def pulls(site: Site, port: int, number: int) -> None:
     found = skopeo_digest(f"127.0.0.1:{port}", site.ca.parent, "docker.io/library/redis:7")
     assert found == digest_of(number)
 
 
-def test_a_chain_on_the_container_that_runs(bundles: list[Path], site: Site, docker_engine: Engine) -> None:
+def test_a_chain_on_the_container_that_runs(bundles: list[Path], engine_site: Site, docker_engine: Engine) -> None:
     port = free_port()
     arguments = ["--registry", "container", "--container-port", port]
     for number, path in enumerate(bundles):
-        code, report = site.install(path, *arguments)
+        code, report = engine_site.install(path, *arguments)
         assert code == 0, report
-        pulls(site, port, number)
-    chart_is_served(site)
-    code, report = site.install(bundles[-1], *arguments)
+        pulls(engine_site, port, number)
+    chart_is_served(engine_site)
+    code, report = engine_site.install(bundles[-1], *arguments)
     assert (code, report.get("changed")) == (0, False), report
-    code, status = site.run("status")
+    code, status = engine_site.run("status")
     assert code == 0, status
     assert GONE in {digest for digest, _ in status["blobs"]}
-    docker_engine.command("kill", container_name(site.state))
-    code, report = site.install(bundles[-1], *arguments)
+    docker_engine.command("kill", container_name(engine_site.state))
+    code, report = engine_site.install(bundles[-1], *arguments)
     assert (code, report.get("changed")) == (0, True), report
-    pulls(site, port, 2)
+    pulls(engine_site, port, 2)
 
 
-def test_a_registry_that_does_not_run_can_not_be_asked(bundles: list[Path], site: Site, docker_engine: Engine) -> None:
-    port = free_port()
-    arguments = ["--registry", "container", "--container-port", port]
-    assert site.install(bundles[0], *arguments)[0] == 0
-    docker_engine.command("kill", container_name(site.state))
-    before = {path: path.stat().st_mtime_ns for path in site.state.rglob("*") if path.is_file()}
-    code, document = site.install(bundles[1], *arguments)
-    assert (code, document["outcome"]) == (3, "unchanged"), document
-    assert "be asked for them" in error_text(document) and "exited" in error_text(document)
-    assert {path: path.stat().st_mtime_ns for path in site.state.rglob("*") if path.is_file()} == before
-    code, report = site.install(bundles[1], *arguments, "--base", bundles[0])
-    assert code == 0, report
-    pulls(site, port, 1)
-
-
-def test_a_newer_registry_image_is_made_of_what_the_base_has(
-    bundles: list[Path], site: Site, key: Key, tmp_path: Path
+def test_a_registry_that_does_not_run_can_not_be_asked(
+    bundles: list[Path], engine_site: Site, docker_engine: Engine
 ) -> None:
     port = free_port()
     arguments = ["--registry", "container", "--container-port", port]
-    assert site.install(bundles[0], *arguments)[0] == 0
+    assert engine_site.install(bundles[0], *arguments)[0] == 0
+    docker_engine.command("kill", container_name(engine_site.state))
+    before = {path: path.stat().st_mtime_ns for path in engine_site.state.rglob("*") if path.is_file()}
+    code, document = engine_site.install(bundles[1], *arguments)
+    assert (code, document["outcome"]) == (3, "unchanged"), document
+    assert "be asked for them" in error_text(document) and "exited" in error_text(document)
+    assert {path: path.stat().st_mtime_ns for path in engine_site.state.rglob("*") if path.is_file()} == before
+    code, report = engine_site.install(bundles[1], *arguments, "--base", bundles[0])
+    assert code == 0, report
+    pulls(engine_site, port, 1)
+
+
+def test_a_newer_registry_image_is_made_of_what_the_base_has(
+    bundles: list[Path], engine_site: Site, key: Key, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = ["--registry", "container", "--container-port", port]
+    assert engine_site.install(bundles[0], *arguments)[0] == 0
     old = registry_image()
     newer = image(
         [old.blobs[1], layer({"etc/newer": b"newer"})],
@@ -105,32 +90,32 @@ def test_a_newer_registry_image_is_made_of_what_the_base_has(
     made = of_version(1, more={"docker.io/library/registry:2.8.3": newer})
     delta = write_delta(tmp_path / "d.airbundle", made, bundles[0], key)
     # The registry has the layer, but an engine is not given layers out of a registry.
-    code, document = site.install(delta, *arguments)
+    code, document = engine_site.install(delta, *arguments)
     assert (code, document["outcome"]) == (6, "unchanged"), document
     assert "--base" in error_text(document)
-    code, report = site.install(delta, *arguments, "--base", bundles[0])
+    code, report = engine_site.install(delta, *arguments, "--base", bundles[0])
     assert code == 0, report
-    pulls(site, port, 1)
+    pulls(engine_site, port, 1)
 
 
-def test_a_delta_with_its_base_makes_a_new_site(bundles: list[Path], site: Site) -> None:
+def test_a_delta_with_its_base_makes_a_new_site(bundles: list[Path], engine_site: Site) -> None:
     port = free_port()
     arguments = ["--registry", "container", "--container-port", port]
-    code, document = site.install(bundles[1], *arguments)
+    code, document = engine_site.install(bundles[1], *arguments)
     assert (code, document["outcome"]) == (3, "unchanged"), document
     assert GONE in error_text(document)
-    assert not site.state.exists()
-    assert container_status(container_name(site.state)) is None
+    assert not engine_site.state.exists()
+    assert container_status(container_name(engine_site.state)) is None
     # Killed when the container runs, and again.
-    more = ["--key", site.key.public, "--listen", f"127.0.0.1:{site.port}", "--base", bundles[0]]
-    command = site.command("install", bundles[1], *arguments, *more)
+    more = ["--key", engine_site.key.public, "--listen", f"127.0.0.1:{engine_site.port}", "--base", bundles[0]]
+    command = engine_site.command("install", bundles[1], *arguments, *more)
     done = subprocess.run(
         [sys.executable, "-c", KILLED.format(step="load", event="begin"), *command[3:]],
         capture_output=True,
         env=os.environ,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    code, report = site.install(bundles[1], *arguments, "--base", bundles[0])
+    code, report = engine_site.install(bundles[1], *arguments, "--base", bundles[0])
     assert code == 0, report
-    pulls(site, port, 1)
-    chart_is_served(site)
+    pulls(engine_site, port, 1)
+    chart_is_served(engine_site)

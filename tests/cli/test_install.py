@@ -47,11 +47,6 @@ CHARTS = {"charts.example.org/stable/app:1.0.0": APP}
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
-
-
-@pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
     made = content(IMAGES, charts=CHARTS, signer=key.signer)
     return sign_and_write(tmp_path_factory.mktemp("bundle") / "test-1.0.0.airbundle", made, key)

@@ -20,7 +20,7 @@ from airbundle.bundle.oci import (
 )
 from airbundle.crypto.ca import create_ca
 from tests.cli.test_install import Site, error_text, skopeo_digest
-from tests.installer.bundles import Key, content, make_key, sign_and_write
+from tests.installer.bundles import Key, content, sign_and_write
 from tests.support.disk import mounted
 from tests.support.images import Artifact, Blob, tiny_image
 
@@ -42,11 +42,6 @@ def ca_artifact() -> tuple[Artifact, bytes]:
     raw = artifact_manifest(airbundle_type("ca"), tuple(blob.descriptor for blob in blobs))
     made = Descriptor(OCI_MANIFEST, sha256(raw), len(raw), artifact_type=airbundle_type("ca"))
     return Artifact(made, raw, (Blob(EMPTY_DESCRIPTOR, EMPTY_JSON), *blobs)), authority.root_pem
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
 
 
 @pytest.fixture

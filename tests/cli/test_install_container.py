@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from airbundle.installer.container import container_name, container_status
+from airbundle.installer.container import container_name
 from tests.cli.test_install import Site, error_text, skopeo_digest
-from tests.installer.bundles import Key, chart, content, make_key, sign_and_write
+from tests.installer.bundles import Key, chart, content, sign_and_write
 from tests.support.engine import Engine, registry_image
 from tests.support.images import tiny_image
 from tests.support.process import free_port
@@ -19,45 +18,29 @@ IMAGES = {"docker.io/library/registry:2.8.2": registry_image(), "docker.io/libra
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
-
-
-@pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
     made = content(IMAGES, charts={"charts.example.org/app:1.0.0": chart("app", "1.0.0")}, signer=key.signer)
     return sign_and_write(tmp_path_factory.mktemp("bundle") / "test-1.0.0.airbundle", made, key)
 
 
-@pytest.fixture
-def site(tmp_path: Path, key: Key, docker_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    made = Site(tmp_path, key)
-    yield made
-    code, document = made.run("uninstall")
-    assert code == 0, document
-    assert not made.state.exists()
-    assert container_status(container_name(made.state)) is None
-
-
-def test_the_whole_way_twice_and_back(bundle: Path, site: Site, docker_engine: Engine) -> None:
+def test_the_whole_way_twice_and_back(bundle: Path, engine_site: Site, docker_engine: Engine) -> None:
     port = free_port()
     arguments = ["--registry", "container", "--container-port", port]
-    code, report = site.install(bundle, *arguments)
+    code, report = engine_site.install(bundle, *arguments)
     assert (code, report["mode"]) == (0, "container"), report
     assert report["registry"]["url"] == f"https://127.0.0.1:{port}"
     host = f"127.0.0.1:{port}"
-    assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
-    assert site.get("/charts/index.yaml")
-    code, again = site.install(bundle, *arguments)
+    assert skopeo_digest(host, engine_site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
+    assert engine_site.get("/charts/index.yaml")
+    code, again = engine_site.install(bundle, *arguments)
     assert (code, again["changed"]) == (0, False), again
-    assert site.run("status")[0] == 0
-    docker_engine.command("kill", container_name(site.state))
-    code, status = site.run("status")
+    assert engine_site.run("status")[0] == 0
+    docker_engine.command("kill", container_name(engine_site.state))
+    code, status = engine_site.run("status")
     assert code == 3 and "exited" in error_text(status)
-    code, report = site.install(bundle, *arguments)
+    code, report = engine_site.install(bundle, *arguments)
     assert (code, report["changed"]) == (0, True), report
-    assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
+    assert skopeo_digest(host, engine_site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest
 
 
 def test_without_an_engine(bundle: Path, tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:

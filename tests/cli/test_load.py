@@ -27,11 +27,6 @@ IMAGES = {f"docker.io/library/app{i}:1": tiny_image(f"app{i}", shared=[BASE], si
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    return make_key(tmp_path_factory.mktemp("key"), "release")
-
-
-@pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Path:
     made = content(IMAGES, charts={"charts.example.org/app:1.0.0": chart("app", "1.0.0")}, signer=key.signer)
     return sign_and_write(tmp_path_factory.mktemp("bundle") / "test-1.0.0.airbundle", made, key)
