@@ -120,7 +120,7 @@ def base_of_document(document: BaseDocument, name: str, read: ReadManifest) -> B
 
     Args:
         document: from `read_document`.
-        name: of the bundle that is built: the newest of a site's bundles of this name is the base, else the newest of all.
+        name: of the bundle that is built; the base is a site's newest bundle of this name, else its newest of all.
         read: for a lock: gives its manifests.
 
     Raises:
