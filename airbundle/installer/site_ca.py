@@ -96,12 +96,16 @@ def ensure_certificate(ca: SiteCa, options: Options, reporter: Reporter) -> Serv
     try:
         return ca.server_certificate(names, label=LABEL)
     except UsageError as error:
-        wanted = [name for name in names if name in _LOOPBACK or (options.domain and name.endswith(options.domain))]
+        wanted = [name for name in names if name in _LOOPBACK or _is_below(name, options.domain)]
         if wanted == names:
             raise
         certificate = ca.server_certificate(wanted, label=LABEL)
         reporter.warn(f"the server's certificate is for {', '.join(wanted)} only: {error.problem}")
         return certificate
+
+
+def _is_below(name: str, domain: str) -> bool:
+    return bool(domain) and (name == domain or name.endswith(f".{domain}"))
 
 
 def ca_problem(state: StateDirectory, options: Options, bundle: BundleFile) -> tuple[str, str]:
