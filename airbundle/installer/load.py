@@ -275,8 +275,8 @@ class _Loader:
         if repository.has_manifest(tag.tag) == descriptor.digest:
             return
         if raw is None:
-            nodes = {node.descriptor.digest: node for node in self._plan.manifests[tag.repository]}
-            raw = nodes[descriptor.digest].manifest.raw
+            nodes = self._plan.manifests[tag.repository]
+            raw = next(node.manifest.raw for node in nodes if node.descriptor.digest == descriptor.digest)
         repository.push_manifest(raw, descriptor.media_type, tag.tag)
         self._count(tags=1)
 
