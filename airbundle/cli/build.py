@@ -159,12 +159,12 @@ def _base(args: argparse.Namespace, lock: Lock, output: Path, builder: Builder, 
     from airbundle.builder.base import base_of_published, find_base
     from airbundle.builder.published import SCHEME
     from airbundle.errors import UsageError
-    from airbundle.store.volumes import bundle_path
+    from airbundle.store.volumes import bundle_path, real_path
 
     if args.base.startswith(SCHEME):
         return base_of_published(args.base, donors, builder.client)
     path = Path(args.base)
-    if bundle_path(path).resolve() == output.resolve():
+    if real_path(bundle_path(path)) == real_path(output):
         raise UsageError(f"--base {path} is the output: the delta would replace it", hint="name another file with -o")
     base = find_base(path, lock.name, donors, builder.read_manifest)
     if base is None:

@@ -75,16 +75,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _opened(names: list[str]) -> Iterator[BundleFile]:
     """Open each bundle once, whatever names it."""
     from airbundle.store.reader import open_bundle
-    from airbundle.store.volumes import bundle_path, bundles_in
+    from airbundle.store.volumes import bundle_path, bundles_in, real_path
 
     paths = [path for name in names for path in (bundles_in(Path(name)) if Path(name).is_dir() else [Path(name)])]
-    for path in {bundle_path(path).resolve(): path for path in paths}.values():
+    for path in {real_path(bundle_path(path)): path for path in paths}.values():
         yield open_bundle([path])
 
 
 def _check_output(output: Path, bundles: list[BundleFile]) -> None:
     from airbundle.errors import UsageError
-    from airbundle.store.volumes import bundle_path
+    from airbundle.store.volumes import bundle_path, real_path
 
-    if any(bundle_path(bundle.path).resolve() == output.resolve() for bundle in bundles):
+    if any(real_path(bundle_path(bundle.path)) == real_path(output) for bundle in bundles):
         raise UsageError(f"{output} is one of the bundles to merge", hint="name another file with -o")

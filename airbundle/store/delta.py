@@ -13,7 +13,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import Statement
 from airbundle.errors import CheckFailed, Finding, UsageError
 from airbundle.store.reader import BundleFile
-from airbundle.store.volumes import bundle_path, bundles_in
+from airbundle.store.volumes import bundle_path, bundles_in, real_path
 
 BASE = "base"
 """Code of a finding that tells of a blob which a delta leaves out and nothing here has."""
@@ -38,7 +38,7 @@ def base_bundles(paths: Sequence[Path]) -> list[list[Path]]:
         for each in named:
             whole = bundle_path(each)
             # Volumes of one bundle may lie in several directories; whole files of one name are several bundles.
-            key = whole.name if whole != each else str(each.resolve())
+            key = whole.name if whole != each else str(real_path(each))
             found.setdefault(key, []).append(each)
     return list(found.values())
 

@@ -235,6 +235,11 @@ def bundle_path(path: Path) -> Path:
     return path.with_name(match[1]) if match else path
 
 
+def real_path(path: Path) -> Path:
+    """Return where a path leads to. A link that leads to itself stays, where `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 def cut(total: int, size: int, tail: int) -> list[int]:
     """Return the sizes of the volumes of a bundle, all in bytes.
 
@@ -361,7 +366,7 @@ def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: dict[Path, Pat
     if not path.exists():
         raise UsageError(f"{path}: there is no such file")
     if path != directory and not _is_volume(path):
-        whole.setdefault(path.resolve(), path)
+        whole.setdefault(real_path(path), path)
         return
     with host_errors("list", directory):
         entries = sorted(directory.iterdir())
@@ -370,7 +375,7 @@ def _look(path: Path, volumes: dict[str, dict[int, Path]], whole: dict[Path, Pat
         if match:
             volumes.setdefault(match[1], {}).setdefault(int(match[2]), entry)
         elif path == directory and entry.name.endswith(SUFFIX):
-            whole.setdefault(entry.resolve(), entry)
+            whole.setdefault(real_path(entry), entry)
 
 
 def _complete(name: str, numbers: dict[int, Path], shown: str) -> list[Path]:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.errors import DigestMismatch, UsageError, VerificationError
+from airbundle.errors import DigestMismatch, HostError, UsageError, VerificationError
 from airbundle.progress import SILENT
+from airbundle.store.delta import base_bundles
 from airbundle.store.plan import plan_bundle
 from airbundle.store.reader import open_bundle
 from airbundle.store.split import split_bundle
@@ -348,6 +349,15 @@ def test_surplus_volumes_are_removed_up_to_the_first_gap(tmp_path: Path) -> None
 def test_more_volumes_than_can_be_are_refused_before_they_are_counted() -> None:
     with pytest.raises(UsageError, match="too small"):
         cut(10**15, 1, 0)
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.airbundle"
+    loop.symlink_to(loop.name)
+    for named in (tmp_path, loop):
+        with pytest.raises((UsageError, HostError), match=r"loop\.airbundle"):
+            open_bundle([named])
+    assert base_bundles([tmp_path]) == [[loop]]
 
 
 def test_names() -> None:
