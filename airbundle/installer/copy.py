@@ -21,7 +21,7 @@ from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.bundle.tar import Member, frame
-from airbundle.errors import VerificationError
+from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.installer.files import existing_parent
 from airbundle.installer.filler import Filler, filling, space_to_fill
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
@@ -117,7 +117,7 @@ def _is_good(path: Path, bundle: BundleFile, wanted: Collection[str], reporter: 
     try:
         with open_bundle([path]) as copy:
             _verify(copy, bundle, wanted, reporter)
-    except VerificationError:
+    except (VerificationError, UsageError, HostError):  # damaged, no file at all, or on a bad disk
         return False
     return True
 

@@ -71,6 +71,7 @@ def _kept(bundle: BundleFile, installed: Installed, state: StateDirectory, undo:
 
 def _copy(each: InstalledBundle, state: StateDirectory, undo: ExitStack) -> Holder:
     copy = undo.enter_context(open_bundle([state.bundles / each.file]))
+    _ = copy.table  # one that is cut is no source, either
     present = None if each.whole else server_blobs(copy)
     return Holder(copy, kept=True, proven=_seen(copy) == each.fingerprint, present=present)
 

@@ -9,7 +9,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.serving import Fingerprint, fingerprint
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, frame
-from airbundle.errors import VerificationError
+from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.installer.copy import Copy, copy_name
 from airbundle.installer.filler import Filler, Source, filling, space_to_fill
 from airbundle.installer.workers import Stop, cpu_jobs, for_each
@@ -76,7 +76,7 @@ def _same(path: Path, blobs: Blobs) -> bool:
     try:
         with Supplement.open(path) as found:
             return found.toc.blobs == tuple(blobs)
-    except VerificationError:
+    except (VerificationError, UsageError, HostError):
         return False
 
 
@@ -89,7 +89,7 @@ def _is_good(path: Path) -> bool:
     with Supplement.open(path) as found:
         try:
             for_each(found.toc.blobs, check, jobs=cpu_jobs(), stop=stop)
-        except VerificationError:
+        except (VerificationError, HostError):
             return False
     return True
 

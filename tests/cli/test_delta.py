@@ -248,6 +248,19 @@ def test_a_base_damaged_by_a_bit(chain: Chain, untouched: Site, tmp_path: Path) 
     assert len(document["missing"]) == 1
 
 
+def test_a_copy_that_is_cut_is_no_source(chain: Chain, site: Site) -> None:
+    assert site.install(chain.base)[0] == 0
+    (kept,) = (site.state / "bundles").glob("*.airbundle")
+    os.truncate(kept, 200_000)
+    code, document = site.install(chain.delta)
+    assert (code, document["outcome"]) == (3, "unchanged"), document
+    assert GONE in error_text(document)
+    assert site.install(chain.base)[0] == 0
+    code, report = site.install(chain.delta)
+    assert code == 0, report
+    everything_is_served(site, 1)
+
+
 def test_a_second_base_has_what_is_damaged_in_the_first(chain: Chain, site: Site, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.airbundle"
     shutil.copy(chain.base, damaged)

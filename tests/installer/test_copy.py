@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airbundle.bundle.serving import fingerprint
-from airbundle.errors import NoSpace, VerificationError
+from airbundle.errors import HostError, NoSpace, VerificationError
 from airbundle.installer import copy as copy_module
 from airbundle.installer import filler as filler_module
 from airbundle.installer.copy import Copy, copy_bundle, copy_name, space_needed, wanted_blobs
@@ -72,6 +72,18 @@ def test_a_copy_of_which_nothing_is_known_is_verified(bundle: BundleFile, tmp_pa
     again = copy(bundle, tmp_path, known=made)  # its mtime has changed: the fingerprint no longer holds
     assert again.made
     assert again.path.read_bytes() == bundle.path.read_bytes()
+
+
+def test_what_is_no_file_in_the_place_of_a_copy_is_replaced(bundle: BundleFile, tmp_path: Path) -> None:
+    made = copy(bundle, tmp_path)
+    made.path.unlink()
+    os.mkfifo(made.path)
+    assert copy(bundle, tmp_path, known=made).made
+    assert made.path.is_file()
+    made.path.unlink()
+    made.path.mkdir()
+    with pytest.raises(HostError, match="Is a directory"):
+        copy(bundle, tmp_path, known=made)
 
 
 def test_a_partial_copy_has_charts_and_databases_but_no_layers(bundle: BundleFile, tmp_path: Path) -> None:
