@@ -26,7 +26,7 @@ from airbundle.builder.installer_parts import (
 )
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.lock import InstallerPart
-from airbundle.errors import HostError
+from airbundle.errors import HostError, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.blob_file import same_file
 from airbundle.store.cache import Cache
@@ -133,9 +133,12 @@ def write_installer(path: Path, cache: Cache, *, reporter: Reporter = SILENT) ->
     """Write the zip application of this version of airbundle alone; it takes its name when it is whole.
 
     Raises:
+        UsageError: there is no such directory.
         MissingContent: a wheel can't be fetched.
         HostError: it can't be written.
     """
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no directory {path.parent}", hint="make it, or name another with -o")
     parts = pinned_parts()
     ensure_parts(parts, cache, reporter=reporter)
     raw = build_zip(parts, cache)
