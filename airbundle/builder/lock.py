@@ -214,7 +214,13 @@ def _kept(
 
 
 def _moves(job: Job, update: Iterable[str]) -> bool:
-    return any(word == "all" or GROUPS.get(word) == job.kind or word in (job.requested, *job.names) for word in update)
+    names = {job.requested, *job.names}
+    return any(word == "all" or GROUPS.get(word) == job.kind or _spellings(job.kind, word) & names for word in update)
+
+
+def _spellings(kind: str, word: str) -> set[str]:
+    """Return a name as it was typed, and of images what it means to Docker: as it may stand in the inventory."""
+    return {word, f"docker.io/{word}", f"docker.io/library/{word}"} if kind == "image" else {word}
 
 
 def _check_names(update: Sequence[str], jobs: Sequence[Job]) -> None:
@@ -226,7 +232,9 @@ def _check_names(update: Sequence[str], jobs: Sequence[Job]) -> None:
         close = [match for word in unknown for match in get_close_matches(word, names, n=2)]
         raise UsageError(
             f"--update: the inventory has no {', '.join(map(repr, unknown))}",
-            hint=f"did you mean {', '.join(close)}?" if close else "name an entry, images, charts, clamav or all",
+            hint=f"did you mean {', '.join(close)}?"
+            if close
+            else "name an entry, images, charts, clamav, files or all",
         )
 
 

@@ -119,6 +119,15 @@ def test_an_unknown_update_names_the_nearest(workshop: Workshop) -> None:
     assert f"{UPSTREAM}/app" in answer.text
 
 
+@pytest.mark.parametrize("word", ["worker", "worker:1", "library/worker:1", "docker.io/library/worker"])
+def test_update_takes_names_as_the_inventory_has_them(workshop: Workshop, word: str) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[{"ref": f"{UPSTREAM}/app:1.0", "as": "worker:1"}])
+    assert workshop.lock().code == 0
+    assert workshop.lock("--update", word).code == 0
+    assert workshop.lock("--update", "other").code == 2
+
+
 def test_all_missing_images_are_told_at_once(workshop: Workshop) -> None:
     workshop.put(images.tiny_image("one"), "app", "1.0")
     workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/app:2.0", f"{UPSTREAM}/nothing:1"])
