@@ -184,7 +184,9 @@ def _printed(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
 def _program() -> str:
     running = running_bundle()
-    return f"python3 {Path(running).name}" if running else "airbundle"
+    if not running or (Path(running).name == "airbundle.pyz" and Path(running).with_name("airbundle").is_file()):
+        return "airbundle"  # also where `install` has put it, with a command of that name beside it
+    return f"python3 {Path(running).name}"
 
 
 def running_bundle() -> str | None:

@@ -171,3 +171,14 @@ def test_names_that_no_encoding_has_are_shown_escaped(encoding: str, tmp_path: P
     )
     assert done.returncode == 2, done.stderr
     assert "\udcff\xfc.airbundle" in json.loads(done.stdout)["errors"][0]["message"]
+
+
+def test_the_installed_program_is_called_airbundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("airbundle.cli.main.running_bundle", lambda: str(tmp_path / "airbundle.pyz"))
+    assert main(["bild"]) == 2
+    assert "`python3 airbundle.pyz --help`" in capsys.readouterr().err
+    (tmp_path / "airbundle").write_text("#!/bin/sh\n")
+    assert main(["bild"]) == 2
+    assert "`airbundle --help`" in capsys.readouterr().err
