@@ -26,6 +26,7 @@ ASIDE = "-before"
 
 _LOG_LINES, _SHOWN_LINES = 60, 2
 _TELLING = re.compile(r"level=(?:fatal|panic)|^panic:|error", re.IGNORECASE)
+_ROUTINE = re.compile(r'level=(?:info|debug)|" [1-5]\d\d \d+ "')  # requests that were answered tell nothing
 
 
 class Blobs(BlobReader, Protocol):
@@ -112,6 +113,7 @@ def last_words(engine: ContainerEngine, container: Container) -> str:
         return container.error
     lines = engine.log(container, _LOG_LINES)
     # Below a panic stands a long trace that tells nobody anything.
-    telling = [line for line in lines if _TELLING.search(line)] or lines
+    telling = [line for line in lines if _TELLING.search(line)]
+    telling = telling or [line for line in lines if not _ROUTINE.search(line)]
     code = f"exit code {container.exit_code}: " if container.exit_code else ""
-    return code + (" | ".join(telling[-_SHOWN_LINES:]) or "it printed nothing")
+    return code + (" | ".join(telling[-_SHOWN_LINES:]) or ("it told no reason" if lines else "it printed nothing"))

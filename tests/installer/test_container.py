@@ -487,6 +487,7 @@ class TestTakingAway:
         assert status is not None
         assert status.state == "exited"
         assert "is exited; exit code 137" in status.problem
+        assert "HTTP/" not in status.problem, "requests that were answered are no reason"
 
 
 def test_registry_3(site: Site, tmp_path: Path) -> None:
