@@ -85,7 +85,9 @@ def _decode(pem: bytes, passphrase: Callable[[], bytes], what: str) -> object:
         return _load_der(_body(pem, label, what), what)
     raise UsageError(
         f"{what}: found {label or 'no PEM'}, expected an ENCRYPTED PRIVATE KEY (PKCS#8) or a cosign.key",
-        hint="`openssl pkcs8 -topk8 -in OLD -out NEW` makes PKCS#8 of an older format",
+        hint="this is the half that sites have: signing takes the private one, such as release.key"
+        if label == "PUBLIC KEY"
+        else "`openssl pkcs8 -topk8 -in OLD -out NEW` makes PKCS#8 of an older format",
     )
 
 

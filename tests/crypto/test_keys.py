@@ -186,6 +186,10 @@ def test_other_formats_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="found EC PRIVATE KEY") as caught:
         load_signer(str(old), never)
     assert "openssl pkcs8 -topk8" in caught.value.hint
+    public = generate_key(b"x")[1]
+    with pytest.raises(UsageError, match="found PUBLIC KEY") as caught:
+        load_signer(str(write_key(tmp_path / "public", public)), never)
+    assert "takes the private one" in caught.value.hint
     with pytest.raises(UsageError, match="found no PEM"):
         load_signer(str(write_key(tmp_path / "junk", b"\0junk")), never)
     whole = plain_pem(_KEY)
