@@ -41,8 +41,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.builder.lock import Locker, LockOptions
     from airbundle.builder.lock_file import read_lock, write_lock
     from airbundle.cli.arguments import open_cache
+    from airbundle.errors import UsageError
     from airbundle.store.inventory_dir import open_inventory
 
+    if args.check and (args.update or args.renew):
+        raise UsageError("--check changes nothing: --update and --renew do", hint="give the one or the other")
     opened = open_inventory(Path(args.inventory))
     previous = read_lock(opened.root)
     cache = open_cache(args)

@@ -128,6 +128,15 @@ def test_update_takes_names_as_the_inventory_has_them(workshop: Workshop, word: 
     assert workshop.lock("--update", "other").code == 2
 
 
+@pytest.mark.parametrize("more", [["--update", "all"], ["--renew"]])
+def test_a_check_does_not_pretend_to_move_anything(workshop: Workshop, more: list[str]) -> None:
+    workshop.put(images.tiny_image("one"), "app", "1.0")
+    workshop.inventory(images=[f"{UPSTREAM}/app:1.0"])
+    assert workshop.lock().code == 0
+    answer = workshop.lock("--check", *more)
+    assert (answer.code, "--check changes nothing" in answer.text) == (2, True)
+
+
 def test_all_missing_images_are_told_at_once(workshop: Workshop) -> None:
     workshop.put(images.tiny_image("one"), "app", "1.0")
     workshop.inventory(images=[f"{UPSTREAM}/app:1.0", f"{UPSTREAM}/app:2.0", f"{UPSTREAM}/nothing:1"])
