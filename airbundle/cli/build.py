@@ -210,7 +210,8 @@ def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Co
             "  " + ", ".join(f"{human(count)} {word}" for word, count in parts.items() if count or word == "fetched")
         )
     else:
-        console.say("  nothing changed")
+        copied = f"; {human(result.reused)} copied from the cache that has the same bundle" if result.reused else ""
+        console.say(f"  nothing changed{copied}")
     if result.base is not None:
         told = f"{result.base.name} {result.base.version}"
         console.say(f"  a delta: {human(result.left_out)} are left out; install it where {told} is")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from airbundle.cli.main import main
 from airbundle.crypto.keys import generate_key
 from airbundle.store.reader import BundleFile, open_bundle
 from tests.builder.conftest import UPSTREAM, Answer, Workshop
@@ -174,6 +175,15 @@ def test_an_output_that_changes_while_it_is_hashed_is_written_anew(
     assert answer.body["changed"] is True
     assert path.read_bytes() == want
     assert hashlib.sha256(want).hexdigest() in (path.parent / f"{NAME}.sha256").read_text()
+
+
+def test_a_copy_of_the_same_bundle_is_told_as_one(built: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["build", "--no-installer", str(built.root / "inventory"), "--key", str(built.root / "release.key")]
+    words += ["--registries", str(built.root / "registries.yaml"), "--cache-dir", str(built.root / "cache")]
+    assert main([*words, "-o", f"{built.root / 'new'}/", "--cache", str(built.root / "old")]) == 0
+    assert "nothing changed; " in capsys.readouterr().out
+    assert main([*words, "-o", f"{built.root / 'new'}/"]) == 0
+    assert "nothing changed\n" in capsys.readouterr().out
 
 
 def test_only_what_is_new_is_fetched(built: Workshop) -> None:
