@@ -6,6 +6,7 @@ It is one more bundle that gives (`builder.donors`), for build hosts that keep n
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -40,8 +41,12 @@ class PublishedFile(ByteFile):
         self._lock = threading.Lock()
 
     def segments(self, position: int, length: int) -> list[tuple[int, int, int]]:
-        """There are no descriptors."""
-        raise NotImplementedError
+        """There are no descriptors: no copy inside the kernel, no `sendfile`.
+
+        Raises:
+            OSError: always.
+        """
+        raise io.UnsupportedOperation(f"{self.path}: bytes {position} to {position + length} lie in a registry")
 
     def read_into(self, position: int, buffer: memoryview) -> int:
         """Fill `buffer` from `position` on, a block at a time.

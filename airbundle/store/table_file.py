@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from airbundle.bundle.toc import Toc
 
 
-class TableFile:
+class TableFile(ABC):
     """An open file with blobs; a `BlobSource` and a `BlobReader`. Safe for many threads.
 
     Attributes:
@@ -30,14 +31,14 @@ class TableFile:
         self.file = file
 
     @property
+    @abstractmethod
     def toc(self) -> Toc:
         """Digest and size of every blob."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def table(self) -> BlobTable:
         """Where every blob lies."""
-        raise NotImplementedError
 
     @property
     def path(self) -> Path:
