@@ -6,15 +6,12 @@ import os
 import re
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.support.measure import peak_memory
-
-_SAMPLE = 0.01
+from tests.support.measure import watch_memory
 
 
 @dataclass(frozen=True)
@@ -62,29 +59,18 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
     began = time.monotonic()
     words = [str(word) for word in command]
     with subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        peak = 0
-        ended = threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not ended.wait(_SAMPLE):
-                peak = max(peak, peak_memory(process.pid))
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
         assert process.stdout is not None
-        said = process.stdout.read()
-        # The kernel's account is read before the program is gone for good; its children are in it by then.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        seconds = time.monotonic() - began
-        ended.set()
-        thread.join()
+        with watch_memory(process.pid) as seen:
+            said = process.stdout.read()
+            # The kernel's account is read before the program is gone for good; its children are in it by then.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            seconds = time.monotonic() - began
         read, written = _io(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise Failed(f"{' '.join(words[:4])}… ended with {process.returncode}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, peak, read, written), said
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, seen.peak, read, written), said
 
 
 def _io(pid: int) -> tuple[int, int]:

@@ -116,8 +116,8 @@ def test_a_build_that_was_killed_goes_on(
     assert not output.exists()
     left = Remains.of(journal)
     begun = {digest: written(partial, built.path, digest) for digest in left.parts}
-    # A connection's share of the journal is 4 MiB behind at most, and one buffer of 256 KiB.
-    assert all(0 <= begun[digest] - noted < 4.25 * MIB for digest, noted in left.parts.items()), (begun, left.parts)
+    # A connection's share of the journal is 1 MiB behind at most, and one buffer of 256 KiB.
+    assert all(0 <= begun[digest] - noted < 1.25 * MIB for digest, noted in left.parts.items()), (begun, left.parts)
 
     with run_registry(tmp_path / "2", tls=authority, storage=workshop.corpus.storage, read_only=True) as registry:
         done = workshop.run(*words(registry))

@@ -43,22 +43,35 @@ def run_measured(
         stderr=subprocess.PIPE,
         text=True,
     )
-    peak = 0
+    with watch_memory(process.pid) as seen:
+        stdout, stderr = process.communicate()
+    return Measured(process.returncode, stdout, stderr, seen.peak, time.monotonic() - began)
+
+
+@dataclass
+class MemoryPeak:
+    """The most resident memory seen, in bytes."""
+
+    peak: int = 0
+
+
+@contextmanager
+def watch_memory(pid: int) -> Iterator[MemoryPeak]:
+    """Watch the memory of a process and its descendants, 100 times a second."""
+    seen = MemoryPeak()
     ended = threading.Event()
 
     def watch() -> None:
-        nonlocal peak
         while not ended.wait(_SAMPLE):
-            peak = max(peak, peak_memory(process.pid))
+            seen.peak = max(seen.peak, peak_memory(pid))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        stdout, stderr = process.communicate()
+        yield seen
     finally:
         ended.set()
         thread.join()
-    return Measured(process.returncode, stdout, stderr, peak, time.monotonic() - began)
 
 
 def peak_memory(pid: int) -> int:
