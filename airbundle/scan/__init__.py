@@ -1,0 +1,1 @@
+"""What a system will run, told from its manifests: rules without disk or network (docs/scan.md)."""
