@@ -51,7 +51,9 @@ class ImageRequest:
 class ChartRequest:
     """A chart that is asked for: from a repository (`repo`, http(s) or oci) or a directory or archive (`path`).
 
-    `version` may be a range, and is empty for a local chart whose version is its own.
+    Attributes:
+        version: may be a range, and is empty for a local chart whose version is its own.
+        variants: name → further values files that sites may use, laid over the release's.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ChartRequest:
     path: str = ""
     version: str = ""
     release: Release | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     where: str = field(default="", compare=False)
 
     @property
@@ -76,7 +79,9 @@ class ChartRequest:
     def meaning(self) -> dict[str, Any]:
         """Return what counts for the lock."""
         release = self.release.meaning() if self.release else None
-        return {"source": list(self.identity), "version": self.version, "release": release}
+        body = {"source": list(self.identity), "version": self.version, "release": release}
+        # What is not there is left out, so that locks from before there were variants still fit.
+        return {**body, "variants": dict(self.variants)} if self.variants else body
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ class Inventory:
     Attributes:
         expires: `90d`, a date, or `never`; `durations.expires_at` tells when that is.
         platforms: of images that say nothing of their own.
+        operators: files with the team's own knowledge of what operators run (docs/scan.md).
         where: the document's name, for errors.
     """
 
@@ -174,6 +180,7 @@ class Inventory:
     clamav: ClamavRequest | None = None
     ca: CaRequest = CaRequest()
     kubernetes: KubernetesTarget = KubernetesTarget()
+    operators: tuple[str, ...] = ()
     where: str = field(default=INVENTORY_NAME, compare=False)
 
     @property
@@ -185,16 +192,19 @@ class Inventory:
     def own_paths(self) -> list[tuple[str, str]]:
         """Return each local file or directory whose content belongs to the inventory, with the place that names it.
 
-        They are charts, manifests, values, files, signatures and the CA; all relative to the inventory's directory.
+        They are charts, manifests, values, files, signatures, the CA and knowledge of operators; all relative to the
+        inventory's directory.
         """
         named: list[tuple[str, str]] = []
         named += [(chart.path, chart.where) for chart in self.charts]
         named += [(manifest.path, manifest.where) for manifest in self.manifests]
         named += [(path, release.where) for release in self.releases for path in release.paths]
+        named += [(path, chart.where) for chart in self.charts for paths in chart.variants.values() for path in paths]
         named += [(file.path, file.where) for file in self.files]
         if self.clamav is not None:
             named += [(path, self.clamav.where) for path in self.clamav.custom]
         named += [(self.ca.cert, self.ca.where), (self.ca.key, self.ca.where)]
+        named += [(path, self.where) for path in self.operators]
         return [(path, where) for path, where in named if path]
 
     def digest(self, local_files: Mapping[str, str]) -> str:
@@ -216,6 +226,8 @@ class Inventory:
             "kubernetes": self.kubernetes.meaning(),
             "local": dict(local_files),
         }
+        if self.operators:  # as with variants of charts
+            body["operators"] = list(self.operators)
         return sha256(canonical_json(body))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airbundle.bundle import terms
-from airbundle.bundle.fields import Field, Flag, ListOf, Record, Text, When
+from airbundle.bundle.fields import Field, Flag, ListOf, MapOf, Record, Text, When
 from airbundle.bundle.image_source import check_image_source, check_target
 from airbundle.bundle.release import RELEASE
 
@@ -34,6 +34,7 @@ _IMAGE = Record(
     },
     shorthand="ref",
 )
+_VARIANT = terms.dns_label("a variant's name")
 _CHART = Record(
     "a chart",
     {
@@ -42,6 +43,11 @@ _CHART = Record(
         "path": Field(terms.INSIDE_PATH, "A chart's directory or .tgz below the inventory"),
         "version": Field(terms.CHART_VERSION, "A version or a range; a range resolves once, when the bundle is locked"),
         "release": Field(RELEASE, "How the chart is deployed at the site; without it the chart is only carried"),
+        "variants": Field(
+            MapOf(_VARIANT, ListOf(terms.INSIDE_PATH, least=1, single=True)),
+            "Further value sets that sites may use: name → values files, laid over those of the release; the images "
+            "of all of them are looked for",
+        ),
     },
     one_of=("repo", "path"),
     goes_with={"repo": ("version",)},
@@ -136,6 +142,10 @@ BUNDLE = Record(
         "charts": Field(ListOf(_CHART), "Helm charts"),
         "manifests": Field(ListOf(_MANIFESTS), "Kubernetes manifests of your own"),
         "clamav": Field(_CLAMAV, "ClamAV databases"),
+        "operators": Field(
+            ListOf(terms.INSIDE_PATH, unique=True),
+            "Files that say which images operators run by themselves, beside what airbundle knows",
+        ),
         "files": Field(ListOf(_FILE), "Other files"),
         "ca": Field(_CA, "The site's internal CA"),
     },

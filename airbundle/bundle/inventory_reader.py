@@ -51,6 +51,7 @@ def read_inventory(raw: bytes, where: str) -> Inventory:
         clamav=_clamav(top.record("clamav")),
         ca=_ca(top.record("ca")),
         kubernetes=_kubernetes(top.record("kubernetes")),
+        operators=tuple(map(normal_path, top.texts("operators"))),
         where=where,
     )
     _refuse_doubles(inventory, reading)
@@ -107,6 +108,7 @@ def _chart(values: Values) -> ChartRequest:
         path=normal_path(path) if path else "",
         version=values.text("version"),
         release=read_release(values.record("release")),
+        variants={name: tuple(map(normal_path, paths)) for name, paths in values.mapping("variants").items()},
         where=values.where,
     )
 

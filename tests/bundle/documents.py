@@ -27,8 +27,10 @@ charts:
     release: {{name: cert-manager, namespace: cert-manager, values: [values/cert-manager.yaml], needs: [], timeout: 10m,
               rollback: ask, before: [jobs/backup.yaml], checks: [{{http: "https://x.test/", status: 200}}],
               enabled: true}}
+    variants: {{large: [values/large.yaml], small: values/small.yaml}}
   - name: myapp
     path: charts/myapp
+operators: [operators.yaml]
 manifests: [{{path: manifests/, release: {{name: base, needs: [cert-manager]}}}}]
 clamav: {{source: cvdupdate, databases: [main, daily, bytecode], custom: [own.ndb]}}
 files: [{{url: "https://example.com/tool.tar.gz", sha256: "{DIGEST}"}}, {{path: docs/handbook.pdf, name: h.pdf}}]

@@ -62,7 +62,7 @@ def test_reads_a_complete_inventory(inventory: Inventory) -> None:
 
 def test_requests_remember_their_place(inventory: Inventory) -> None:
     assert inventory.images[2].where == "bundle.yaml:10 images[2]"
-    assert inventory.charts[1].where == "bundle.yaml:18 charts[1]"
+    assert inventory.charts[1].where == "bundle.yaml:19 charts[1]"
 
 
 def test_names_the_local_files_it_needs(inventory: Inventory) -> None:
@@ -71,11 +71,31 @@ def test_names_the_local_files_it_needs(inventory: Inventory) -> None:
         "manifests",
         "values/cert-manager.yaml",
         "jobs/backup.yaml",
+        "values/large.yaml",
+        "values/small.yaml",
         "docs/handbook.pdf",
         "own.ndb",
         "ca/ca.crt",
         "ca/ca.key",
+        "operators.yaml",
     ]
+
+
+def test_variants_are_further_value_sets_of_a_chart(inventory: Inventory) -> None:
+    assert inventory.charts[0].variants == {"large": ("values/large.yaml",), "small": ("values/small.yaml",)}
+    assert inventory.charts[1].variants == {}
+    assert inventory.operators == ("operators.yaml",)
+
+
+def test_a_document_without_variants_and_operators_means_what_it_always_did() -> None:
+    raw = minimal(charts=[{"name": "x", "path": "p"}])
+    meaning = parse_inventory(raw).charts[0].meaning()
+    assert set(meaning) == {"source", "version", "release"}
+    digest = parse_inventory(raw).digest({})
+    assert parse_inventory(raw + b"operators: []\n").digest({}) == digest
+    assert parse_inventory(raw + b"operators: [o.yaml]\n").digest({}) != digest
+    varied = minimal(charts=[{"name": "x", "path": "p", "variants": {"big": "b.yaml"}}])
+    assert parse_inventory(varied).digest({}) != digest
 
 
 def test_the_least_inventory_has_defaults() -> None:
@@ -170,6 +190,16 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"charts": [{"name": "x", "repo": "h/p", "version": "1"}]}, "charts[0].repo: wrong value; found 'h/p'"),
     ({"charts": [{"name": "x", "path": "/etc"}]}, "the path '/etc' leaves the directory of the document"),
     ({"charts": [{"name": "x", "path": "a/../../b"}]}, "leaves the directory"),
+    (
+        {"charts": [{"name": "x", "path": "p", "variants": {"Big": "v.yaml"}}]},
+        "charts[0].variants.Big: wrong value; found 'Big'; expected a variant's name",
+    ),
+    (
+        {"charts": [{"name": "x", "path": "p", "variants": {"big": []}}]},
+        "charts[0].variants.big: wrong value; found a list; expected at least 1 in the list",
+    ),
+    ({"charts": [{"name": "x", "path": "p", "variants": {"big": "../v.yaml"}}]}, "the path '../v.yaml' leaves"),
+    ({"operators": ["/etc/o.yaml"]}, "the path '/etc/o.yaml' leaves the directory of the document"),
     (
         {"charts": [{"name": "x", "path": "p", "release": {"name": "A"}}]},
         "charts[0].release.name: wrong value; found 'A'",

@@ -1,0 +1,80 @@
+"""`{{ site.NAME }}` in values files: what differs from site to site. All other braces pass byte for byte.
+
+Helm, Jinja, Go and Prometheus have braces of their own in values; only this one form is ours. A name that nobody knows
+is an error: a typing error must not reach a cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from airbundle.bundle.serving import SITE_PORT
+from airbundle.bundle.site import Site
+from airbundle.errors import DocumentError, Finding
+
+PLACEHOLDERS: Mapping[str, str] = {
+    "name": "site-placeholder",
+    "domain": "site.internal",
+    "registry": f"registry.site.internal:{SITE_PORT}",
+    "storageClass": "site-placeholder",
+}
+"""What a scan without a site file fills in; no site has these."""
+
+_OURS = re.compile(r"\{\{[ \t]*site\.([A-Za-z0-9_.-]*)[ \t]*\}\}")
+
+
+def fill(text: str, names: Mapping[str, str], where: str) -> str:
+    """Return a text with each `{{ site.NAME }}` filled in.
+
+    Args:
+        text: of a values file.
+        names: what a NAME stands for.
+        where: the file, for errors.
+
+    Raises:
+        DocumentError: a NAME that is not in `names`; every one is listed, with its line.
+    """
+    findings = [_unknown(match, text, where) for match in _OURS.finditer(text) if match[1] not in names]
+    if findings:
+        raise DocumentError(f"{where}: names of the site can't be filled in", findings=findings)
+    return _OURS.sub(lambda match: names[match[1]], text)
+
+
+def used_names(text: str) -> Iterator[str]:
+    """Yield each NAME that a text asks for, known or not."""
+    return (match[1] for match in _OURS.finditer(text))
+
+
+def site_names(site: Site) -> dict[str, str]:
+    """Return what the names stand for at a site; one that the site file does not tell is left out.
+
+    `storageClass` may be empty: to charts that is the cluster's own default.
+    """
+    registry = urlsplit(site.registry.url).netloc
+    if not registry and site.domain:
+        registry = f"registry.{site.domain}:{SITE_PORT}"
+    told = {"domain": site.domain, "registry": registry}
+    return {
+        "name": site.name,
+        "storageClass": site.storage_class,
+        **{name: value for name, value in told.items() if value},
+    }
+
+
+def _unknown(match: re.Match[str], text: str, where: str) -> Finding:
+    name = match[1]
+    line = text.count("\n", 0, match.start()) + 1
+    if name in PLACEHOLDERS:
+        message, expected, hint = f"the site file does not say its {name!r}", "", "write `domain` into the site file"
+        return Finding(message, f"{where}:{line}", "template", match[0], expected, hint)
+    close = get_close_matches(name, PLACEHOLDERS, n=1)
+    return Finding(
+        f"{match[0]!r} is no name of the site",
+        f"{where}:{line}",
+        "template",
+        expected="one of " + ", ".join(f"site.{known}" for known in PLACEHOLDERS),
+        hint=f"did you mean site.{close[0]}?" if close else "",
+    )
