@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import scale, serve
 from benchmarks.cost import Cost, median
-from benchmarks.peers import find_peers
+from benchmarks.peers import TOOLS, find_peers
 from benchmarks.work import FLOOR, Rounds, Row
 
 MB = 1_000_000
@@ -70,7 +70,7 @@ def machine() -> str:
 
 
 def _moving(root: Path, megabytes: int, rounds: int) -> list[str]:
-    rows = Rounds(root, megabytes, rounds, find_peers()).run()
+    rows = Rounds(root, megabytes, rounds, find_peers(f"{TOOLS}:{os.environ['PATH']}")).run()
     return table(rows)
 
 

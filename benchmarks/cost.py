@@ -6,6 +6,7 @@ import os
 import re
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -54,11 +55,16 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
     """Run a program to its end; return its cost and what it printed.
 
     Raises:
-        Failed: its exit code is not 0.
+        Failed: its exit code is not 0; with the last line of what it said.
     """
     began = time.monotonic()
     words = [str(word) for word in command]
-    with subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process,
+    ):
         assert process.stdout is not None
         with watch_memory(process.pid) as seen:
             said = process.stdout.read()
@@ -68,8 +74,10 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
         read, written = _io(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise Failed(f"{' '.join(words[:4])}… ended with {process.returncode}")
+        if process.returncode:
+            complaints.seek(0)
+            last = (complaints.read().decode(errors="replace") or said or "no word").strip().rpartition("\n")[2]
+            raise Failed(f"{' '.join(words[:4])}… ended with {process.returncode}: {last}")
     return Cost(seconds, usage.ru_utime + usage.ru_stime, seen.peak, read, written), said
 
 

@@ -7,19 +7,23 @@ import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.corpus import Corpus, make_corpus
-from benchmarks.cost import Cost, run
-from benchmarks.peers import Peer
+from benchmarks.cost import Cost, Failed, run
+from benchmarks.peers import Job, Peer
 from tests.support.registries import Registry, run_registry
+from tests.support.storage import Storage
 
 FLOOR, OURS = "floor", "airbundle"
 NAME = "bench-1.0.0.airbundle"
 PASSPHRASE = "bench"
+COLD, LOAD = "build, cold", "load, empty registry"
+ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""What the programs get of the caller's environment."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class Rounds:
     def __init__(self, root: Path, megabytes: int, rounds: int, peers: list[Peer]) -> None:
         self._root, self._rounds, self._peers = root, rounds, peers
         self.corpus = make_corpus(root / "upstream", megabytes)
+        # Nothing else of the caller's: no proxy, no configuration of theirs, no cluster.
+        self._plain = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self._environment = {
-            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            **self._plain,
             "HOME": str(root / "home"),
             "XDG_CACHE_HOME": str(root / "cache"),
             "XDG_STATE_HOME": str(root / "state"),
@@ -48,6 +54,7 @@ class Rounds:
         (root / "home").mkdir()
         self._costs: dict[tuple[str, str], list[Cost]] = defaultdict(list)
         self._notes: dict[tuple[str, str], str] = {}
+        self._failed: set[tuple[str, str]] = set()
 
     def run(self) -> list[Row]:
         """Do everything, several times; the first round warms up and does not count."""
@@ -58,9 +65,13 @@ class Rounds:
                 self._again()
                 self._verify()
                 self._load(number)
+                self._bundle.unlink()
+                for peer in self._peers:
+                    self._peer(peer, upstream, number)
         return [
             Row(work, who, tuple(costs[1:]), self._notes.get((work, who), ""))
             for (work, who), costs in self._costs.items()
+            if len(costs) > 1
         ]
 
     def _airbundle(self, *words: str | Path) -> Cost:
@@ -83,7 +94,7 @@ class Rounds:
         mirrors = upstream.registries_yaml("up.test", plain=True)
         mirrors["mirrors"]["up.test"]["default_endpoint"] = False
         self._registries.write_text(json.dumps(mirrors))
-        *names, last = (f"up.test/{repository}" for repository in self.corpus.repositories)
+        *names, last = (f"up.test/{repository}" for repository in self.corpus.images)
         for night, tag in (("today", 1), ("tonight", 2)):
             directory = self._root / night
             directory.mkdir()
@@ -110,19 +121,13 @@ class Rounds:
         return self._root / NAME
 
     def _build(self, upstream: Registry) -> None:
-        work = "build, cold"
         for name, extra in (("airbundle", ()), ("airbundle --no-checksum", ("--no-checksum",))):
             self._bundle.unlink(missing_ok=True)
             shutil.rmtree(self._root / "state", ignore_errors=True)
             cost = self._airbundle(*self._build_words("today"), *extra, "-o", self._bundle)
-            self._keep(work, name, cost)
-        self._floor(work, "build", upstream.host, self.corpus, self._root / "floor")
+            self._keep(COLD, name, cost)
+        self._floor(COLD, "build", upstream.host, self.corpus, self._root / "floor")
         (self._root / "floor").unlink()
-        for peer in self._peers:
-            file = self._root / f"{peer.name}.tar"
-            file.unlink(missing_ok=True)
-            cost = peer.build(upstream.host, self.corpus.repositories, self._root / peer.name, file, self._environment)
-            self._keep(work, peer.name, cost, "one command an image, then tar")
 
     def _again(self) -> None:
         # The bundle as a user has it: with its checksums, and known to airbundle as its own work.
@@ -151,16 +156,37 @@ class Rounds:
         with self._empty(f"ours-{number}") as target:
             state = self._root / "site"
             words = ("load", self._bundle, "--registry", target.url, "--key", public, "--state-dir", state)
-            self._keep("load, empty registry", OURS, self._airbundle(*words))
+            self._keep(LOAD, OURS, self._airbundle(*words))
+            self._arrived(target, self.corpus.images.values())
             self._keep("load again", OURS, self._airbundle(*words), "HEADs only")
         with self._empty(f"floor-{number}") as target:
-            self._floor("load, empty registry", "push", target.host, self.corpus)
-        for peer in self._peers:
-            file = self._root / f"{peer.name}.tar"
+            self._floor(LOAD, "push", target.host, self.corpus)
+            self._arrived(target)
+
+    def _peer(self, peer: Peer, upstream: Registry, number: int) -> None:
+        """Let a peer build and load. What it fails at it is not asked for again, and what needs that neither."""
+        file, scratch = self._root / peer.file, self._root / peer.name
+        try:
             with self._empty(f"{peer.name}-{number}") as target:
-                images = self.corpus.repositories
-                cost = peer.load(target.host, images, self._root / peer.name, file, self._environment)
-                self._keep("load, empty registry", peer.name, cost, "untar, then one command an image")
+                for work, way, registry in ((COLD, peer.build, upstream), (LOAD, peer.load, target)):
+                    if (work, peer.name) in self._failed:
+                        break
+                    cost = way.run(Job(registry.host, self.corpus.images, file, scratch), self._plain)
+                    self._arrived(registry, self.corpus.images.values())
+                    self._keep(work, peer.name, cost, way.note)
+        except Failed as error:
+            self._failed.add((work, peer.name))
+            print(f"{peer.name} is left out of {work!r}: {error}", file=sys.stderr)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _arrived(self, target: Registry, manifests: Iterable[str] = ()) -> None:
+        """Raise Failed unless a registry has every blob, and these manifests."""
+        storage = Storage(target.storage)
+        wanted = [*manifests, *(blob.digest for _, blob in self.corpus.blobs)]
+        missing = [digest for digest in wanted if not storage.blob_path(digest).is_file()]
+        if missing:
+            raise Failed(f"{len(missing)} of {len(wanted)} manifests and blobs did not arrive")
 
     @contextmanager
     def _empty(self, name: str) -> Iterator[Registry]:
