@@ -5,17 +5,20 @@ Only images carry the names that `ctr` and skopeo look for; on anything else tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from re import Match
 
 from airbundle.bundle.oci import (
     BUNDLE_KIND,
     BUNDLE_REF,
     CONTAINERD_NAME,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
     OCI_INDEX,
     REF_NAME,
     Descriptor,
     canonical_json,
-    parse_json,
 )
 from airbundle.errors import VerificationError
 
@@ -29,6 +32,20 @@ SIGNATURE = "signature"
 """Kind of a manifest that is found by a tag made from its subject's digest, as cosign's `sha256-<hex>.sig`."""
 REFERRER = "referrer"
 """Kind of a manifest that names its subject itself."""
+
+_START, _END = '{"manifests":[', f'],"mediaType":"{OCI_INDEX}","schemaVersion":2}}'
+_TEXT = r'((?!")[^"\\\x00-\x1f]*(?:\\["\\][^"\\\x00-\x1f]*)*)'
+_TYPE = "|".join(map(re.escape, sorted(INDEX_TYPES | MANIFEST_TYPES)))
+_ANNOTATED = f'"{BUNDLE_KIND}":"TEXT","{BUNDLE_REF}":"TEXT","{BUNDLE_SIZE}":"(0|[1-9][0-9]{{0,18}})"'.replace(
+    ".", r"\."
+)
+_NAMED = rf'(,"{CONTAINERD_NAME}":"\2","{REF_NAME}":"\2")?'.replace(".", r"\.")
+_ROOT = (
+    rf'\{{"annotations":\{{{_ANNOTATED}{_NAMED}\}}(?:,"artifactType":"TEXT")?,"digest":"(sha256:[0-9a-f]{{64}})"'
+    rf',"mediaType":"({_TYPE})","size":(0|[1-9][0-9]{{0,15}})\}}(?:,(?=\{{)|\Z)'
+)
+_ENTRY = re.compile(_ROOT.replace("TEXT", _TEXT))
+_ESCAPED = re.compile(r"\\(.)")
 
 _FIRST = {IMAGE: 0, CHART: 1, SIGNATURE: 3, REFERRER: 4}
 
@@ -48,13 +65,16 @@ def make_root(kind: str, ref: str, target: Descriptor, total: int, artifact_type
         total: bytes of everything it needs.
         artifact_type: of roots that are no images.
     """
-    annotations = {BUNDLE_KIND: kind, BUNDLE_REF: ref, BUNDLE_SIZE: str(total)}
+    annotations = _annotations(kind, ref, str(total))
+    artifact_type = "" if kind == IMAGE else artifact_type
+    return Descriptor(target.media_type, target.digest, target.size, annotations, artifact_type=artifact_type)
+
+
+def _annotations(kind: str, ref: str, total: str) -> dict[str, str]:
+    found = {BUNDLE_KIND: kind, BUNDLE_REF: ref, BUNDLE_SIZE: total}
     if kind == IMAGE:
-        annotations[REF_NAME] = annotations[CONTAINERD_NAME] = ref
-        artifact_type = ""
-    return Descriptor(
-        target.media_type, target.digest, target.size, annotations=annotations, artifact_type=artifact_type
-    )
+        found[REF_NAME] = found[CONTAINERD_NAME] = ref
+    return found
 
 
 def kind_of(root: Descriptor) -> str:
@@ -79,30 +99,44 @@ def encode_index(roots: Iterable[Descriptor]) -> bytes:
 
 
 def parse_index(raw: bytes) -> tuple[Descriptor, ...]:
-    """Read `index.json` as airbundle writes it.
+    """Read `index.json` as airbundle writes it: canonical JSON of one form, and no other.
 
     Raises:
         VerificationError: another form, unknown fields, a root without kind or name, or one that stands twice.
     """
-    body = parse_json(raw, what="index.json", limit=INDEX_LIMIT)
-    entries = body.get("manifests") if isinstance(body, dict) else None
-    if not isinstance(entries, list):
-        raise VerificationError("index.json: manifests is a list")
-    roots = tuple(Descriptor.from_json(entry, what=f"index.json: [{i}]") for i, entry in enumerate(entries))
-    if encode_index(_remade(root) for root in roots) != raw:
-        raise VerificationError("index.json: not in canonical form, or with fields that airbundle does not write")
+    if len(raw) > INDEX_LIMIT:
+        raise VerificationError(f"index.json: {len(raw)} bytes are more than the {INDEX_LIMIT} allowed")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise VerificationError("index.json: not UTF-8") from None
+    if not text.startswith(_START) or not text.endswith(_END):
+        raise VerificationError("index.json: not the index of a bundle of version airbundle.dev/v1")
+    roots = tuple(_entries(text, len(_START), len(text) - len(_END)))
     if len({(kind_of(root), ref_of(root)) for root in roots}) != len(roots):
         raise VerificationError("index.json: a root stands twice")
     return roots
 
 
-def _remade(root: Descriptor) -> Descriptor:
-    kind, ref, total = (root.annotations.get(key, "") for key in (BUNDLE_KIND, BUNDLE_REF, BUNDLE_SIZE))
-    if not kind or not ref or not (root.is_index or root.is_manifest):
-        raise VerificationError(f"index.json: {root.digest} has no kind or name, or is no manifest")
-    # Shown to people before it is believed: no control characters, no unpaired surrogates.
-    if not (kind + ref + root.artifact_type).isprintable():
-        raise VerificationError(f"index.json: {root.digest}: kind, name and type are printable text")
-    if not (total.isascii() and total.isdigit() and len(total) < 20):
-        raise VerificationError(f"index.json: {root.digest}: {BUNDLE_SIZE} {total[:30]!r} is no number")
-    return make_root(kind, ref, root, int(total), root.artifact_type)
+def _entries(text: str, position: int, end: int) -> Iterator[Descriptor]:
+    while position < end:
+        found = _ENTRY.match(text, position, end)
+        if found is None:
+            raise VerificationError(
+                f"index.json: found {text[position : position + 60]!r}…; expected a root as airbundle writes it:"
+                " canonical JSON, kind, name and size in its annotations, no other fields"
+            )
+        yield _root(found)
+        position = found.end()
+
+
+def _root(found: Match[str]) -> Descriptor:
+    kind, ref, total, named, artifact_type, digest, media_type, size = found.groups("")
+    if "\\" in found[0]:
+        kind, ref, artifact_type = (_ESCAPED.sub(r"\1", text) for text in (kind, ref, artifact_type))
+    if (kind == IMAGE) != bool(named) or (named and artifact_type):
+        raise VerificationError(f"index.json: {digest}: an image's names belong to images, and to all of them")
+    # Shown to people before it is believed: no control characters.
+    if not (kind + ref + artifact_type).isprintable():
+        raise VerificationError(f"index.json: {digest}: kind, name and type are printable text")
+    return Descriptor(media_type, digest, int(size), _annotations(kind, ref, total), artifact_type=artifact_type)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from airbundle.bundle.digest import is_digest
 from airbundle.bundle.lock import API_VERSION, LATEST, LOCK_LIMIT, InstallerPart, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor, parse_json
 from airbundle.errors import DocumentError, Finding, VerificationError
 
+_T = TypeVar("_T")
+_NONE: list[Any] = []
 _HINT = "bring back an earlier version of it, or delete it and run `airbundle lock`"
 
 
@@ -38,30 +40,37 @@ def read_lock(raw: bytes, where: str) -> Lock:
 
 
 class _Reader:
-    """Reads fields and collects what is wrong with them."""
+    """Reads fields and collects what is wrong with them.
+
+    Locks of 10,000 images are read: what names a place is put together only where something is wrong.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.findings: list[Finding] = []
         self.foreign = False
+        self.within: tuple[str, int] | None = None
+        """The list and the number of its entry that is being read."""
 
     def wrong(self, path: str, found: object, expected: str) -> None:
+        inside = f"{self.within[0]}[{self.within[1]}]" if self.within else ""
+        place = f"{inside}.{path}" if inside and path else inside or path
         self.findings.append(
-            Finding("wrong field", where=f"{self.where} {path}", found=repr(found)[:80], expected=expected)
+            Finding("wrong field", where=f"{self.where} {place}", found=repr(found)[:80], expected=expected)
         )
 
-    def text(self, body: Mapping[str, Any], name: str, path: str) -> str:
+    def text(self, body: Mapping[str, Any], name: str, above: str = "") -> str:
         value = body.get(name, "")
         if not isinstance(value, str):
-            self.wrong(f"{path}{name}", value, "text")
+            self.wrong(f"{above}{name}", value, "text")
             return ""
         return value
 
-    def items(self, body: Mapping[str, Any], name: str, path: str) -> list[Any]:
-        value = body.get(name, [])
+    def items(self, body: Mapping[str, Any], name: str, above: str = "") -> list[Any]:
+        value = body.get(name, _NONE)
         if not isinstance(value, list):
-            self.wrong(f"{path}{name}", value, "a list")
-            return []
+            self.wrong(f"{above}{name}", value, "a list")
+            return _NONE
         return value
 
     def mapping(self, value: object, path: str) -> Mapping[str, Any]:
@@ -70,8 +79,11 @@ class _Reader:
             return {}
         return value
 
-    def descriptors(self, body: Mapping[str, Any], name: str, path: str) -> tuple[Descriptor, ...]:
-        found = (self.descriptor(v, f"{path}{name}[{i}]") for i, v in enumerate(self.items(body, name, path)))
+    def descriptors(self, body: Mapping[str, Any], name: str) -> tuple[Descriptor, ...]:
+        values = self.items(body, name)
+        if not values:
+            return ()
+        found = (self.descriptor(value, f"{name}[{number}]") for number, value in enumerate(values))
         return tuple(descriptor for descriptor in found if descriptor is not None)
 
     def descriptor(self, value: object, path: str) -> Descriptor | None:
@@ -81,26 +93,33 @@ class _Reader:
             self.wrong(path, value, error.problem)
             return None
 
-    def root(self, value: object, path: str) -> LockedRoot | None:
-        body = self.mapping(value, path)
-        descriptor = self.descriptor(body.get("descriptor"), f"{path}.descriptor")
-        dot = f"{path}."
-        info = self.mapping(body.get("info", {}), f"{dot}info")
+    def root(self, value: object) -> LockedRoot | None:
+        body = self.mapping(value, "")
+        descriptor = self.descriptor(body.get("descriptor"), "descriptor")
+        info = self.mapping(body.get("info", {}), "info")
         if descriptor is None:
             return None
         return LockedRoot(
-            kind=self.text(body, "kind", dot),
-            ref=self.text(body, "ref", dot),
-            requested=self.text(body, "requested", dot),
-            source=self.text(body, "source", dot),
-            origin=self.text(body, "origin", dot),
+            kind=self.text(body, "kind"),
+            ref=self.text(body, "ref"),
+            requested=self.text(body, "requested"),
+            source=self.text(body, "source"),
+            origin=self.text(body, "origin"),
             descriptor=descriptor,
-            children=self.descriptors(body, "children", dot),
-            platforms=tuple(str(p) for p in self.items(body, "platforms", dot)),
-            referrers=self.descriptors(body, "referrers", dot),
-            blobs=self.descriptors(body, "blobs", dot),
+            children=self.descriptors(body, "children"),
+            platforms=tuple(map(str, self.items(body, "platforms"))),
+            referrers=self.descriptors(body, "referrers"),
+            blobs=self.descriptors(body, "blobs"),
             info={str(key): str(item) for key, item in info.items()},
         )
+
+    def each(self, body: Mapping[str, Any], name: str, read: Callable[[Any], _T], above: str = "") -> list[_T]:
+        found = []
+        for number, value in enumerate(self.items(body, name, above)):
+            self.within = (above + name, number)
+            found.append(read(value))
+        self.within = None
+        return found
 
     def doubles(self, roots: Sequence[LockedRoot]) -> None:
         seen: set[tuple[str, str]] = set()
@@ -116,13 +135,13 @@ class _Reader:
                 self.wrong(f"{name}.{key}", digest, "a digest")
         return {key: str(digest) for key, digest in found.items()}
 
-    def part(self, value: object, path: str) -> InstallerPart:
-        body = self.mapping(value, path)
+    def part(self, value: object) -> InstallerPart:
+        body = self.mapping(value, "")
         digest, size = body.get("digest"), body.get("size")
         if not is_digest(digest) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            self.wrong(path, value, "name, digest and size")
+            self.wrong("", value, "name, digest and size")
             return InstallerPart("", "", 0)
-        return InstallerPart(self.text(body, "name", f"{path}."), str(digest), size)
+        return InstallerPart(self.text(body, "name"), str(digest), size)
 
     def lock(self, value: object) -> Lock | None:
         body = self.mapping(value, "document")
@@ -137,18 +156,17 @@ class _Reader:
         if not isinstance(serial, int) or isinstance(serial, bool) or not 0 <= serial <= LATEST:
             self.wrong("serial", serial, "seconds since 1970")
             serial = 0
-        roots = [self.root(v, f"roots[{i}]") for i, v in enumerate(self.items(body, "roots", ""))]
-        self.doubles([root for root in roots if root is not None])
-        parts = self.items(installer, "parts", "installer.")
+        roots = [root for root in self.each(body, "roots", self.root) if root is not None]
+        self.doubles(roots)
         return Lock(
             name=self.text(metadata, "name", "metadata."),
             version=self.text(metadata, "version", "metadata."),
-            inventory=self.text(body, "inventory", ""),
+            inventory=self.text(body, "inventory"),
             serial=serial,
-            created=self.text(body, "created", ""),
-            expires=self.text(body, "expires", ""),
-            roots=tuple(root for root in roots if root is not None),
+            created=self.text(body, "created"),
+            expires=self.text(body, "expires"),
+            roots=tuple(roots),
             installer_version=self.text(installer, "version", "installer."),
-            installer=tuple(self.part(v, f"installer.parts[{i}]") for i, v in enumerate(parts)),
+            installer=tuple(self.each(installer, "parts", self.part, "installer.")),
             local=self.digests(body, "local"),
         )

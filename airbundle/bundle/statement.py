@@ -13,12 +13,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airbundle.bundle.digest import hex_of, parse_digest, sha256
 from airbundle.bundle.layout import INDEX_NAME, LOCK_MEMBER, STATEMENT_NAME, TOC_NAME
 from airbundle.bundle.oci import parse_json
 from airbundle.errors import VerificationError
+
+if TYPE_CHECKING:
+    from airbundle.bundle.toc import Toc
 
 STATEMENT_LIMIT = 1024 * 1024
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -64,6 +67,31 @@ class Base:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """How much a bundle is, so that its head tells it without its toc.
+
+    Attributes:
+        size: of the whole file in bytes.
+        blobs: how many are in it.
+        left_out, left_out_size: how many a delta leaves out, and their bytes.
+    """
+
+    size: int
+    blobs: int
+    left_out: int = 0
+    left_out_size: int = 0
+
+    @classmethod
+    def of(cls, toc: Toc, size: int = 0) -> Contents:
+        """Return what a statement says of a toc, in a file of `size` bytes."""
+        return cls(size, len(toc.blobs), len(toc.external), sum(size for _, size in toc.external))
+
+    def to_json(self) -> dict[str, int]:
+        """Return the JSON object."""
+        return {"blobs": self.blobs, "leftOut": self.left_out, "leftOutSize": self.left_out_size, "size": self.size}
+
+
+@dataclass(frozen=True)
 class Statement:
     """What a release key signs.
 
@@ -72,6 +100,7 @@ class Statement:
         created, expires: RFC 3339, UTC, whole seconds; `expires` is empty for never.
         subjects: (digest, size in bytes) of `index.json`, `airbundle/lock.json`, `airbundle/toc.json` and, where the
             bundle carries one, `installer`.
+        contents: how much it is; compared with the toc as soon as that is read.
         base: of a delta.
         raw: the bytes it was read from; empty for one that was made.
     """
@@ -82,6 +111,7 @@ class Statement:
     created: str
     expires: str
     subjects: Mapping[str, tuple[str, int]]
+    contents: Contents
     base: Base | None = None
     raw: bytes = field(default=b"", compare=False, repr=False)
 
@@ -100,6 +130,7 @@ class Statement:
                 "serial": self.serial,
                 "created": self.created,
                 "expires": self.expires,
+                "contents": self.contents.to_json(),
                 "base": None if self.base is None else self.base.to_json(),
             },
         }
@@ -147,6 +178,7 @@ def parse_statement(raw: bytes) -> Statement:
         created=_text(predicate, "created"),
         expires=_text(predicate, "expires"),
         subjects=_subjects(body.get("subject")),
+        contents=_contents(_mapping(predicate.get("contents"), "contents")),
         base=_base(predicate.get("base")),
         raw=raw,
     )
@@ -177,6 +209,10 @@ def _number(body: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value < 1 << 53:
         raise VerificationError(f"{_WHAT}: {name} is a whole number")
     return value
+
+
+def _contents(body: Mapping[str, Any]) -> Contents:
+    return Contents(*(_number(body, name) for name in ("size", "blobs", "leftOut", "leftOutSize")))
 
 
 def _base(value: object) -> Base | None:

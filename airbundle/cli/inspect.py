@@ -43,7 +43,7 @@ def _incomplete(bundle: BundleFile) -> str:
     from airbundle.errors import VerificationError
 
     try:
-        len(bundle.table)
+        bundle.check_size()
     except VerificationError as error:
         return error.problem
     return ""
@@ -72,9 +72,9 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "size": bundle.size,
         "incomplete": _incomplete(bundle),
         "files": [str(part.path) for part in bundle.file.parts],
-        "blobs": len(bundle.toc.blobs),
-        "external": len(bundle.toc.external),
-        "externalSize": sum(size for _, size in bundle.toc.external),
+        "blobs": statement.contents.blobs,
+        "external": statement.contents.left_out,
+        "externalSize": statement.contents.left_out_size,
         "signatures": [key_id for key_id, _ in bundle.signatures],
         "installer": _installer(bundle),
         "roots": roots,
@@ -128,13 +128,13 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
 def _show_head(bundle: BundleFile, console: Console) -> None:
     from airbundle.bundle.sizes import human
 
-    statement, toc = bundle.statement, bundle.toc
+    statement = bundle.statement
     volumes = f" in {len(bundle.file.parts)} volumes" if len(bundle.file.parts) > 1 else ""
     signers = [key_id for key_id, _ in bundle.signatures]
     rows = [
         ("created", f"{statement.created}  (serial {statement.serial})"),
         ("expires", statement.expires or "never"),
-        ("size", f"{human(bundle.size)}{volumes}, {len(toc.blobs)} blobs"),
+        ("size", f"{human(bundle.size)}{volumes}, {statement.contents.blobs} blobs"),
         ("signed by", "\n             ".join(signers) + "  (a claim: `airbundle verify --key PUB` checks it)")
         if signers
         else ("signed by", "NOBODY: sites will refuse it"),
@@ -145,7 +145,7 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
     else:
         rows.append(("installer", "none"))
     if statement.base:
-        lacking = human(sum(size for _, size in toc.external))
+        lacking = human(statement.contents.left_out_size)
         base = statement.base
         rows.append(
             ("delta on", f"{base.name} {base.version} (serial {base.serial}), which has {lacking} of its blobs")

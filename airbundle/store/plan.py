@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from airbundle.bundle.digest import sha256
@@ -22,7 +22,7 @@ from airbundle.bundle.layout import (
     BundleContent,
 )
 from airbundle.bundle.oci import Descriptor
-from airbundle.bundle.statement import INSTALLER, SIGNATURES_SIZE, Base, Statement
+from airbundle.bundle.statement import INSTALLER, SIGNATURES_SIZE, Base, Contents, Statement
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded, place
 from airbundle.bundle.toc import Toc
@@ -101,13 +101,15 @@ def plan_bundle(
     """
     toc = _toc(content, base)
     members = _documents(content, toc)
-    members[STATEMENT_NAME] = statement = _statement(content, members, installer, base).to_bytes()
     members[SIGNATURES_NAME] = bytes(SIGNATURES_SIZE)
-    head, places, end = build_head(members)
+    claim = _statement(content, members, toc, installer, base)
+    table = _table(toc, members, claim)
+    members[STATEMENT_NAME] = statement = _sized(claim, table).to_bytes()
+    head, places, _ = build_head(members)
     return BundlePlan(
         content=content,
         head=head,
-        table=BlobTable(toc.blobs, end),
+        table=table,
         toc=toc,
         statement=statement,
         signatures_at=places[SIGNATURES_NAME].offset,
@@ -151,9 +153,31 @@ def _documents(content: BundleContent, toc: Toc) -> dict[str, bytes]:
     }
 
 
+def _table(toc: Toc, members: Mapping[str, bytes], claim: Statement) -> BlobTable:
+    """Return where each blob lies behind a statement that says how large the file is.
+
+    The size has digits, and the digits have a size: a longer statement never makes a shorter file, so the steps end.
+    """
+    while True:
+        sizes = {name: len(data) for name, data in members.items()}
+        sizes[STATEMENT_NAME] = len(claim.to_bytes())
+        *_, last = place((name, sizes[name]) for name in HEAD)
+        table = BlobTable(toc.blobs, last.end)
+        following = _sized(claim, table)
+        if following == claim:
+            return table
+        claim = following
+
+
+def _sized(claim: Statement, table: BlobTable) -> Statement:
+    installer = claim.subjects.get(INSTALLER, ("", 0))[1]
+    return replace(claim, contents=replace(claim.contents, size=table.end + len(END) + installer))
+
+
 def _statement(
     content: BundleContent,
     members: Mapping[str, bytes],
+    toc: Toc,
     installer: bytes | None,
     base: BaseBundle | None,
 ) -> Statement:
@@ -168,5 +192,6 @@ def _statement(
         created=lock.created,
         expires=lock.expires,
         subjects=subjects,
+        contents=Contents.of(toc),
         base=base.base if base else None,
     )

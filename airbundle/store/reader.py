@@ -30,6 +30,7 @@ from airbundle.bundle.statement import (
     INSTALLER,
     SIGNATURES_SIZE,
     STATEMENT_LIMIT,
+    Contents,
     Statement,
     decode_signatures,
     parse_statement,
@@ -110,8 +111,7 @@ class BundleFile(TableFile):
     @property
     def installer_range(self) -> tuple[int, int]:
         """Where the zip begins and how many bytes it has; zero bytes where there is none."""
-        size = self.statement.subjects[INSTALLER][1] if self.has_installer else 0
-        return self.table.end + len(END), size
+        return self.table.end + len(END), self._installer_size
 
     def installer_bytes(self) -> bytes:
         """Return the zip application, which has the size and digest that the statement says.
@@ -147,15 +147,39 @@ class BundleFile(TableFile):
     @cached_property
     def toc(self) -> Toc:
         """Digest and size of every blob."""
-        return parse_toc(self.bound_bytes(TOC_NAME))
+        toc, said = parse_toc(self.bound_bytes(TOC_NAME)), self.statement.contents
+        if Contents.of(toc, said.size) != said:
+            raise VerificationError(f"{self.path.name}: {TOC_NAME} has other blobs than the statement says")
+        return toc
 
     @cached_property
     def table(self) -> BlobTable:
         """Where every blob lies; the file has the size that follows from it."""
         table = BlobTable(self.toc.blobs, self.head[TOC_NAME].end)
-        installer = self.statement.subjects.get(INSTALLER, ("", 0))[1]
-        self._check_size(table.end + len(END) + installer, installer)
+        self.check_size()
+        if table.end + len(END) + self._installer_size != self.statement.contents.size:
+            raise VerificationError(f"{self.path.name}: the statement says another size than follows from {TOC_NAME}")
         return table
+
+    def check_size(self) -> None:
+        """Check that the file, or its volumes, have the size that the statement says.
+
+        Raises:
+            VerificationError: names what is cut, too long or missing.
+        """
+        expected = self.statement.contents.size
+        check_sizes(self.file, expected, self._installer_size)
+        if self.size < expected:
+            raise self._truncated(f"expected {expected} bytes")
+        if self.size > expected:
+            raise VerificationError(
+                f"{self.file.parts[-1].path.name}: {self.size - expected} bytes follow the end of the bundle",
+                hint="something was appended; carry the file again",
+            )
+
+    @property
+    def _installer_size(self) -> int:
+        return self.statement.subjects[INSTALLER][1] if self.has_installer else 0
 
     def roots(self, kind: str) -> tuple[Descriptor, ...]:
         """Return the roots of one kind, such as `image`."""
@@ -230,16 +254,6 @@ class BundleFile(TableFile):
                 hint=f"give its base, {base.name} {base.version}, too" if base else "",
             )
         return super()._absent(digest)
-
-    def _check_size(self, expected: int, installer: int) -> None:
-        check_sizes(self.file, expected, installer)
-        if self.size < expected:
-            raise self._truncated(f"expected {expected} bytes")
-        if self.size > expected:
-            raise VerificationError(
-                f"{self.file.parts[-1].path.name}: {self.size - expected} bytes follow the end of the bundle",
-                hint="something was appended; carry the file again",
-            )
 
     def _truncated(self, expected: str) -> VerificationError:
         last = self.file.parts[-1].path

@@ -11,6 +11,7 @@ from airbundle.bundle.statement import (
     SIGNATURES_SIZE,
     STATEMENT_LIMIT,
     Base,
+    Contents,
     Statement,
     decode_signatures,
     encode_signatures,
@@ -25,7 +26,10 @@ SUBJECTS = {
     "airbundle/lock.json": (DIGEST, 2),
     "airbundle/toc.json": (DIGEST, 3),
 }
-STATEMENT = Statement("messenger", "1.4.0", 1767225600, "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z", SUBJECTS)
+CONTENTS = Contents(size=70_000, blobs=4)
+STATEMENT = Statement(
+    "messenger", "1.4.0", 1767225600, "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z", SUBJECTS, CONTENTS
+)
 
 TEXT: st.SearchStrategy[str] = st.text(st.characters(codec="utf-8"), max_size=30).filter(
     lambda text: text.isprintable()
@@ -44,7 +48,9 @@ def statements(draw: st.DrawFn) -> Statement:
     by_statement = st.builds(Base, TEXT, TEXT, NUMBERS, DIGESTS)
     by_lock = st.builds(Base, TEXT, TEXT, NUMBERS, st.just(""), DIGESTS)
     base = draw(st.none() | by_statement | by_lock)
-    return Statement(draw(TEXT), draw(TEXT), draw(NUMBERS), draw(TIMES), draw(TIMES | st.just("")), subjects, base)
+    contents = draw(st.builds(Contents, NUMBERS, NUMBERS, NUMBERS, NUMBERS))
+    expires = draw(TIMES | st.just(""))
+    return Statement(draw(TEXT), draw(TEXT), draw(NUMBERS), draw(TIMES), expires, subjects, contents, base)
 
 
 @given(statements())
@@ -113,6 +119,10 @@ def altered(**changes: Any) -> bytes:
         altered(predicate__created="2026-13-01T00:00:00Z"),
         altered(predicate__expires="2026-01-01"),
         altered(predicate__more="x"),
+        altered(predicate__contents={"size": 70_000, "blobs": 4}),
+        altered(predicate__contents__size=-1),
+        altered(predicate__contents__blobs="4"),
+        altered(predicate__contents__more=1),
         altered(predicate__base={"name": "x"}),
         altered(predicate__base=7),
         altered(predicate__base={"name": "x", "version": "1", "serial": 1}),

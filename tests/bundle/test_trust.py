@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airbundle.bundle.statement import Statement
+from airbundle.bundle.statement import Contents, Statement
 from airbundle.bundle.trust import FARTHEST_AHEAD, Seen, TrustState, check_signatures, check_trust, trust_keys
 from airbundle.crypto.keys import FileSigner
 from airbundle.errors import TrustError, UsageError, VerificationError
@@ -24,7 +24,7 @@ def stamp(time: datetime) -> str:
 
 def statement(created: datetime = CREATED, expires: datetime | None = None, name: str = "messenger") -> Statement:
     serial = int(created.timestamp())
-    return Statement(name, "1.4.0", serial, stamp(created), stamp(expires) if expires else "", SUBJECTS)
+    return Statement(name, "1.4.0", serial, stamp(created), stamp(expires) if expires else "", SUBJECTS, Contents(0, 0))
 
 
 def trusting(*signers: FileSigner, threshold: int = 1) -> TrustState:

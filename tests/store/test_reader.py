@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, content_of
 from airbundle.bundle.oci import OCI_MANIFEST, Descriptor, artifact_manifest
-from airbundle.bundle.statement import Base
-from airbundle.bundle.tar import Member, header
+from airbundle.bundle.statement import Base, Contents
+from airbundle.bundle.tar import END, Member, header, padded
 from airbundle.bundle.toc import Toc
 from airbundle.bundle.trust import TrustState, check_trust
 from airbundle.errors import DigestMismatch, NotFound, UsageError, VerificationError
@@ -361,7 +361,7 @@ def test_another_docker_view_is_refused(sample: Sample, tmp_path: Path) -> None:
 def incomplete(tmp_path: Path, toc: Toc, made: Made) -> Path:
     """Write a bundle as a faulty builder would: signed, but with another toc."""
     from airbundle.bundle.table import BlobTable
-    from airbundle.bundle.tar import END, frame, padded
+    from airbundle.bundle.tar import frame
 
     plan = plan_bundle(made.content)
     path = write_bundle(tmp_path / "whole.airbundle", made, installer=None).path
@@ -370,7 +370,12 @@ def incomplete(tmp_path: Path, toc: Toc, made: Made) -> Path:
         statement = bundle.statement
         subjects = {**statement.subjects, "airbundle/toc.json": (sha256(toc.to_bytes()), len(toc.to_bytes()))}
         documents["airbundle/toc.json"] = toc.to_bytes()
-        documents["airbundle/statement.json"] = replace(statement, subjects=subjects).to_bytes()
+        # As long as it will be, with the digits of another size.
+        contents = replace(Contents.of(toc), size=statement.contents.size)
+        documents["airbundle/statement.json"] = replace(statement, subjects=subjects, contents=contents).to_bytes()
+        _, _, end = build_head(documents)
+        contents = replace(contents, size=BlobTable(toc.blobs, end).end + len(END))
+        documents["airbundle/statement.json"] = replace(statement, subjects=subjects, contents=contents).to_bytes()
         head, _, end = build_head(documents)
         parts = [head]
         for member in BlobTable(toc.blobs, end):
@@ -380,6 +385,37 @@ def incomplete(tmp_path: Path, toc: Toc, made: Made) -> Path:
     other = tmp_path / "other.airbundle"
     other.write_bytes(b"".join([*parts, END]))
     return other
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"size": 1}, "bytes follow the end"),
+        ({"size": 1 << 40}, "expected 1099511627776 bytes"),
+        ({"blobs": 1}, "other blobs than the statement says"),
+        ({"left_out": 1}, "other blobs than the statement says"),
+        ({"left_out_size": 1}, "other blobs than the statement says"),
+    ],
+)
+def test_a_statement_that_tells_another_amount_is_refused(tmp_path: Path, changed: dict[str, int], match: str) -> None:
+    path = write_bundle(tmp_path / "x.airbundle", some()).path
+    with open_bundle([path]) as bundle:
+        member, raw, said = bundle.head["airbundle/statement.json"], path.read_bytes(), bundle.statement
+    other = replace(said, contents=replace(said.contents, **changed)).to_bytes()
+    head = header(member.name, len(other)) + other.ljust(padded(len(other)), b"\0")
+    path.write_bytes(raw[: member.start] + head + raw[member.end :])
+    with open_bundle([path]) as bundle, pytest.raises(VerificationError, match=match):
+        len(bundle.table)
+
+
+def test_a_size_that_only_the_toc_contradicts_is_refused(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "x.airbundle", some(), installer=None).path
+    with open_bundle([path]) as bundle:
+        member, raw, said = bundle.head["airbundle/statement.json"], path.read_bytes(), bundle.statement
+    other = replace(said, contents=replace(said.contents, size=said.contents.size + 512)).to_bytes()
+    path.write_bytes(raw[: member.offset] + other + raw[member.offset + member.size :] + bytes(512))
+    with open_bundle([path]) as bundle, pytest.raises(VerificationError, match="another size than follows from"):
+        len(bundle.table)
 
 
 def test_a_blob_that_the_builder_forgot_is_named(tmp_path: Path) -> None:
