@@ -125,17 +125,16 @@ class Descriptor:
         """
         if not isinstance(value, dict):
             raise VerificationError(f"{what}: a descriptor is an object, found {type(value).__name__}")
-        digest = parse_digest(value.get("digest"), what=what)
-        size = value.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 53:
+        digest, size, annotations = value.get("digest"), value.get("size"), value.get("annotations")
+        if type(size) is not int or not 0 <= size < 1 << 53:
             raise VerificationError(f"{what}: size {size!r} is no number of bytes")
         return cls(
             _text(value, "mediaType", what),
-            digest,
+            parse_digest(digest, what=what),
             size,
-            _annotations(value, what),
-            _platform(value.get("platform")),
-            _text(value, "artifactType", what),
+            _annotations(annotations, what),
+            _platform(value["platform"]) if "platform" in value else None,
+            _text(value, "artifactType", what) if "artifactType" in value else "",
         )
 
 
@@ -146,8 +145,7 @@ def _text(body: dict[str, Any], name: str, what: str) -> str:
     return value or ""
 
 
-def _annotations(body: dict[str, Any], what: str) -> dict[str, str]:
-    value = body.get("annotations")
+def _annotations(value: object, what: str) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
@@ -270,7 +268,7 @@ def parse_manifest(raw: bytes, media_type: str = "", *, what: str) -> Manifest:
         manifests=_many(body, "manifests", what),
         subject=_one(body, "subject", what),
         artifact_type=_text(body, "artifactType", what),
-        annotations=_annotations(body, what),
+        annotations=_annotations(body.get("annotations"), what),
     )
 
 
