@@ -170,7 +170,14 @@ class _Install:
     def _load(self, registry: Target) -> LoadResult:
         jobs = self._options.jobs
         result = load_into(
-            self._trusted, self._plan, registry, self._journal, self._reporter, jobs=jobs, missing=self._missing
+            self._trusted,
+            self._plan,
+            registry,
+            self._journal,
+            self._reporter,
+            state=self._state,
+            jobs=jobs,
+            missing=self._missing,
         )
         self._changed |= result.changed
         return result

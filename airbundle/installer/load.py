@@ -3,8 +3,9 @@
 No manifest and no tag appears before every blob has verified: those that are sent while they are sent, those that go
 elsewhere by reading them. A blob that the registry has under its digest is not read: the registry's own bytes count.
 
-Nothing is remembered between runs that the registry can't be asked: a run that was cut off goes on where it was, and
-a run with nothing to do sends HEADs, and one GET for the list of referrers of each signed image.
+Nothing is remembered between runs that the registry can't be asked, but where an upload that was cut off is to go on
+(`uploads`): a run that was cut off goes on where it was, and a run with nothing to do sends HEADs, and one GET for the
+list of referrers of each signed image.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Protocol, TypeVar
 from airbundle.bundle.content import BlobReader, BlobSource, Node
 from airbundle.bundle.index import IMAGE
 from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.sizes import human
 from airbundle.errors import AirbundleError, DigestMismatch, Refused, SiteError
 from airbundle.installer.load_plan import BlobTask, LoadPlan, Substitute, Tag
 from airbundle.installer.workers import Stop, for_each
@@ -46,7 +48,7 @@ class LoadResult:
 
     Attributes:
         blobs, size: how many blobs, of how many bytes, the registry has now.
-        sent, sent_bytes: pushed by this run.
+        sent, sent_bytes: pushed by this run; of a blob that an earlier run has half sent, the rest.
         mounted: made known to a repository without sending.
         manifests: pushed by this run, by digest.
         tags: set by this run.
@@ -203,13 +205,18 @@ class _Loader:
                 f"over to {name} from its other repositories",
                 hint="give the bundle that has it with --base, then run the same command again: it goes on from here",
             )
+        spared: list[int] = []
         try:
-            self._repository(name).push_blob(blob, self._reader, advance=advance, check=False)
+            self._repository(name).push_blob(blob, self._reader, advance=advance, check=False, spared=spared.append)
         except DigestMismatch:
             # The source knows which of its files has the damage.
             self._source.copy_blob(blob, lambda *_: None)
             raise
-        self._count(sent=1, sent_bytes=blob.size)
+        if any(spared):
+            self._reporter.event(
+                f"{blob.digest[7:19]}: {self._host} had {human(sum(spared))} of {human(blob.size)} from an earlier run"
+            )
+        self._count(sent=1, sent_bytes=blob.size - sum(spared))
 
     def _share(self, blob: Descriptor, source: str, name: str) -> None:
         """Make a blob of one repository known to another; a registry that won't mount gets it again."""

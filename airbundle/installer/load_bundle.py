@@ -78,7 +78,7 @@ def load_bundle(
                 if read_trust(state) is None:
                     reporter.event(_trusts(trusted, state))
                 accept(trusted, state, journal, "load")
-                result = load_into(trusted, plan, target, journal, reporter, jobs=jobs, missing=missing)
+                result = load_into(trusted, plan, target, journal, reporter, state=state, jobs=jobs, missing=missing)
             return Loaded(trusted.statement, target, plan, result)
 
 

@@ -5,6 +5,7 @@
   state.json           0640   what is installed: this module
   trust.json           0640   trusted keys, highest serial and newest time seen: bundle.trust
   journal.jsonl        0640   steps begun and done: journal
+  uploads.json         0600   upload sessions at registries that a run was cut off in: uploads
   lock                 0640   held while a run changes something: lock
   certs/ca.crt         0644   the certificate that clients need, alone in its directory: usable as --cert-dir
   certs/registry/      0755   ca.crt of a registry that somebody else runs
@@ -219,6 +220,11 @@ class StateDirectory:
     def journal(self) -> Path:
         """journal.jsonl."""
         return self.path("journal.jsonl")
+
+    @property
+    def uploads(self) -> Path:
+        """uploads.json."""
+        return self.path("uploads.json")
 
     @property
     def bundles(self) -> Path:

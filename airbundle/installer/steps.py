@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 from airbundle.bundle.digest import sha256
@@ -16,6 +16,7 @@ from airbundle.installer.missing import Missing
 from airbundle.installer.sources import kept_bundles
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.target import Target
+from airbundle.installer.uploads import remembered_uploads
 from airbundle.installer.verify import Trusted, write_trust
 from airbundle.progress import Reporter
 from airbundle.store.reader import BundleFile
@@ -76,13 +77,20 @@ def load_into(
     journal: Journal,
     reporter: Reporter,
     *,
+    state: StateDirectory,
     jobs: int = DEFAULT_JOBS,
     missing: Missing | None = None,
 ) -> LoadResult:
-    """Load a bundle into a registry, as `load.load`; `missing` says where is what a delta leaves out."""
+    """Load a bundle into a registry, as `load.load`; `missing` says where is what a delta leaves out.
+
+    Blobs that an earlier run has half sent go on where `state` remembers the upload and the registry still has it.
+    """
     located = missing.located if missing else {}
     blobs = trusted.blobs
-    with target.client(reporter) as client, journal.step("load", registry=target.url, prefix=target.prefix) as done:
+    with ExitStack() as stack:
+        done = stack.enter_context(journal.step("load", registry=target.url, prefix=target.prefix))
+        uploads = stack.enter_context(remembered_uploads(state.uploads))
+        client = stack.enter_context(target.client(reporter, uploads))
         result = load(
             blobs,
             plan,

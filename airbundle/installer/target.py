@@ -13,6 +13,7 @@ from airbundle.transfer.hosts import Registries
 from airbundle.transfer.registries import load_registries
 from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.tls import TlsSettings
+from airbundle.transfer.upload_session import UploadRecord
 from airbundle.transfer.wire import BadUrl, Url
 
 
@@ -34,13 +35,17 @@ class Target:
     ca_file: Path | None = None
     registries: Path | None = None
 
-    def client(self, reporter: Reporter = SILENT) -> RegistryClient:
+    def client(self, reporter: Reporter = SILENT, uploads: UploadRecord | None = None) -> RegistryClient:
         """Return a client for it.
+
+        Args:
+            reporter: gets warnings and long waits.
+            uploads: remembers upload sessions for later runs.
 
         Raises:
             UsageError, DocumentError: `registries.yaml` or the CA file can't be used.
         """
-        return RegistryClient(self._registries(), side="site", reporter=reporter)
+        return RegistryClient(self._registries(), side="site", reporter=reporter, uploads=uploads)
 
     @property
     def tls(self) -> TlsSettings:

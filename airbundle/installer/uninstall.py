@@ -25,7 +25,7 @@ from airbundle.installer.state import LAYOUT, Installed, StateDirectory
 KEPT = frozenset({"bundles", "ca", "certs"})
 """Directories that `--keep-data` leaves."""
 
-_FILES = ("state.json", "trust.json", "journal.jsonl", "lock")
+_FILES = ("state.json", "trust.json", "uploads.json", "journal.jsonl", "lock")
 _KEPT_FILES = frozenset({"trust.json", "journal.jsonl", "lock"})
 
 
@@ -125,6 +125,7 @@ class _Uninstall:
             self._done.kept.append(f"what was loaded into {self._installed.registry}")
         if self._keep_data:
             self._file("state.json")
+            self._file("uploads.json")
             self._try("", self._note)
             self._done.kept += [str(self._state.path(name)) for name in sorted(_KEPT_FILES - {"lock"})]
         return self._done

@@ -15,6 +15,7 @@ from airbundle.transfer.hosts import Endpoint, Registries
 from airbundle.transfer.http import HttpClient
 from airbundle.transfer.repository import Repository
 from airbundle.transfer.settings import HttpSettings
+from airbundle.transfer.upload_session import UploadRecord
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class RegistryClient:
         side: "site" makes errors of these registries the site's (exit code 6).
         reporter: gets warnings and long waits.
         settings: times and limits; by default those of the environment.
+        uploads: remembers upload sessions for later runs; nothing does by default.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class RegistryClient:
         side: Side = "upstream",
         reporter: Reporter = SILENT,
         settings: HttpSettings | None = None,
+        uploads: UploadRecord | None = None,
     ) -> None:
+        self.uploads = uploads
         self.registries = registries or Registries()
         self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter)
         self._reporter = reporter

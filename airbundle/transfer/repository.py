@@ -15,7 +15,8 @@ from airbundle.transfer.hosts import Endpoint
 from airbundle.transfer.problems import Response
 from airbundle.transfer.reading import Reading, checked_ref
 from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrer
-from airbundle.transfer.upload import Upload, upload_location
+from airbundle.transfer.upload import Upload
+from airbundle.transfer.upload_session import Session, UploadPlace, upload_location
 from airbundle.transfer.wire import Fault, Url
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Repository(Reading):
         *,
         advance: Callable[[int], None] = _nothing,
         check: bool = True,
+        spared: Callable[[int], None] = _nothing,
     ) -> bool:
         """Push a blob unless it is there.
 
@@ -114,6 +116,7 @@ class Repository(Reading):
             source: gives its bytes; read from the start, parts of it perhaps again.
             advance: gets the number of bytes that have gone out for the first time.
             check: ask first whether it is there; False when the caller has just asked.
+            spared: gets the number of bytes that the registry had from an earlier run, and that were not sent.
 
         Returns:
             True when it was sent, False when it was there.
@@ -126,22 +129,27 @@ class Repository(Reading):
         with self._client.pushing(self.name, digest) as pushed:
             if pushed or (check and self.has_blob(digest)):
                 return False
-            self._upload(blob, source, advance)
+            upload = self._upload(blob, source, advance)
+            upload.run()
+            spared(upload.spared)
         return True
 
-    def _upload(self, blob: Descriptor, source: BlobReader, advance: Callable[[int], None]) -> None:
-        digest = blob.digest
-        Upload(
+    def _upload(self, blob: Descriptor, source: BlobReader, advance: Callable[[int], None]) -> Upload:
+        digest, base = blob.digest, self.url(self._push, "/blobs/uploads/")
+        place = UploadPlace(f"{base.scheme}://{base.hostname}:{base.port}", self._push.repository, digest)
+        session = Session(base, place, blob.size, self._client.uploads)
+        session.location = self._sessions.pop(digest, None)
+        session.take_up()
+        return Upload(
             self.http,
             f"{self.label(digest)}: push blob",
             blob,
             source,
-            self.url(self._push, "/blobs/uploads/"),
+            session,
             self.url(self._push, f"/blobs/{digest}"),
             self.scopes(self._push, "pull", "push"),
             advance,
-            self._sessions.pop(digest, None),
-        ).run()
+        )
 
     def push_blob_bytes(self, data: bytes) -> str:
         """Push a small blob unless it is there, and return its digest."""

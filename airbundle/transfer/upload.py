@@ -3,14 +3,19 @@
 The newest Location always counts, relative or absolute; its query is kept. What is sent is hashed, and a blob whose
 source turns out wrong is never finished. One PATCH carries the whole blob, as docker does, because some registries
 take no second one; a 413 makes the next try use smaller pieces.
+
+A session that an earlier run left is taken up where the registry still has it: it is asked how far it got, that much
+is hashed again from the source, and the rest is sent (docs/decisions/0030). Whatever it answers that is not as it
+should be ends that session, and the blob begins anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from airbundle.bundle.content import BlobReader, Hasher
 from airbundle.bundle.oci import Descriptor
@@ -19,7 +24,8 @@ from airbundle.transfer.download import thread_buffer
 from airbundle.transfer.http import HttpClient
 from airbundle.transfer.problems import Response
 from airbundle.transfer.retry import Attempts
-from airbundle.transfer.wire import BadUrl, Body, Fault, Request, Url, read_all
+from airbundle.transfer.upload_session import Session
+from airbundle.transfer.wire import Body, Fault, Request, Url, read_all
 
 SMALL = 1024 * 1024
 """Blobs of up to this many bytes are sent in the PUT itself."""
@@ -28,7 +34,10 @@ PIECE = 32 * 1024 * 1024
 SEND_SIZE = 256 * 1024
 """Bytes handed to the socket at once: the stall timeout holds for each."""
 
+logger = logging.getLogger(__name__)
+
 _ANSWER_LIMIT = 64 * 1024
+_FRUITLESS = 3
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -50,27 +59,29 @@ class Upload:
 
     Attributes:
         what: thing and operation, for errors.
-        start: URL that begins an upload.
+        session: the one under way, if there is one; its base URL begins another.
         exists: URL of the finished blob.
         advance: gets the number of bytes that have gone out for the first time.
-        location: of the session under way; None when there is none.
+        spared: bytes that the registry had from an earlier run, and that were not sent.
     """
 
     http: HttpClient
     what: str
     blob: Descriptor
     source: BlobReader
-    start: Url
+    session: Session
     exists: Url
     scopes: tuple[str, ...]
     advance: Callable[[int], None]
-    location: Url | None = None
+    spared: int = 0
     # Bytes that: the registry has confirmed; are hashed; were told to `advance`; the registry ever confirmed.
+    # Then: the size of a piece; how often a session of earlier was taken up and nothing came of it.
     _confirmed: int = 0
     _hashed: int = 0
     _told: int = 0
     _best: int = 0
     _piece: int = 0
+    _fruitless: int = 0
     _resumed: bool = False
     _finishing: bool = False
     _hasher: Hasher = field(default_factory=hashlib.sha256)
@@ -83,7 +94,7 @@ class Upload:
             Refused, Unauthorized, Unreachable, RemoteError: the registry.
         """
         try:
-            self.http.run(self.start, self.what, self._attempt)
+            self.http.run(self.session.base, self.what, self._attempt)
         except (DigestMismatch, Refused):
             self._cancel()
             raise
@@ -93,26 +104,57 @@ class Upload:
 
     def _attempt(self, attempts: Attempts) -> None:
         try:
-            if self.location is None:
+            if self.session.earlier:
+                self._take_up()
+            elif self.session.location is not None and self._hashed:
+                self._catch_up()
+            self._progress(attempts)
+            if self.session.location is None:
                 if self._finishing and self._is_there():
                     return
                 self._begin()
-            elif self._hashed:
-                self._catch_up()
             self._send(attempts)
+            self.session.lost()  # it has ended well
         except _Gone as gone:
-            self.location = None
+            self.session.lost()
             raise Fault(f"lost the upload: {gone}") from None
+        except Fault as fault:
+            if self.session.earlier and fault.error is not None:
+                self.session.lost()
+            raise
 
     def _begin(self) -> None:
-        self._confirmed, self._resumed = 0, False
-        response = self._ask("POST", self.start)
+        self._confirmed, self._resumed, self.spared = 0, False, 0
+        response = self._ask("POST", self.session.base)
         if response.status != 202:
             raise self._refused(response, "202")
         self._move(response)
         smallest = response.headers.number("oci-chunk-min-length")
         if self._piece and smallest:
             self._piece = max(self._piece, smallest)
+
+    def _take_up(self) -> None:
+        """Go on with what an earlier run sent; where that can't be, begin anew without a word."""
+        first = not self._hashed
+        self._fruitless += 1
+        if self._fruitless > _FRUITLESS:
+            self.session.lost()
+            return
+        try:
+            self._catch_up()
+        except (_Gone, RemoteError) as gone:
+            logger.info("%s: an earlier upload can't go on: %s", self.what, gone)
+            self.session.lost()
+            return
+        except Fault as fault:
+            if fault.passing:
+                raise
+            self.session.lost()
+            return
+        if first:
+            self.spared = self._confirmed
+        for _ in self._pieces(self._hashed, self._confirmed - self._hashed):
+            pass  # hashed from the source, and not sent
 
     def _catch_up(self) -> None:
         """Ask how far the session got ("Pushing a blob in chunks": GET the location, 204 and Range)."""
@@ -124,18 +166,23 @@ class Upload:
             raise
         if response.status != 204:
             raise _Gone(f"answered {response.status}")
-        self._confirmed = self._confirmed_by(response, 0)
+        self._confirmed = self._confirmed_by(response, 0, self.blob.size if self.session.earlier else self._hashed)
         self._resumed = True
         self._move(response)
 
-    def _confirmed_by(self, response: Response, default: int) -> int:
-        """Return the number of bytes that a Range header confirms. `0-0` may mean none, and counts so."""
+    def _confirmed_by(self, response: Response, default: int, most: int) -> int:
+        """Return the number of bytes that a Range header confirms. `0-0` may mean none, and counts so.
+
+        Args:
+            default: where the header is missing, or says nothing.
+            most: bytes that can have arrived.
+        """
         found = _RANGE.fullmatch(response.headers.get("range", "").strip())
         if found is None or found[1] == "0":
             return default
         count = int(found[1]) + 1
-        if count > self._hashed:
-            raise _Gone(f"it claims {count} bytes, of which {self._hashed} were sent")
+        if count > most:
+            raise _Gone(f"it claims {count} bytes, of which {most} were sent")
         return count
 
     def _send(self, attempts: Attempts) -> None:
@@ -144,13 +191,19 @@ class Upload:
             return
         while self._confirmed < self.blob.size:
             self._patch()
-            if self._confirmed > self._best:
-                # Only what was never reached before is progress: else a session that is always lost in the end
-                # would be sent for ever.
-                self._best = self._confirmed
-                attempts.succeeded()
+            self._progress(attempts)
         self._verify()
         self._finish(b"")
+
+    def _progress(self, attempts: Attempts) -> None:
+        """Fill the budgets again when the registry has more than ever before.
+
+        Only that is progress: else a session that is always lost in the end would be sent for ever.
+        """
+        if self._confirmed > self._best:
+            self._best = self._confirmed
+            self._fruitless = 0
+            attempts.succeeded()
 
     def _content(self) -> bytes:
         data = bytearray(self.blob.size)
@@ -166,17 +219,18 @@ class Upload:
         length = min(self._piece or self.blob.size, self.blob.size - first)
         headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{first}-{first + length - 1}"}
         body = Body(length, lambda: self._pieces(first, length))
+        self.session.keep()
         response = self._ask("PATCH", self._session(), headers=headers, content=body)
         if response.status == 413 and (not self._piece or self._piece > SMALL):
             self._piece = self._piece // 4 if self._piece else min(PIECE, self.blob.size)
             raise _Gone("answered 413")
-        if response.status == 416:
+        if response.status == 416 and not self.session.earlier:
             raise Fault("answered 416")  # the next attempt asks how far it got
         if response.status == 404:
             raise _Gone("answered 404")
         if response.status not in (201, 202, 204):
-            raise self._refused(response, "202")
-        self._confirmed = self._confirmed_by(response, first + length)
+            raise self._unexpected(response, "202")
+        self._confirmed = self._confirmed_by(response, first + length, self._hashed)
         self._move(response)
 
     def _pieces(self, first: int, length: int) -> Iterator[memoryview]:
@@ -231,29 +285,30 @@ class Upload:
             response = self._ask("PUT", url, headers={"Content-Type": "application/octet-stream"}, content=content)
         except Fault:
             if content or not self._hashed:
-                self.location = None  # a small blob begins again: that is one request more
+                self.session.lost()  # a small blob begins again: that is one request more
             raise
         if response.status in (404, 416) or (response.status == 400 and self._resumed):
             raise _Gone(f"answered {response.status}")
         if response.status not in (201, 202, 204):
-            raise self._refused(response, "201")
+            raise self._unexpected(response, "201")
 
     def _is_there(self) -> bool:
         """Tell whether the blob was finished after all, though the answer that said so was lost."""
         return self._ask("HEAD", self.exists).status == 200
 
     def _cancel(self) -> None:
-        if self.location is not None:
-            url, self.location = self.location, None
+        url = self.session.location
+        self.session.lost()
+        if url is not None:
             try:
                 self._ask("DELETE", url)
             except (Fault, RemoteError):
                 pass  # the registry clears it away some day
 
     def _session(self) -> Url:
-        if self.location is None:
+        if self.session.location is None:
             raise _Gone("there is none")
-        return self.location
+        return self.session.location
 
     def _ask(
         self, method: str, url: Url, *, headers: dict[str, str] | None = None, content: bytes | Body | None = None
@@ -264,36 +319,14 @@ class Upload:
             return Response(answer.status, url, answer.headers, body or b"")
 
     def _move(self, response: Response) -> None:
-        location = upload_location(response)
-        if location is None:
-            raise self._refused(response, "a Location")
-        self.location = location
+        if not self.session.move(response):
+            raise self._unexpected(response, "a Location")
+
+    def _unexpected(self, response: Response, expected: str) -> RemoteError | _Gone:
+        """Return what an answer that nobody wants means: of a session of earlier, only that it is over."""
+        if self.session.earlier:
+            return _Gone(f"answered {response.status}")
+        return self._refused(response, expected)
 
     def _refused(self, response: Response, expected: str) -> RemoteError:
         return self.http.refusal(response, what=self.what, expected=expected)
-
-
-def upload_location(response: Response) -> Url | None:
-    """Return the newest upload location; None when the answer has none.
-
-    It must be on the same host, and keeps the scheme and port that we use: registries behind proxies often answer
-    with `http://` and their inner port. Another host is refused, because the bytes would go to someone whom nobody
-    named.
-
-    Raises:
-        Fault: no attempt will end better.
-    """
-    text = response.headers.get("location", "")
-    if not text:
-        return None
-    try:
-        url = response.url.join(text)
-    except BadUrl as error:
-        raise Fault(f"its upload location is no URL: {error}", passing=False) from None
-    if url.hostname != response.url.hostname:
-        raise Fault(
-            f"sends the upload to another host, {url.host}",
-            passing=False,
-            hint="set the registry's own address (registry:2: http.host), or push to it by that name",
-        )
-    return replace(response.url, target=url.target)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from tests.installer.bundles import Key, chart, content, make_key, sign_and_writ
 from tests.installer.proxy import stalling_proxy
 from tests.support.bundles import SERIAL
 from tests.support.faults import faulty, hook
-from tests.support.images import layer, noise, tiny_image
+from tests.support.images import image, layer, noise, tiny_image
+from tests.support.process import START_LIMIT
 from tests.support.registries import Registry, run_registry
+from tests.support.registry3 import MISSING, registry3
 from tests.support.tls import Authority
 
+MIB = 1024 * 1024
 BASE = layer({"base": noise("base", 4_000_000)})
 IMAGES = {f"docker.io/library/app{i}:1": tiny_image(f"app{i}", shared=[BASE], sizes=(200_000,)) for i in range(3)}
 
@@ -99,6 +103,58 @@ def test_a_load_that_is_killed_goes_on(
     code, result, _ = run("load", bundle, *into(empty_registry, state))
     assert code == 0 and result["changed"]
     assert len(empty_registry.stored("tags/1")) == 3
+
+
+def settled(registry: Registry) -> int:
+    """Return how many bytes of the one upload under way a registry has, once it knows that the line was cut."""
+    end = time.monotonic() + START_LIMIT
+    while True:
+        sizes = [int(path.name) for path in registry.storage.glob("**/_uploads/*/hashstates/sha256/*")]
+        if any(sizes):
+            return max(sizes)
+        assert time.monotonic() < end, "the registry waits for more"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_half_sent_blob_goes_on_where_the_registry_keeps_it(version: int, key: Key, tmp_path: Path) -> None:
+    """registry:3 does; registry:2 has no way to go on with an upload of which a PATCH was cut."""
+    binary = registry3() if version == 3 else None
+    if version == 3 and binary is None:
+        pytest.skip(MISSING)
+    large = layer({"large": noise("large", 48 * MIB)}, compression="none")
+    path = sign_and_write(
+        tmp_path / "large-1.0.0.airbundle", content({"docker.io/library/large:1": image([large])}), key
+    )
+    state = tmp_path / "state"
+    with run_registry(tmp_path / "r", binary=binary) as registry, stalling_proxy(registry.port, 30 * MIB) as proxy:
+        words: list[str | Path] = ["load", path, "--registry", f"http://{proxy.host}", "--state-dir", state]
+        process = subprocess.Popen(
+            command(*words, "--key", key.public),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        try:
+            assert proxy.stalled.wait(START_LIMIT)
+        finally:
+            process.kill()
+            process.wait()
+        assert (state / "uploads.json").stat().st_mode & 0o777 == 0o600
+        secret = json.loads((state / "uploads.json").read_text())["uploads"][0]["location"].partition("?")[2]
+        proxy.go_on()
+        had = settled(registry)
+        assert 20 * MIB < had <= 30 * MIB
+        code, result, told = run(*words, "--verbose")
+        assert code == 0, told
+        sent = large.descriptor.size - (had if version == 3 else 0)
+        # What else goes over the line is small: the configuration, manifests, and requests.
+        assert sent < proxy.received < sent + MIB
+        assert sent <= result["sentBytes"] < sent + MIB
+        assert secret and secret not in told and secret not in (state / "journal.jsonl").read_text()
+        assert ("from an earlier run" in told) == (version == 3)
+        assert not (state / "uploads.json").exists()
+        assert run(*words)[1]["changed"] is False
 
 
 def test_a_registry_that_is_restarted_in_the_middle(bundle: Path, key: Key, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class StallingProxy:
@@ -14,11 +14,13 @@ class StallingProxy:
     Attributes:
         host: `127.0.0.1:<port>`.
         stalled: set when the limit was reached.
+        received: bytes that came from clients.
     """
 
     def __init__(self, target: tuple[str, int], limit: int) -> None:
         self._target = target
         self._left = limit
+        self.received = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.stalled = threading.Event()
@@ -52,10 +54,22 @@ class StallingProxy:
 
     def _allowed(self, count: int) -> bool:
         with self._lock:
+            self.received += count
             self._left -= count
             if self._left < 0:
                 self.stalled.set()
             return self._left >= 0
+
+    def go_on(self) -> None:
+        """End all connections, and forward everything from now on."""
+        with self._lock:
+            ended, self._sockets = self._sockets, []
+            self._left = 1 << 60
+            self.received = 0
+        for each in ended:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def close(self) -> None:
         """End it and all connections."""

@@ -139,6 +139,7 @@ def run_registry(
     read_only: bool = False,
     delete: bool = True,
     anonymous_pull: bool = False,
+    binary: Path | None = None,
 ) -> Iterator[Registry]:
     """Run docker-registry for the length of a `with` block; it answers `/v2/` when the block begins.
 
@@ -150,6 +151,7 @@ def run_registry(
         read_only: refuse every change (405); the storage is not touched, so that many may share it.
         delete: allow deleting.
         anonymous_pull: with `token`, let everyone pull.
+        binary: another registry of the same family, such as registry:3.
     """
     directory.mkdir(parents=True, exist_ok=True)
     storage = storage or directory / "storage"
@@ -185,7 +187,7 @@ def run_registry(
             }
         path = directory / "registry.yml"
         path.write_text(json.dumps(config))  # JSON is YAML
-        command = [program("docker-registry", "docker-registry"), "serve", str(path)]
+        command = [str(binary or program("docker-registry", "docker-registry")), "serve", str(path)]
         process = stack.enter_context(running(command, directory / "registry.log"))
         line = process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)", what="docker-registry")
         ca_file = None if tls is None else tls.ca_file
