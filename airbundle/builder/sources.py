@@ -40,6 +40,7 @@ from airbundle.transfer.charts import OCI_SCHEME, ChartSource
 from airbundle.transfer.clamav import collect_databases
 from airbundle.transfer.docker_engine import engine_image_id, materialise_engine_image
 from airbundle.transfer.files import fetch_file
+from airbundle.transfer.helm import Helm
 from airbundle.transfer.registry import RegistryClient
 
 CA_CERTIFICATE = "ca.crt"
@@ -49,17 +50,22 @@ _PEM_LIMIT = 1024 * 1024
 
 @dataclass
 class SourceResolver:
-    """Materialises charts, files, databases, CAs and images that are not in registries."""
+    """Materialises charts, files, databases, CAs and images that are not in registries.
+
+    Attributes:
+        helm: the program, where it was found already.
+    """
 
     opened: InventoryDir
     client: RegistryClient
     cache: Cache
     reporter: Reporter = SILENT
+    helm: Helm | None = None
 
     charts: ChartSource = field(init=False)
 
     def __post_init__(self) -> None:
-        self.charts = ChartSource(self.client)
+        self.charts = ChartSource(self.client, self.helm)
 
     def close(self) -> None:
         """Remove what helm kept."""

@@ -7,10 +7,10 @@ blocks, so that no version of zlib has a say in it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from airbundle.bundle.chart import FILE_LIMIT, UNPACKED_LIMIT, read_metadata
-from airbundle.bundle.chart_metadata import ChartMetadata, metadata_of
+from airbundle.bundle.chart_metadata import ChartMetadata, Dependency, metadata_of
 from airbundle.bundle.gzipstream import GZIP_MAGIC
 from airbundle.bundle.helmignore import IGNORE_NAME
 from airbundle.bundle.tar import END, header, padded
@@ -36,7 +36,9 @@ def pack_chart(files: Mapping[str, bytes], *, what: str) -> tuple[ChartMetadata,
     except VerificationError as error:
         raise UsageError(error.problem, hint="`helm lint` tells more") from None
     _check_sizes(files, what)
-    _check_dependencies(metadata, files, what)
+    missing = missing_dependencies(metadata, files, what=what)
+    if missing:
+        raise _lacking(missing, files, what)
     return metadata, _stored_gzip(_tar(metadata.name, files))
 
 
@@ -52,16 +54,31 @@ def _check_sizes(files: Mapping[str, bytes], what: str) -> None:
         raise UsageError(f"{what}: {total} bytes; helm takes no chart of more than {UNPACKED_LIMIT}")
 
 
-def _check_dependencies(metadata: ChartMetadata, files: Mapping[str, bytes], what: str) -> None:
+def missing_dependencies(metadata: ChartMetadata, files: Mapping[str, bytes], *, what: str) -> list[Dependency]:
+    """Return the dependencies of a chart that do not lie in its `charts/`; one of several aliases is enough.
+
+    Raises:
+        VerificationError: what lies there is no chart.
+    """
+    if not metadata.dependencies:
+        return []
     present = set(_subcharts(files, what))
-    missing = sorted({item.name for item in metadata.dependencies} - present)
-    if missing:
-        locked = "Chart.lock" in files or "requirements.lock" in files
-        command = "build" if locked else "update"
-        raise UsageError(
-            f"{what}: Chart.yaml names dependencies that are not in charts/: {', '.join(missing)}",
-            hint=f"run `helm dependency {command} {what}`, and commit charts/ or run it before each lock",
-        )
+    return [
+        dependency
+        for number, dependency in enumerate(metadata.dependencies)
+        if dependency.name not in present
+        and dependency.name not in {before.name for before in metadata.dependencies[:number]}
+    ]
+
+
+def _lacking(missing: Iterable[Dependency], files: Mapping[str, bytes], what: str) -> UsageError:
+    locked = "Chart.lock" in files or "requirements.lock" in files
+    command = "build" if locked else "update"
+    names = ", ".join(sorted(dependency.name for dependency in missing))
+    return UsageError(
+        f"{what}: Chart.yaml names dependencies that are not in charts/: {names}",
+        hint=f"run `helm dependency {command} {what}`, and commit charts/ or run it before each lock",
+    )
 
 
 def _subcharts(files: Mapping[str, bytes], what: str) -> list[str]:

@@ -41,8 +41,10 @@ class _Loader(_Base):  # type: ignore[misc]  # its base is chosen at run time
     """SafeLoader with go-yaml's implicit types, as whole matches."""
 
 
+_PLAIN_TAG = "tag:airbundle.dev,2026:plain"
+_PLAIN_TAGS = frozenset({_PLAIN_TAG, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"))})
 _Loader.yaml_implicit_resolvers = {}
-_Loader.add_implicit_resolver("tag:airbundle.dev,2026:plain", re.compile(r"(?s:.*)$"), None)
+_Loader.add_implicit_resolver(_PLAIN_TAG, re.compile(r"(?s:.*)$"), None)
 
 
 def _plain(loader: Any, node: yaml.ScalarNode) -> Any:  # noqa: ARG001  (PyYAML's signature)
@@ -77,7 +79,7 @@ def _int(digits: str) -> int | None:
         return None
 
 
-_Loader.add_constructor("tag:airbundle.dev,2026:plain", _plain)
+_Loader.add_constructor(_PLAIN_TAG, _plain)
 # A bare `=` is text to go-yaml, and an error to PyYAML.
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
@@ -108,7 +110,34 @@ def load_yaml(raw: bytes | str, *, what: str) -> Any:
         raise VerificationError(f"{what}: not YAML: {problem[:300]}") from None
 
 
-def _check_events(raw: bytes | str, what: str) -> None:
+def compose_yaml(raw: bytes | str, *, what: str) -> tuple[yaml.Node | None, bool]:
+    """Compose the first document into nodes, as `load_yaml` reads them; merge keys are left to the caller.
+
+    Returns:
+        The root, None for an empty document; and whether another document follows, which helm does not read.
+
+    Raises:
+        VerificationError: it isn't YAML.
+    """
+    try:
+        _check_events(raw, what, merge_keys=True)
+        loader = _Loader(raw)
+        try:
+            root = loader.get_node() if loader.check_node() else None
+            return root, bool(loader.check_node())
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise VerificationError(f"{what}: not YAML: {problem[:300]}") from None
+
+
+def scalar_of(node: yaml.ScalarNode) -> Any:
+    """Return what helm makes of a scalar: plain ones by their form, all others as text."""
+    return _plain(None, node) if node.tag in _PLAIN_TAGS else node.value
+
+
+def _check_events(raw: bytes | str, what: str, *, merge_keys: bool = False) -> None:
     """Refuse what would overflow the C stack of libyaml's binding, and merge keys, which can grow without end."""
     depth = 0
     for event in yaml.parse(raw, Loader=_Base):
@@ -118,7 +147,7 @@ def _check_events(raw: bytes | str, what: str) -> None:
                 raise VerificationError(f"{what}: nested deeper than {_DEPTH_LIMIT}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        elif isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+        elif not merge_keys and isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
             raise VerificationError(f"{what}: merge keys (<<) are not supported")
 
 

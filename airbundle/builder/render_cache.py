@@ -1,0 +1,169 @@
+"""Renders that were made before, so that a chart that has not changed is not rendered again.
+
+One file for each render, `renders/<hex of the key>` in airbundle's cache: a line of JSON with the digest of the rest,
+then the rest, packed. The first render stands, so random passwords in it do not change from scan to scan. **Rendered
+Secrets lie there in the clear**: files are for this user alone (0600). What is damaged is rendered anew; what nothing
+used for long goes when the cache is tidied (`store.tidy`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airbundle.bundle.digest import hex_of, sha256
+from airbundle.bundle.oci import canonical_json
+from airbundle.errors import Finding
+from airbundle.store.host import private_directory, write_atomically
+from airbundle.store.tidy import RENDERS
+
+_log = logging.getLogger(__name__)
+
+ENTRY_LIMIT = 128 * 1024 * 1024
+"""Most bytes of an entry, packed or not."""
+_FORM = 1
+"""Part of each key: another number whenever an entry holds something else."""
+_HELM_FILE = "helm.json"
+_LEAST_PROGRAM = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What rendering a chart gives, whoever asked for it.
+
+    Attributes:
+        chart, version, app_version: of the chart.
+        output, defaults, values: see `Rendering`.
+        findings: about the chart and its render, without a place.
+    """
+
+    chart: str
+    version: str
+    app_version: str
+    output: bytes = field(repr=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    findings: tuple[Finding, ...] = ()
+
+
+def render_key(
+    chart: str,
+    values: Sequence[str],
+    *,
+    release: str,
+    namespace: str,
+    kubernetes: str,
+    api_versions: Sequence[str],
+    helm: str,
+) -> str:
+    """Return the digest of everything that a render depends on.
+
+    Args:
+        chart: digest of the chart's bytes.
+        values: text of the values files, filled in, in order.
+        release, namespace: of the release.
+        kubernetes, api_versions: of the cluster.
+        helm: its version.
+    """
+    texts = [sha256(text.encode()) for text in values]
+    body = [_FORM, chart, texts, release, namespace, kubernetes, sorted(api_versions), helm]
+    return sha256(canonical_json(body))
+
+
+class RenderCache:
+    """Renders on disk below the root of airbundle's cache; for many threads and processes at once.
+
+    A cache that can't be written or read costs only time: nothing here raises for it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._directory = root / RENDERS
+
+    def read(self, key: str) -> Rendered | None:
+        """Return a render, or None when it is not there or damaged."""
+        path = self._directory / hex_of(key)
+        try:
+            with path.open("rb") as file:
+                raw = file.read(ENTRY_LIMIT + 1)
+            os.utime(path)  # tidying goes by the time of the last use
+        except OSError:
+            return None
+        try:
+            return _unpack(raw)
+        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            _log.info("the cached render %s is damaged, and made anew: %s", path, error)
+            return None
+
+    def write(self, key: str, rendered: Rendered) -> None:
+        """Keep a render."""
+        raw = _pack(rendered)
+        if len(raw) <= ENTRY_LIMIT:
+            self._write(hex_of(key), raw)
+
+    def of(self, program: Path) -> str:
+        """Return the version of a helm, where its file is the one that was asked (see `Versions`)."""
+        try:
+            with (self._directory / _HELM_FILE).open("rb") as file:
+                known = json.loads(file.read(4096))
+            return str(known["version"]) if known["program"] == _identity(program) else ""
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def keep(self, program: Path, version: str) -> None:
+        """Remember the version of a helm. A small file is a script: it stays the same when what it starts does not."""
+        try:
+            if program.stat().st_size < _LEAST_PROGRAM:
+                return
+            body = {"program": _identity(program), "version": version}
+        except OSError:
+            return
+        self._write(_HELM_FILE, json.dumps(body).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            private_directory(self._root)
+            private_directory(self._directory)
+            write_atomically(self._directory / name, data, mode=0o600)
+        except OSError as error:
+            _log.info("a render is not kept: %s", error)
+
+
+def _identity(program: Path) -> list[Any]:
+    status = program.stat()
+    return [os.path.realpath(program), status.st_size, status.st_mtime_ns]
+
+
+def _pack(rendered: Rendered) -> bytes:
+    body = {
+        "chart": [rendered.chart, rendered.version, rendered.app_version],
+        "defaults": rendered.defaults,
+        "values": rendered.values,
+        "findings": [finding.to_json() for finding in rendered.findings],
+    }
+    facts = json.dumps(body).encode()
+    # Most of a render is indentation: the fastest level takes nine tenths away.
+    packed = zlib.compress(facts + rendered.output, 1)
+    size = len(facts) + len(rendered.output)
+    head = {"form": _FORM, "digest": sha256(packed), "facts": len(facts), "size": size}
+    return json.dumps(head).encode() + b"\n" + packed
+
+
+def _unpack(raw: bytes) -> Rendered:
+    line, _, packed = raw.partition(b"\n")
+    head = json.loads(line)
+    if head["form"] != _FORM or head["digest"] != sha256(packed) or not 0 <= head["size"] <= ENTRY_LIMIT:
+        raise ValueError("it is not what its first line says")
+    data = zlib.decompressobj().decompress(packed, head["size"] + 1)
+    if len(data) != head["size"]:
+        raise ValueError("it has another size")
+    body = json.loads(data[: head["facts"]])
+    findings = tuple(Finding(**finding) for finding in body["findings"])
+    chart, version, app_version = body["chart"]
+    return Rendered(chart, version, app_version, data[head["facts"] :], body["defaults"], body["values"], findings)

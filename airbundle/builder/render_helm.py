@@ -1,0 +1,205 @@
+"""One chart with one set of values, rendered by helm or taken from the cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from airbundle.builder.chart_finder import FoundChart
+from airbundle.builder.render_cache import RenderCache, Rendered, render_key
+from airbundle.builder.render_faults import is_bad_yaml, render_faults, render_habits
+from airbundle.bundle.chart_values import ChartTree, chart_tree, coalesce, merge_files
+from airbundle.bundle.inventory import KubernetesTarget
+from airbundle.bundle.values_file import ValuesFile
+from airbundle.errors import AirbundleError, Finding, HostError
+from airbundle.scan.model import Origin, Rendering
+from airbundle.transfer.helm import Helm, HelmHome
+from airbundle.transfer.programs import Done, TooLong
+
+OUTPUT_LIMIT = 32 * 1024 * 1024
+"""Most bytes that one chart may render to; real ones of 5 MB exist."""
+TIMEOUT = 120.0
+"""Seconds that one render may take."""
+OF_CHART = frozenset({"reads-cluster", "calls-out", "chart-unavailable"})
+"""Codes of findings that have nothing to do with values."""
+DEFAULT_NAMESPACE = "default"
+_SOMETHING = re.compile(rb"^(?!---|[ \t]*#)[^\n]*\S", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class HelmJob:
+    """A render that is wanted.
+
+    Attributes:
+        chart: the chart.
+        name: the chart's, for what is said of it.
+        values: values files in order, later ones win.
+        variant: see `Origin`.
+        via: the object in another render that deploys it; empty for the inventory's own.
+        where: the place in the inventory, for findings.
+    """
+
+    chart: FoundChart = field(repr=False)
+    name: str
+    release: str
+    namespace: str = ""
+    values: tuple[ValuesFile, ...] = ()
+    variant: str = ""
+    via: str = ""
+    where: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        via = f" of {self.via}" if self.via else ""
+        return f"chart {self.name}{via}" + (f" [{self.variant}]" if self.variant else "")
+
+
+@dataclass(frozen=True)
+class HelmRenderer:
+    """Renders charts; for many threads.
+
+    Attributes:
+        home: helm's; nothing that the user has configured counts.
+        target: the cluster.
+        cache: renders that were made before; None to make all anew and keep none.
+    """
+
+    helm: Helm
+    home: HelmHome
+    target: KubernetesTarget
+    cache: RenderCache | None = None
+
+    def render(self, job: HelmJob) -> tuple[Rendering | None, list[Finding]]:
+        """Render a chart; what goes wrong is a finding.
+
+        Raises:
+            HostError: helm can't be started.
+        """
+        key = self._key(job)
+        known = self.cache.read(key) if self.cache else None
+        if known is None:
+            known, findings = self._render(job)
+            if known is None:
+                return None, [_placed(finding, job) for finding in (*job.chart.findings, *findings)]
+            if self.cache and not findings:
+                self.cache.write(key, known)
+        else:
+            findings = []
+        about = [*job.chart.findings, *known.findings, *findings]
+        return _rendering(job, known), [_placed(finding, job) for finding in about]
+
+    def _key(self, job: HelmJob) -> str:
+        return render_key(
+            job.chart.digest,
+            [file.text for file in job.values],
+            release=job.release,
+            namespace=job.namespace,
+            kubernetes=self.target.version,
+            api_versions=self.target.api_versions,
+            helm=self.helm.version,
+        )
+
+    def _render(self, job: HelmJob) -> tuple[Rendered | None, list[Finding]]:
+        """Return the render, whose own findings always hold, and findings because of which it must not be kept."""
+        try:
+            archive = job.chart.load()
+            tree = chart_tree(archive, what=job.label)
+        except HostError:
+            raise
+        except AirbundleError as error:
+            return None, [Finding(error.problem, code="chart-unavailable", hint=error.hint), *error.findings]
+        habits = render_habits(tree)
+        if tree.metadata.type == "library":
+            return Rendered(tree.metadata.name, tree.metadata.version, tree.metadata.app_version, b""), []
+        try:
+            done, faults = self._run_twice(job, archive, tree)
+        except TooLong as error:
+            return None, [Finding(error.problem, code="render-too-large")]
+        if done is None:
+            return None, [*faults, *habits]
+        given = merge_files([file.body for file in job.values])
+        rendered = Rendered(
+            tree.metadata.name,
+            tree.metadata.version,
+            tree.metadata.app_version,
+            done.output,
+            coalesce(tree),
+            coalesce(tree, given),
+            (*habits, *_nothing(done.output, tree, given)),
+        )
+        return rendered, faults
+
+    def _run_twice(self, job: HelmJob, archive: bytes, tree: ChartTree) -> tuple[Done | None, list[Finding]]:
+        """Run helm, and once more where it holds back what it rendered because some of it isn't YAML."""
+        with TemporaryDirectory(dir=self.home.path) as directory:
+            arguments = self._arguments(job, archive, Path(directory))
+            done = self._run(arguments, job)
+            if not done.code:
+                return done, []
+            faults = render_faults(done.complaint, tree)
+            if not is_bad_yaml(done.complaint):
+                return None, faults
+            again = self._run([*arguments, "--debug"], job)
+            return (again if again.output.strip() else None), faults
+
+    def _run(self, arguments: Sequence[str | Path], job: HelmJob) -> Done:
+        what = f"render {job.label}"
+        return self.helm.ended(*arguments, home=self.home, what=what, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)
+
+    def _arguments(self, job: HelmJob, archive: bytes, directory: Path) -> list[str | Path]:
+        chart = directory / "chart.tgz"
+        chart.write_bytes(archive)
+        arguments: list[str | Path] = ["template", job.release, chart, "--include-crds"]
+        arguments += ["--namespace", job.namespace or DEFAULT_NAMESPACE]
+        arguments += ["--kube-version", self.target.version] if self.target.version else []
+        for version in self.target.api_versions:
+            arguments += ["--api-versions", version]
+        for number, file in enumerate(job.values):
+            path = directory / f"values-{number}.yaml"
+            path.write_text(file.text, encoding="utf-8")
+            arguments += ["--values", path]
+        return arguments
+
+
+def _rendering(job: HelmJob, known: Rendered) -> Rendering:
+    origin = Origin(
+        source=f"chart {known.chart} {known.version}" + (f" of {job.via}" if job.via else ""),
+        release=job.release,
+        namespace=job.namespace,
+        variant=job.variant,
+        chart=known.chart,
+        version=known.version,
+        app_version=known.app_version,
+    )
+    given = tuple((file.name, file.body) for file in job.values)
+    return Rendering(origin, known.output, known.defaults, known.values, given)
+
+
+def _placed(finding: Finding, job: HelmJob) -> Finding:
+    """Give a finding the place and name of what was rendered; what holds for each value set is the chart's own."""
+    if finding.where:
+        return finding
+    label = replace(job, variant="").label if finding.code in OF_CHART else job.label
+    return replace(finding, where=job.where, message=f"{label}: {finding.message.removeprefix(f'{job.label}: ')}")
+
+
+def _nothing(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> list[Finding]:
+    """Return findings where values ask for something, and nothing of it is rendered."""
+    if not _SOMETHING.search(output):
+        message = "nothing is rendered" + (", though values are given for it" if given else "")
+        hint = "a switch is off, or a value is misspelled; compare with the chart's own values.yaml"
+        return [Finding(message, code="render-empty", hint=hint, severity="error" if given else "warning")]
+    top = tree.metadata.name
+    findings = []
+    for name, subchart in tree.subcharts:
+        wanted = given.get(name)
+        asked = isinstance(wanted, dict) and wanted.get("enabled") is True
+        if asked and subchart.metadata.type != "library" and f"# Source: {top}/charts/{name}/".encode() not in output:
+            message = f"the values switch {name!r} on, and nothing of it is rendered"
+            findings.append(Finding(message, code="render-empty", severity="warning"))
+    return findings

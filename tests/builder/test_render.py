@@ -1,0 +1,406 @@
+"""Inventories become renders: charts, variants, sites; what fails is told, and the rest is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airbundle.builder.render import UNAVAILABLE, render_inventory
+from airbundle.errors import DocumentError, Finding, HostError, UsageError
+from airbundle.scan.model import Rendering
+from airbundle.store.cache import Cache
+from airbundle.store.inventory_dir import open_inventory
+from airbundle.transfer.registry import RegistryClient
+from tests.support.helm import write_chart
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: "{{ .Release.Name }}-pod"}
+spec: {containers: [{name: c, image: "{{ .Values.image }}"}]}
+"""
+
+
+@dataclass
+class Kitchen:
+    """An inventory that is rendered with a cache of its own."""
+
+    root: Path
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """Of the inventory."""
+        return self.root / "inventory"
+
+    def chart(self, name: str, files: Mapping[str, str], **metadata: Any) -> None:
+        """Write a chart below the inventory."""
+        write_chart(self.directory / "charts", name, files=files, **metadata)
+
+    def write(self, path: str, text: str | bytes) -> None:
+        """Write a file below the inventory."""
+        file = self.directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def site(self, name: str, **fields: Any) -> Path:
+        """Write a site file in a directory of its own."""
+        path = self.root / name / "site.yaml"
+        path.parent.mkdir()
+        body = {"apiVersion": "airbundle.dev/v1", "kind": "Site", "metadata": {"name": name}, **fields}
+        path.write_text(yaml.safe_dump(body))
+        return path
+
+    def render(self, **options: Any) -> tuple[list[Rendering], list[Finding]]:
+        """Render the inventory."""
+        body = {
+            "apiVersion": "airbundle.dev/v1",
+            "kind": "Bundle",
+            "metadata": {"name": "shop", "version": "1.0.0"},
+            **self.fields,
+        }
+        self.write("bundle.yaml", json.dumps(body))
+        with RegistryClient() as client:
+            return render_inventory(open_inventory(self.directory), client, Cache(self.root / "cache"), **options)
+
+    def fine(self, **options: Any) -> list[Rendering]:
+        """Render the inventory, in which nothing is wrong."""
+        renderings, findings = self.render(**options)
+        assert findings == []
+        return renderings
+
+    def wrong(self, **options: Any) -> Finding:
+        """Render the inventory, in which one thing is wrong."""
+        _, findings = self.render(**options)
+        assert len(findings) == 1, "\n".join(map(str, findings))
+        return findings[0]
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Kitchen:
+    return Kitchen(tmp_path)
+
+
+def images(rendering: Rendering) -> list[str]:
+    """Return the images of the pods of a render."""
+    documents = [body for body in yaml.safe_load_all(rendering.output) if body]
+    return [each["image"] for body in documents for each in body.get("spec", {}).get("containers", ())]
+
+
+def variants(renderings: Sequence[Rendering]) -> dict[str, list[str]]:
+    return {rendering.origin.variant: images(rendering) for rendering in renderings}
+
+
+def test_a_chart_with_its_releases_values(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\nother: {x: 1}\n"}, appVersion="7")
+    kitchen.write("values.yaml", "image: b:2\n")
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "r", "namespace": "n", "values": ["values.yaml"]}}
+    ]
+    (rendering,) = kitchen.fine()
+    origin = rendering.origin
+    assert (origin.source, origin.release, origin.namespace, origin.variant) == ("chart shop 1.0.0", "r", "n", "")
+    assert (origin.chart, origin.version, origin.app_version) == ("shop", "1.0.0", "7")
+    assert b'name: "r-pod"' in rendering.output
+    assert images(rendering) == ["b:2"]
+    assert rendering.defaults == {"image": "a:1", "other": {"x": 1}}
+    assert rendering.values == {"image": "b:2", "other": {"x": 1}}
+    assert list(rendering.given) == [("values.yaml", {"image": "b:2"})]
+
+
+def test_variants_and_sites_are_further_renders(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    kitchen.write("values.yaml", "image: '{{ site.domain }}/x:1'\n")
+    kitchen.write("large.yaml", "image: '{{ site.name }}/large:1'\n")
+    release = {"name": "r", "values": ["values.yaml"]}
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": release, "variants": {"large": "large.yaml"}}
+    ]
+    berlin = kitchen.site("berlin", domain="berlin.test")
+    mainz = kitchen.site("mainz", domain="mainz.test", values={"r": "own.yaml"})
+    (mainz.parent / "own.yaml").write_text("image: mainz/own:3\n")
+    assert variants(kitchen.fine(sites=[berlin, mainz])) == {
+        "": ["site.internal/x:1"],
+        "large": ["site-placeholder/large:1"],
+        "site berlin": ["berlin.test/x:1"],
+        "site mainz": ["mainz/own:3"],
+    }
+
+
+def test_sites_switch_releases_on_and_off(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "off", "enabled": False}},
+    ]
+    silent = kitchen.site("silent")
+    on = kitchen.site("on", releases={"off": {"enabled": True, "namespace": "there"}})
+    off = kitchen.site("off", releases={"off": {"enabled": False}})
+    renderings = kitchen.fine(sites=[silent, on, off])
+    assert [(each.origin.variant, each.origin.namespace) for each in renderings] == [("", ""), ("site on", "there")]
+
+
+def test_a_site_that_knows_other_releases_is_told(kitchen: Kitchen) -> None:
+    kitchen.write("m.yaml", "kind: A\n")
+    kitchen.fields["manifests"] = [{"path": "m.yaml", "release": {"name": "base"}}]
+    site = kitchen.site("berlin", releases={"bse": {"enabled": True}})
+    finding = kitchen.wrong(sites=[site])
+    assert str(finding) == (
+        "site.yaml: the site says something of the release 'bse', which the inventory does not have; "
+        "expected one of base"
+    )
+    assert finding.severity == "warning"
+
+
+def test_the_cluster_and_hooks_and_tests_and_crds_count(kitchen: Kitchen) -> None:
+    show = (
+        'kind: A\nversion: "{{ .Capabilities.KubeVersion }}"\nhas: {{ .Capabilities.APIVersions.Has "x.test/v1/Y" }}\n'
+    )
+    hook = "kind: B\nmetadata: {annotations: {helm.sh/hook: %s}}\n"
+    files = {
+        "templates/a.yaml": show,
+        "templates/hook.yaml": hook % "pre-install",
+        "templates/tests/test.yaml": hook % "test",
+        "crds/crd.yaml": "kind: CustomResourceDefinition\n",
+    }
+    kitchen.chart("shop", files)
+    kitchen.fields["kubernetes"] = {"version": "1.29", "apiVersions": ["x.test/v1/Y"]}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    (rendering,) = kitchen.fine()
+    text = rendering.output.decode()
+    assert 'version: "v1.29.0"' in text
+    assert "has: true" in text
+    for source in ("templates/hook.yaml", "templates/tests/test.yaml", "crds/crd.yaml"):
+        assert f"# Source: shop/{source}" in text or "CustomResourceDefinition" in text
+
+
+FAILURES = [
+    (
+        {"templates/x.yaml": 'a: {{ required "say which image" .Values.image.tag }}\n', "values.yaml": "image: {}\n"},
+        "render-refused",
+        "chart shop: the chart refuses to be rendered for want of the value 'image.tag': say which image; "
+        "found shop/templates/x.yaml line 1 (set it in the release's values)",
+    ),
+    (
+        {
+            "templates/x.yaml": '{{ if not .Values.db.host }}\n{{ fail "no database" }}\n{{ end }}\n',
+            "values.yaml": "db: {}",
+        },
+        "render-refused",
+        "for want of the value 'db.host': no database; found shop/templates/x.yaml line 2",
+    ),
+    (
+        {"templates/x.yaml": "a: {{ .Values.a.b.c }}\n", "values.yaml": "x: 1\n"},
+        "render-failed",
+        "a template of the chart fails at the value 'a.b.c': nil pointer evaluating interface {}.b",
+    ),
+    (
+        {"values.schema.json": '{"required": ["domain"]}'},
+        "render-schema",
+        "chart shop: the value 'domain' does not fit the chart's schema: domain is required",
+    ),
+    (
+        {"values.schema.json": '{"properties": {"greeting": {"type": "integer"}}}'},
+        "render-schema",
+        "the value 'greeting' does not fit the chart's schema: Invalid type. Expected: integer, given: string",
+    ),
+    (
+        {"templates/x.yaml": "{{ .Values.x | nonsense }}"},
+        "render-failed",
+        'helm can\'t render the chart: parse error at (shop/templates/x.yaml:1): function "nonsense" not defined',
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "code", "said"), FAILURES, ids=[said[-30:] for _, _, said in FAILURES])
+def test_a_chart_that_fails_is_told_and_the_rest_is_there(
+    kitchen: Kitchen, files: dict[str, str], code: str, said: str
+) -> None:
+    kitchen.chart("shop", files)
+    kitchen.chart("fine", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    kitchen.fields["charts"] = [{"name": name, "path": f"charts/{name}"} for name in ("shop", "fine")]
+    renderings, (finding,) = kitchen.render()
+    assert (finding.code, finding.severity) == (code, "error")
+    assert said in str(finding)
+    assert finding.where.startswith("bundle.yaml:1 charts[0]")
+    assert [rendering.origin.chart for rendering in renderings] == ["fine"]
+
+
+def test_a_chart_that_refuses_the_kubernetes_version(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {}, kubeVersion=">=1.31.0-0")
+    kitchen.fields["kubernetes"] = {"version": "1.29"}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    finding = kitchen.wrong()
+    assert (finding.code, finding.found, finding.expected) == ("render-kubernetes", "v1.29.0", ">=1.31.0-0")
+
+
+def test_what_is_not_yaml_is_rendered_all_the_same(kitchen: Kitchen) -> None:
+    files = {"templates/bad.yaml": "a: b\n  c: d: e\n", "templates/pod.yaml": POD, "values.yaml": "image: a:1\n"}
+    kitchen.chart("shop", files)
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    (rendering,), (finding,) = kitchen.render()
+    assert b'image: "a:1"' in rendering.output
+    assert finding.code == "render-yaml"
+    assert "renders shop/templates/bad.yaml to what isn't YAML: yaml: line 2: mapping values" in str(finding)
+
+
+@pytest.mark.parametrize(("values", "severity"), [("", "warning"), ("shown: nope\n", "error")])
+def test_a_chart_that_renders_nothing(kitchen: Kitchen, values: str, severity: str) -> None:
+    guarded = '{{ if eq .Values.shown "yes" }}\n' + POD + "{{ end }}\n"
+    kitchen.chart("shop", {"templates/configmap.yaml": guarded, "values.yaml": "shown: no-no\n"})
+    kitchen.write("values.yaml", values)
+    release = {"name": "r", "values": ["values.yaml"]}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": release}]
+    finding = kitchen.wrong()
+    assert (finding.code, finding.severity) == ("render-empty", severity)
+
+
+def test_a_subchart_that_is_asked_for_and_renders_nothing(kitchen: Kitchen) -> None:
+    guarded = '{{ if eq .Values.mode "yes" }}\n' + POD + "{{ end }}\n"
+    write_chart(kitchen.directory / "charts/shop/charts", "db", files={"templates/configmap.yaml": guarded})
+    (kitchen.directory / "charts/shop/charts/db/values.yaml").write_text("mode: none\n")
+    kitchen.chart("shop", {})
+    kitchen.write("values.yaml", "db: {enabled: true}\n")
+    release = {"name": "r", "values": ["values.yaml"]}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": release}]
+    assert "chart shop: the values switch 'db' on, and nothing of it is rendered" in str(kitchen.wrong())
+
+
+def test_a_library_chart_is_no_failure(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/_helpers.tpl": '{{ define "x" }}{{ end }}'}, type="library")
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    (rendering,) = kitchen.fine()
+    assert rendering.output == b""
+
+
+HABITS = [
+    ({"templates/x.yaml": 'a: {{ lookup "v1" "Secret" "a" "b" }}\n'}, "reads-cluster", "shop/templates/x.yaml"),
+    ({"templates/x.yaml": 'a: {{ getHostByName "example.test" }}\n'}, "calls-out", "shop/templates/x.yaml"),
+]
+
+
+@pytest.mark.parametrize(("files", "code", "found"), HABITS, ids=["lookup", "dns"])
+def test_charts_whose_render_depends_on_the_world(
+    kitchen: Kitchen, files: dict[str, str], code: str, found: str
+) -> None:
+    comment = '{{/* lookup "v1" and getHostByName "x" */}}\n# lookup "x"\na: b\n'
+    kitchen.chart("shop", {**files, "templates/comment.yaml": comment})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    finding = kitchen.wrong()
+    assert (finding.code, finding.found, finding.severity) == (code, found, "warning")
+
+
+BAD_VALUES = [
+    (b"a: \xff\n", "values.yaml:1: the values are not UTF-8; found byte 0xff; expected UTF-8 text"),
+    (b"a:\n\tb: 1\n", "values.yaml:2: a tab indents this line; expected spaces"),
+    (b"- a\n", "values.yaml:1: the values are no mapping; found list"),
+    (b"a: {{ site.domian }}\n", "values.yaml:1: '{{ site.domian }}' is no name of the site"),
+    (b"a: [\n", "values.yaml: not YAML: "),
+]
+
+
+@pytest.mark.parametrize(("raw", "said"), BAD_VALUES, ids=["utf-8", "tab", "list", "name", "flow"])
+def test_values_that_cannot_be_read(kitchen: Kitchen, raw: bytes, said: str) -> None:
+    kitchen.chart("shop", {})
+    kitchen.chart("other", {})
+    kitchen.write("values.yaml", raw)
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}},
+        {"name": "other", "path": "charts/other"},
+    ]
+    renderings, findings = kitchen.render()
+    assert said in str(findings[0])
+    assert [rendering.origin.release for rendering in renderings] == ["other"]
+
+
+def test_doubled_keys_and_a_bare_equals_sign_are_values(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD + "# {{ .Values.sign }}\n"})
+    kitchen.write("values.yaml", "image: a:1\nimage: b:2\nsign: =\n")
+    release = {"name": "r", "values": ["values.yaml"]}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": release}]
+    (rendering,), (finding,) = kitchen.render()
+    assert images(rendering) == ["b:2"]
+    assert b"# =" in rendering.output
+    assert str(finding) == "values.yaml:2: the key 'image' stands twice; helm takes the last"
+    assert finding.severity == "warning"
+
+
+def test_a_render_of_five_megabytes(kitchen: Kitchen) -> None:
+    big = 'kind: ConfigMap\ndata:\n{{ range until 50000 }}  key{{ . }}: "%s"\n{{ end }}' % ("x" * 90)
+    kitchen.chart("shop", {"templates/big.yaml": big})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    (rendering,) = kitchen.fine()
+    assert len(rendering.output) > 5_000_000
+    assert kitchen.fine()[0].output == rendering.output
+
+
+def test_what_only_renders_with_a_sites_values_is_a_warning(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/x.yaml": 'a: {{ required "which" .Values.host }}\n'})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": {"name": "r"}}]
+    site = kitchen.site("berlin", values={"r": "v.yaml"})
+    (site.parent / "v.yaml").write_text("host: x\n")
+    (rendering,), (finding,) = kitchen.render(sites=[site])
+    assert rendering.origin.variant == "site berlin"
+    assert (finding.code, finding.severity) == ("render-refused", "warning")
+    assert kitchen.wrong().severity == "error"
+
+
+def test_a_sites_missing_values_file(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": {"name": "r"}}]
+    finding = kitchen.wrong(sites=[kitchen.site("berlin", values={"r": "none.yaml"})])
+    assert "site.yaml values.r: 'none.yaml' is not there" in str(finding)
+
+
+def test_what_is_no_site_file(kitchen: Kitchen, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no site file"):
+        kitchen.render(sites=[tmp_path / "none.yaml"])
+    (tmp_path / "bad.yaml").write_text("kind: Site\n")
+    with pytest.raises(DocumentError):
+        kitchen.render(sites=[tmp_path / "bad.yaml"])
+
+
+def test_charts_need_helm_and_manifests_do_not(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRBUNDLE_HELM", str(tmp_path / "none"))
+    kitchen.write("m.yaml", "kind: A\n")
+    kitchen.fields["manifests"] = ["m.yaml"]
+    assert len(kitchen.fine()) == 1
+    kitchen.chart("shop", {})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    with pytest.raises(HostError, match="which is no program"):
+        kitchen.render()
+
+
+def test_charts_of_a_directory_in_the_place_of_repositories(kitchen: Kitchen, tmp_path: Path) -> None:
+    from tests.support.helm import package
+
+    for version in ("1.0.0", "1.4.0", "2.0.0"):
+        chart = write_chart(tmp_path / version, "shop", version)
+        package(chart, tmp_path / "packages", home=tmp_path / "helm")
+    repo = "https://charts.invalid/x"
+    kitchen.fields["charts"] = [
+        {"name": "shop", "repo": repo, "version": "^1"},
+        {"name": "shop", "repo": repo, "version": "2.0.0", "release": {"name": "two"}},
+        {"name": "shop", "repo": repo, "version": "3.0.0"},
+        {"name": "none", "repo": "oci://charts.invalid/x", "version": "1.0.0"},
+    ]
+    renderings, findings = kitchen.render(charts_from=tmp_path / "packages")
+    assert [rendering.origin.version for rendering in renderings] == ["1.4.0", "2.0.0"]
+    assert [finding.code for finding in findings] == [UNAVAILABLE, UNAVAILABLE]
+    assert "packages has no shop-3.0.0.tgz; it has 1.0.0, 1.4.0, 2.0.0" in str(findings[0])
+    assert "packages has no none-1.0.0.tgz" in str(findings[1])
+
+
+def test_equal_texts_are_one(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    kitchen.write("none.yaml", "unused: 1\n")
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "variants": {"same": "none.yaml"}}]
+    one, two = kitchen.fine()
+    assert one.output is two.output
