@@ -47,8 +47,8 @@ _Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver(_PLAIN_TAG, re.compile(r"(?s:.*)$"), None)
 
 
-def _plain(loader: Any, node: yaml.ScalarNode) -> Any:  # noqa: ARG001  (PyYAML's signature)
-    text: str = node.value
+def plain_value(text: str) -> Any:
+    """Return what a plain scalar is to go-yaml: nothing, a truth value, a number, else the text itself."""
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
@@ -66,6 +66,10 @@ def _plain(loader: Any, node: yaml.ScalarNode) -> Any:  # noqa: ARG001  (PyYAML'
         number = float(digits)
         return text if math.isinf(number) else number
     return text
+
+
+def _plain(loader: Any, node: yaml.ScalarNode) -> Any:  # noqa: ARG001  (PyYAML's signature)
+    return plain_value(node.value)
 
 
 def _int(digits: str) -> int | None:

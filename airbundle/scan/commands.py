@@ -1,0 +1,73 @@
+"""Images in the arguments of a container: `--x-image=REF`, `--x-image REF`, `X=REF`, bare ones, and scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from airbundle.scan.pairs import Pair
+
+_FLAG = re.compile(r"--?([A-Za-z][\w.-]{0,120})=(.*)", re.DOTALL)
+_FLAG_ALONE = re.compile(r"--?([A-Za-z][\w.-]{0,120})")
+_ASSIGNED = re.compile(r"([A-Za-z_][\w.\[\]-]{0,120})=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
+_LENGTH_LIMIT = 1 << 20
+_SET = frozenset({"set", "set-string"})
+
+
+@dataclass
+class Command:
+    """What arguments hold: flags and assignments; scripts, and where they stand; words without a name."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    scripts: list[tuple[str, str]] = field(default_factory=list)
+    bare: list[Pair] = field(default_factory=list)
+
+
+def read_command(items: Sequence[tuple[str, str]]) -> Command:
+    """Take arguments apart.
+
+    Args:
+        items: (path, text) of each, in their order; not text ones left out.
+    """
+    command = Command()
+    waiting = ""
+    for path, text in items:
+        flag = _FLAG.fullmatch(text)
+        alone = _FLAG_ALONE.fullmatch(text)
+        if alone:
+            waiting = alone.group(1)
+            continue
+        name, waiting = waiting, ""
+        if flag:
+            name, text = flag.group(1), flag.group(2)
+        if name in _SET or (not flag and not name and _ASSIGNED.fullmatch(text) and "\n" not in text):
+            command.pairs += _assignments(text, path)
+        elif "\n" in text or (not flag and " " in text.strip()):
+            command.scripts.append((path, text))
+        elif name:
+            command.pairs.append(Pair(name, text, path))
+        else:
+            command.bare.append(Pair("", text, path))
+    return command
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Return an argument with `$(NAME)` replaced, as the kubelet does, by what the container's own variables hold."""
+    if "$(" not in text:
+        return text
+    return _VARIABLE.sub(lambda match: variables.get(match.group(1), match.group()), text)[:_LENGTH_LIMIT]
+
+
+def _assignments(text: str, path: str) -> list[Pair]:
+    """Return `a=1,b=2` as pairs; a single one may hold commas."""
+    parts = [_ASSIGNED.fullmatch(part) for part in text.split(",")]
+    if all(parts):
+        return [
+            Pair(part.group(1), part.group(2), path if len(parts) == 1 else f"{path}#{part.group(1)}")
+            for part in parts
+            if part
+        ]
+    whole = _ASSIGNED.fullmatch(text)
+    return [Pair(whole.group(1), whole.group(2), path)] if whole else [Pair("", text, path)]

@@ -1,0 +1,171 @@
+"""All images that objects name: the finders put together, kind by kind."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airbundle.errors import Finding
+from airbundle.scan.fields import is_silent, is_switched_off, known_fields, surest
+from airbundle.scan.model import ORDER, Certainty, Manifest, Place, Scanned, Sighting
+from airbundle.scan.names import says_image
+from airbundle.scan.pairs import Pair, images_of
+from airbundle.scan.seen import Seen
+from airbundle.scan.spelling import as_image
+from airbundle.scan.texts import is_structured, references
+from airbundle.scan.walk import Scope, Walk, join
+
+_SECRET_TYPES_WITHOUT = ("kubernetes.io/", "helm.sh/release", "bootstrap.kubernetes.io/")
+_SECRET_LIMIT = 4 << 20  # base64 characters of one value
+_SCHEMA_LIMIT = 500_000  # nodes of one CRD
+_WORKLOADS = frozenset({"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "PodTemplate"})
+_ROOT = frozenset({"apiVersion", "kind", "metadata", "status"})
+
+
+def find_images(manifests: Sequence[Manifest]) -> list[Sighting]:
+    """Find every image that objects name; each once for each place, with its surest evidence."""
+    return list(find(manifests).sightings)
+
+
+def find(manifests: Sequence[Manifest]) -> Scanned:
+    """Find images, and the container images that no kubelet would take for a reference."""
+    sightings: list[Sighting] = []
+    findings: list[Finding] = []
+    for manifest in manifests:
+        walk = _walked(manifest)
+        limit = _limit(manifest)
+        sightings += [_sighting(manifest, seen.at_most(limit)) for seen in _surest(walk.seen)]
+        findings += [_unreadable(manifest, path, text) for path, text in walk.unreadable]
+    return Scanned(tuple(dict.fromkeys(sightings)), tuple(findings))
+
+
+def _limit(manifest: Manifest) -> Certainty:
+    limit = surest(manifest.api_version, manifest.kind)
+    if manifest.phase == "test" and limit == "certain":
+        return "likely"
+    return limit
+
+
+def _surest(found: Iterable[Seen]) -> list[Seen]:
+    best: dict[tuple[str, str], Seen] = {}
+    for seen in found:
+        key = (str(seen.image), seen.path)
+        if key not in best or ORDER[seen.certainty] < ORDER[best[key].certainty]:
+            best[key] = seen
+    return list(best.values())
+
+
+def _sighting(manifest: Manifest, seen: Seen) -> Sighting:
+    place = Place(manifest.origin, manifest.template, str(manifest), seen.path, phase=manifest.phase)
+    return Sighting(seen.image, seen.written, seen.certainty, seen.evidence, place)
+
+
+def _unreadable(manifest: Manifest, path: str, text: str) -> Finding:
+    return Finding(
+        f"{path} is no image reference; the container will not start",
+        where=f"{manifest.origin.source}: {manifest}",
+        code="image-unreadable",
+        found=repr(text[:200]),
+        hint="a repository is lower-case; name[:tag][@sha256:…]",
+        severity="error" if manifest.kind in _WORKLOADS else "warning",
+    )
+
+
+def _walked(manifest: Manifest) -> Walk:
+    walk = Walk()
+    body, kind = manifest.body, manifest.kind
+    walk.annotations(manifest.metadata.get("annotations"), "metadata.annotations", Scope())
+    if kind == "CustomResourceDefinition":
+        walk.seen += _schema_images(body)
+    elif kind == "ConfigMap":
+        _texts(walk, body.get("data"), "data", "ConfigMap")
+        _texts(walk, _decoded(body.get("binaryData")), "binaryData", "ConfigMap")
+    elif kind == "Secret":
+        if not str(body.get("type") or "").startswith(_SECRET_TYPES_WITHOUT):
+            _texts(walk, {**_decoded(body.get("data")), **_mapping(body.get("stringData"))}, "data", "Secret")
+    elif not is_silent(manifest.api_version, kind):
+        walk.mapping({key: value for key, value in body.items() if key not in _ROOT}, "", Scope())
+        walk.seen += _known(manifest, {seen.path for seen in walk.seen if seen.certainty == "certain"})
+    return walk
+
+
+def _known(manifest: Manifest, sure: set[str]) -> Iterator[Seen]:
+    if is_switched_off(_mapping(manifest.body.get("spec"))):
+        return
+    for path, text in known_fields(manifest.api_version, manifest.kind, manifest.body):
+        spelled = as_image(text)
+        if spelled is not None and path not in sure:
+            yield Seen(spelled.image, spelled.written, "certain", f"field {path}", path)
+
+
+def _texts(walk: Walk, data: Any, path: str, label: str) -> None:
+    """Search the files and values of a ConfigMap or a Secret."""
+    scope = Scope(label=label)
+    values: list[Pair] = []
+    for key, value in _mapping(data).items():
+        if isinstance(value, str) and (is_structured(value) or ": " in value):
+            within = Scope(label=label, says=says_image(key))
+            walk.text(value, join(path, key), within)
+        elif isinstance(value, str):
+            values.append(Pair(key, value, join(path, key)))
+    walk.pairs(values, Scope(label=scope.label, texts=1))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _decoded(data: Any) -> dict[str, str]:
+    """Return the values of base64 that are text."""
+    found = {}
+    for key, value in _mapping(data).items():
+        if not isinstance(value, str) or len(value) > _SECRET_LIMIT:
+            continue
+        try:
+            found[key] = base64.b64decode("".join(value.split()), validate=True).decode()
+        except (binascii.Error, ValueError):
+            continue
+    return found
+
+
+def _schema_images(body: Mapping[str, Any]) -> list[Seen]:
+    """Return the images in the schemas of a CRD: defaults are likely, descriptions and examples decoys."""
+    found: list[Seen] = []
+    stack: list[tuple[str, str, Any]] = [("spec", "", body.get("spec"))]
+    for _ in range(_SCHEMA_LIMIT):
+        if not stack:
+            break
+        path, name, node = stack.pop()
+        if isinstance(node, list):
+            stack += [(f"{path}[{index}]", name, item) for index, item in enumerate(node) if isinstance(item, dict)]
+            continue
+        if not isinstance(node, dict):
+            continue
+        for key, value in node.items():
+            if key == "default":
+                found += _default_images(f"{path}.default", name, value)
+            elif key in {"description", "example", "examples"} and isinstance(value, str):
+                found += _told_images(f"{path}.{key}", value)
+            elif isinstance(value, (dict, list)):
+                stack.append((f"{path}.{key}", name if key in {"items", "properties"} else key, value))
+    return found
+
+
+def _default_images(path: str, name: str, value: Any) -> Iterator[Seen]:
+    walk = Walk()
+    scope = Scope(label="default in the CRD's schema")
+    if isinstance(value, (dict, list)):
+        walk.node(value, path, scope.within(name), name)
+    else:
+        for held in images_of([Pair(name, value, path)]):
+            if held.spelled.pinned:
+                walk.seen.append(Seen(held.spelled.image, held.spelled.written, "likely", scope.label, path))
+    return (seen.at_most("likely") for seen in walk.seen)
+
+
+def _told_images(path: str, text: str) -> Iterator[Seen]:
+    if ":" in text and "/" in text:
+        for spelled in references(text):
+            yield Seen(spelled.image, spelled.written, "decoy", "description in the CRD's schema", path)

@@ -1,0 +1,177 @@
+"""Names and values that stand beside each other: images, and images whose parts stand apart.
+
+The same holds for the fields of a mapping, the variables of a container, the flags of a command, the lines of a
+properties file and the annotations of an object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from airbundle.scan.model import Certainty
+from airbundle.scan.names import Part, Says, part_of, says_image
+from airbundle.scan.seen import judged
+from airbundle.scan.spelling import Spelled, as_image, is_version, joined, scalar_text
+
+_BETWEEN = re.compile(r"[\s,;|]+")
+_LIST_LIMIT = 2000
+_BASE_NAMES = frozenset({"reference", "ref", "url", "uri", "fullname", "override", "value"})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A name, its value, and where the value stands."""
+
+    name: str
+    value: object
+    path: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """An image that a pair holds, or several pairs together: `pair` has its base."""
+
+    pair: Pair
+    spelled: Spelled
+    certainty: Certainty
+
+
+@dataclass
+class _Parts:
+    found: dict[Part, Pair] = field(default_factory=dict)
+    named: bool = False
+    stem: tuple[str, ...] = ()
+
+    def value(self, part: Part) -> object:
+        pair = self.found.get(part)
+        return pair.value if pair else None
+
+
+def images_of(pairs: Sequence[Pair], *, inherited: Says = "", prose: bool = False) -> list[Held]:
+    """Return the images that pairs hold.
+
+    Args:
+        pairs: what stands beside each other; values that are no scalars are left out.
+        inherited: what the name above them says: of `image: {name: …}`.
+        prose: they are lines of some file, where a bare word may be anything.
+    """
+    held: list[Held] = []
+    used: set[str] = set()
+    for parts in _grouped(pairs, inherited):
+        together = _together(parts, inherited)
+        if together:
+            held.append(together[0])
+            used |= together[1]
+    for pair in pairs:
+        if pair.path not in used and isinstance(pair.value, str):
+            held += _alone(pair, inherited, prose=prose)
+    return held
+
+
+def _grouped(pairs: Sequence[Pair], inherited: Says) -> list[_Parts]:
+    groups: dict[tuple[str, ...], _Parts] = {}
+    for pair in pairs:
+        if isinstance(pair.value, (dict, list)) or not scalar_text(pair.value):
+            continue
+        stem, part = part_of(pair.name)
+        if not part:
+            continue
+        group = groups.setdefault(stem, _Parts(named=inherited == "image", stem=stem))
+        group.named = group.named or "image" in pair.name.lower()
+        group.found.setdefault(part, pair)
+    shared = groups.get((), _Parts()).found.get("registry")
+    for group in groups.values():
+        if shared and "registry" not in group.found and not _has_host(group):
+            group.found["registry"] = shared
+    return list(groups.values())
+
+
+def _has_host(group: _Parts) -> bool:
+    spelled = as_image(scalar_text(group.value("image") or group.value("repository")))
+    return spelled is not None and spelled.form in {"full", "hosted"}
+
+
+def _together(parts: _Parts, inherited: Says) -> tuple[Held, set[str]] | None:
+    """Return the image that several values make, and the paths that are used up by it."""
+    found = parts.found
+    base, name = _base(parts)
+    if base is None or not (name or {"registry", "tag", "version", "digest"}.intersection(found)):
+        return None
+    whole = as_image(scalar_text(base.value))
+    tag: object = parts.value("tag")
+    by_version = False
+    if tag is None and not (whole and whole.pinned) and is_version(scalar_text(parts.value("version"))):
+        tag, by_version = parts.value("version"), inherited != "image" and not parts.stem
+    spelled = joined(parts.value("registry"), base.value, tag, parts.value("digest"), name and name.value)
+    if spelled is None or (whole and spelled.image == whole.image):
+        return None
+    says: Says = "image" if parts.named and spelled.pinned and says_image(base.name) != "maybe" else ""
+    certainty = judged(spelled, says)
+    if certainty is None:
+        return None
+    used = {pair.path for pair in (*found.values(), base)}
+    return Held(base, spelled, "likely" if by_version else certainty), used
+
+
+def _base(parts: _Parts) -> tuple[Pair | None, Pair | None]:
+    """Return what holds the repository, and what holds its last component where that stands apart."""
+    found = parts.found
+    image, repository, name = found.get("image"), found.get("repository"), found.get("name")
+    if image and repository:
+        whole = as_image(scalar_text(image.value))
+        return (image, None) if whole and whole.form in {"full", "hosted", "tagged"} else (repository, image)
+    if image or repository:
+        return image or repository, name if repository and _wants_name(parts) else None
+    named = parts.named and {"tag", "digest", "version"}.intersection(parts.found)
+    return (name, None) if named else (None, None)
+
+
+def _wants_name(parts: _Parts) -> bool:
+    """Whether the repository is an organisation's, and `name` the last component."""
+    repository = scalar_text(parts.value("repository")).strip("/")
+    if not repository or "name" not in parts.found or not parts.named or ":" in repository.rpartition("/")[2]:
+        return False
+    if "registry" in parts.found:
+        return "/" not in repository
+    host, slash, path = repository.partition("/")
+    return "." in host and (not slash or "/" not in path)
+
+
+def _alone(pair: Pair, inherited: Says, *, prose: bool) -> Iterator[Held]:
+    says = says_image(pair.name)
+    part = part_of(pair.name)[1] if says != "image" else ""
+    if part in {"registry", "tag", "version", "digest"}:
+        return
+    if not says and inherited:
+        says = _inherits(pair, part, inherited)
+    value = str(pair.value)
+    spelled = as_image(value)
+    if spelled is not None:
+        certainty = judged(spelled, says, prose=prose)
+        if certainty and part == "repository" and not spelled.pinned:
+            certainty = "likely"
+        if certainty and not (inherited and not says_image(pair.name) and not spelled.pinned and part != "repository"):
+            yield Held(pair, spelled, certainty)
+        return
+    yield from _listed(pair, value, says)
+
+
+def _inherits(pair: Pair, part: Part, inherited: Says) -> Says:
+    return inherited if part in {"", "repository", "name"} or pair.name.lower() in _BASE_NAMES else ""
+
+
+def _listed(pair: Pair, value: str, says: Says) -> Iterator[Held]:
+    """Yield images of `a:1,b:2`, `16=a:16 17=a:17` and the like; each entry must be pinned."""
+    if value[:1] in "{[" or not ("/" in value or ":" in value):
+        return
+    entries = _BETWEEN.split(value.strip(), _LIST_LIMIT)
+    for entry in entries[:_LIST_LIMIT]:
+        before, equals, after = entry.partition("=")
+        spelled = as_image(after if equals and "/" not in before else entry)
+        if spelled is None or not spelled.pinned:
+            continue
+        certainty = judged(spelled, says if len(entries) > 1 or equals else "")
+        if certainty and (spelled.unmistakable or spelled.telling or (says == "image" and "/" in spelled.written)):
+            yield Held(pair, spelled, certainty)
