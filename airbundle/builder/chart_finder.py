@@ -79,6 +79,11 @@ class ChartFinder:
             return self._beside(request.name, request.version, self.directory)
         return self._of_root(self._resolve(request))
 
+    def version_of(self, request: ChartRequest) -> str:
+        """Return the version of a chart that the lock has for it; without one, that which is asked for."""
+        root = self._locked.get(request.requested)
+        return root.info.get("version", request.version) if root else request.version
+
     def _resolve(self, request: ChartRequest) -> LockedRoot:
         (root,) = self.sources.chart(request)
         return root

@@ -5,36 +5,26 @@ What one chart does wrong is a finding; all others are rendered all the same (do
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Optional
 
-from airbundle.builder.chart_finder import ChartFinder, FoundChart
-from airbundle.builder.pool import worker_pool
+from airbundle.builder.kitchen import UNAVAILABLE, Kitchen, Outcome
 from airbundle.builder.render_cache import RenderCache
-from airbundle.builder.render_helm import HelmJob, HelmRenderer
+from airbundle.builder.render_follow import Follower
+from airbundle.builder.render_helm import HelmJob
 from airbundle.builder.render_jobs import Case, cases_of, chart_jobs, unknown_releases
 from airbundle.builder.render_manifests import read_manifests
-from airbundle.builder.sources import SourceResolver
-from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.lock import Lock
-from airbundle.errors import AirbundleError, Finding, HostError
+from airbundle.errors import Finding
 from airbundle.progress import SILENT, Reporter
 from airbundle.scan.model import Rendering
 from airbundle.store.cache import Cache
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.store.site_dir import open_site
-from airbundle.transfer.helm import Helm, HelmHome
 from airbundle.transfer.registry import RegistryClient
 
-UNAVAILABLE = "chart-unavailable"
-"""Code of findings about charts that can't be had; others are about what charts render to."""
-_FETCHERS = 8
-
-Outcome = tuple[HelmJob, Optional[Rendering], list[Finding]]
+__all__ = ["UNAVAILABLE", "render_inventory"]
 
 
 def render_inventory(
@@ -76,89 +66,23 @@ def render_inventory(
     with Kitchen(opened, client, cache, lock, charts_from, store, reporter) as kitchen:
         findings = unknown_releases(known, opened.inventory.releases)
         cases = cases_of(known)
-        charts, about_charts = _charts(kitchen, cases)
+        outcomes, about_charts = _charts(kitchen, cases)
         manifests, about_manifests = _manifests(opened, cases)
-    return _shared([*charts, *manifests]), list(dict.fromkeys([*findings, *about_charts, *about_manifests]))
+        charts = [rendering for _, rendering, _ in outcomes if rendering is not None]
+        follower = Follower(kitchen, {case.setting.variant: case.setting for case in cases})
+        followed, about_followed = follower.follow([*charts, *manifests])
+    # What an object deploys with values of its own is not deployed with the chart's alone.
+    about_charts = [each for each in about_charts if each.where not in follower.used or not _is_of_values(each)]
+    charts = [each for job, each, _ in outcomes if each is not None and job.where not in follower.used]
+    renderings = _shared([*charts, *manifests, *followed])
+    return renderings, list(dict.fromkeys([*findings, *about_charts, *about_manifests, *about_followed]))
 
 
-@dataclass
-class Kitchen:
-    """What rendering needs: charts, helm, threads. A context manager.
-
-    Helm is looked for when the first chart is; `finder` and `renderer` are made by one thread.
-    """
-
-    opened: InventoryDir
-    client: RegistryClient
-    cache: Cache
-    lock: Lock | None = None
-    directory: Path | None = None
-    store: RenderCache | None = None
-    reporter: Reporter = SILENT
-    _open: list[HelmHome | SourceResolver] = field(default_factory=list)
-
-    @cached_property
-    def _helm(self) -> Helm:
-        return Helm.find(side=self.client.http.side, versions=self.store)
-
-    @cached_property
-    def _finder(self) -> ChartFinder:
-        sources = SourceResolver(self.opened, self.client, self.cache, self.reporter, self._helm)
-        self._open.append(sources)
-        return ChartFinder(sources, self.lock, self.directory)
-
-    @cached_property
-    def _renderer(self) -> HelmRenderer:
-        home = HelmHome()
-        self._open.append(home)
-        return HelmRenderer(self._helm, home, self.opened.inventory.kubernetes, self.store)
-
-    def find(self, requests: Sequence[ChartRequest]) -> list[FoundChart | list[Finding]]:
-        """Find charts; one that can't be had is findings.
-
-        Raises:
-            HostError: helm is missing.
-        """
-        finder = self._finder
-
-        def find(request: ChartRequest) -> FoundChart | list[Finding]:
-            try:
-                return finder.find(request)
-            except HostError:
-                raise
-            except AirbundleError as error:
-                if error.findings:
-                    return [replace(finding, where=finding.where or request.where) for finding in error.findings]
-                message = f"chart {request.name} can't be had: {error.problem}"
-                return [Finding(message, request.where, UNAVAILABLE, hint=error.hint)]
-
-        with worker_pool(_FETCHERS, "chart", self.client.close) as pool:
-            return list(pool.map(find, requests))
-
-    def render(self, jobs: Sequence[HelmJob]) -> list[Outcome]:
-        """Render charts, on all processors. Raises HostError."""
-        renderer = self._renderer
-
-        def render(job: HelmJob) -> Outcome:
-            with phase.item(job.label, 0):
-                return (job, *renderer.render(job))
-
-        with self.reporter.phase("render") as phase, worker_pool(_processors(), "render", self.client.close) as pool:
-            return list(pool.map(render, jobs))
-
-    def __enter__(self) -> Kitchen:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for thing in self._open:
-            thing.close()
+def _is_of_values(finding: Finding) -> bool:
+    return finding.code.startswith("render-")
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _charts(kitchen: Kitchen, cases: Sequence[Case]) -> tuple[list[Rendering], list[Finding]]:
+def _charts(kitchen: Kitchen, cases: Sequence[Case]) -> tuple[list[Outcome], list[Finding]]:
     charts = kitchen.opened.inventory.charts
     if not charts:
         return [], []
@@ -174,7 +98,7 @@ def _charts(kitchen: Kitchen, cases: Sequence[Case]) -> tuple[list[Rendering], l
     outcomes = kitchen.render(jobs)
     for outcome in outcomes:
         findings += _softened(outcome, outcomes)
-    return [rendering for _, rendering, _ in outcomes if rendering is not None], findings
+    return outcomes, findings
 
 
 def _softened(outcome: Outcome, outcomes: Sequence[Outcome]) -> list[Finding]:
