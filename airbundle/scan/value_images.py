@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Spelled:
+class Composed:
     """An image as values spell it.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Scope:
     depth: int = 0
 
 
-def spelled_images(values: Mapping[str, Any]) -> list[Spelled]:
+def spelled_images(values: Mapping[str, Any]) -> list[Composed]:
     """Return the images that `values` spell, in their order, those of parts that are off among them."""
     common = tuple(_common_registries(values.get("global")))
     return list(_Walk().mapping(values, _Scope(common=common)))
@@ -113,7 +113,7 @@ class _Walk:
     def __init__(self) -> None:
         self.left = NODE_LIMIT
 
-    def mapping(self, values: Mapping[str, Any], scope: _Scope) -> Iterator[Spelled]:
+    def mapping(self, values: Mapping[str, Any], scope: _Scope) -> Iterator[Composed]:
         groups = _groups(values, scope)
         scope = _inherit(replace(scope, off=scope.off or _own_switch(values, scope.path)), groups.get("", {}))
         taken: set[str] = set()
@@ -128,7 +128,7 @@ class _Walk:
                 off = scope.off or _switch_beside(values, str(key), scope.path)
                 yield from self.value(value, str(key), replace(scope, path=path, off=off, depth=scope.depth + 1))
 
-    def value(self, value: object, key: str, scope: _Scope) -> Iterator[Spelled]:
+    def value(self, value: object, key: str, scope: _Scope) -> Iterator[Composed]:
         self.left -= 1
         if self.left < 0 or scope.depth > DEPTH_LIMIT:
             return
@@ -176,7 +176,7 @@ def _inherit(scope: _Scope, roles: Mapping[str, Part]) -> _Scope:
     return replace(scope, **changes) if changes else scope  # type: ignore[arg-type]  # keys are the fields above
 
 
-def _images_of(stem: str, roles: Mapping[str, Part], scope: _Scope) -> Iterator[Spelled]:
+def _images_of(stem: str, roles: Mapping[str, Part], scope: _Scope) -> Iterator[Composed]:
     filled = {role: part for role, part in roles.items() if part.text}
     companions = any(role in roles for role in ("tag", "digest", "registry"))
     readings = [reading for reading in _readings(filled, scope) if all(_NAME.fullmatch(part.text) for part in reading)]
@@ -189,7 +189,7 @@ def _images_of(stem: str, roles: Mapping[str, Part], scope: _Scope) -> Iterator[
         if stem and not companions and not _looks_like_image(text):
             continue
         tag = filled.get("tag") or (None if _has_tag(text) else scope.tag)
-        yield Spelled(reading, tag, filled.get("digest"), tuple(registries), scope.off, guess=number > 0)
+        yield Composed(reading, tag, filled.get("digest"), tuple(registries), scope.off, guess=number > 0)
 
 
 def _readings(filled: Mapping[str, Part], scope: _Scope) -> Iterator[tuple[Part, ...]]:
@@ -210,19 +210,19 @@ def _readings(filled: Mapping[str, Part], scope: _Scope) -> Iterator[tuple[Part,
             yield (last,)
 
 
-def _in_text(value: str, key: str, scope: _Scope) -> Iterator[Spelled]:
+def _in_text(value: str, key: str, scope: _Scope) -> Iterator[Composed]:
     """Whole references in a text that is no part of a spelling."""
     if ("/" not in value and ":" not in value) or len(value) > 1 << 20:
         return
     if (scope.in_images or key in {"images", "image"}) and _looks_like_image(value):
-        yield Spelled((Part(scope.path, value),), registries=scope.common, off=scope.off)
+        yield Composed((Part(scope.path, value),), registries=scope.common, off=scope.off)
         return
     seen: set[str] = set()
     for pattern in (_WHOLE, _IMAGE_LINE):
         for match in pattern.finditer(value):
             if match[1] not in seen and _NAME.fullmatch(match[1]):
                 seen.add(match[1])
-                yield Spelled((Part(scope.path, match[1]),), off=scope.off)
+                yield Composed((Part(scope.path, match[1]),), off=scope.off)
 
 
 def _own_switch(values: Mapping[str, Any], path: str) -> str:

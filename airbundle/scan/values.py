@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airbundle.bundle.reference import DOCKER_HUB, Reference
-from airbundle.scan.model import Place, Rendering, Sighting
-from airbundle.scan.spelling import joined
-from airbundle.scan.value_images import Part, Spelled, spelled_images
+from airbundle.scan.model import Certainty, Place, Rendering, Sighting
+from airbundle.scan.spelling import Spelled, joined
+from airbundle.scan.value_images import Composed, Part, spelled_images
 
-SWITCHED_OFF = "values of a disabled part"
-IN_VALUES = "values"
+_ON: tuple[Certainty, str] = ("likely", "values")
+_OFF: tuple[Certainty, str] = ("decoy", "values of a disabled part")
 
 _SOURCE = re.compile(r"charts/([^/]+)/")
 _VERSIONED = re.compile(
@@ -34,16 +34,15 @@ def images_in_values(rendering: Rendering) -> list[Sighting]:
     """
     versions = _app_versions(rendering)
     found: dict[tuple[str, str], Sighting] = {}
-    for spelled in spelled_images(rendering.values):
-        image = None if spelled.guess else _reference(spelled, versions, rendering.output)
-        if image is None or _in_render(rendering.output, image, spelled):
+    for composed in spelled_images(rendering.values):
+        made = None if composed.guess else _made(composed, versions, rendering.output)
+        if made is None or _in_render(rendering.output, made.image, composed):
             continue
-        key = ", ".join(part.key for part in _parts(spelled, _registry_of(spelled)))
+        key = ", ".join(part.key for part in _parts(composed, _registry_of(composed)))
         place = Place(rendering.origin, values_key=key)
-        written = str(image).replace("docker.io/library/", "") if _registry_of(spelled) is None else str(image)
-        off = bool(spelled.off)
-        sighting = Sighting(image, written, "decoy" if off else "likely", SWITCHED_OFF if off else IN_VALUES, place)
-        found.setdefault((str(image), key), sighting)
+        certainty, evidence = _OFF if composed.off else _ON
+        sighting = Sighting(made.image, made.written, certainty, evidence, place)
+        found.setdefault((str(made.image), key), sighting)
     return list(found.values())
 
 
@@ -53,9 +52,9 @@ def explain(sightings: Sequence[Sighting], rendering: Rendering) -> list[Sightin
     Only those of this rendering that have no `values_key` yet are looked at. Of several values that make the same
     image those count that are nearest to the object: in its subchart, with words of its name and field.
     """
-    by_name: dict[str, list[Spelled]] = defaultdict(list)
-    for spelled in spelled_images(rendering.values):
-        by_name[_last_name(spelled.path)].append(spelled)
+    by_name: dict[str, list[Composed]] = defaultdict(list)
+    for composed in spelled_images(rendering.values):
+        by_name[_last_name(composed.path)].append(composed)
     subcharts = frozenset(rendering.values) & _subcharts(rendering.output)
     explained = []
     for sighting in sightings:
@@ -66,14 +65,14 @@ def explain(sightings: Sequence[Sighting], rendering: Rendering) -> list[Sightin
     return explained
 
 
-def _key_for(sighting: Sighting, candidates: Sequence[Spelled], subcharts: frozenset[str]) -> str:
+def _key_for(sighting: Sighting, candidates: Sequence[Composed], subcharts: frozenset[str]) -> str:
     best: tuple[tuple[int, ...], str] = ((), "")  # the empty tuple is less than any other
-    for spelled in candidates:
-        fit = _fit(sighting.image, spelled)
+    for composed in candidates:
+        fit = _fit(sighting.image, composed)
         if fit is None:
             continue
         exactness, parts = fit
-        near = _nearness(sighting.place, parts[-1].key if len(parts) == 1 else spelled.repository[-1].key, subcharts)
+        near = _nearness(sighting.place, parts[-1].key if len(parts) == 1 else composed.repository[-1].key, subcharts)
         key = ", ".join(part.key for part in parts)
         score = (min(exactness[0], 1), near[0], *exactness, *near[1:], -len(key))
         if score > best[0]:
@@ -81,24 +80,24 @@ def _key_for(sighting: Sighting, candidates: Sequence[Spelled], subcharts: froze
     return best[1]
 
 
-def _fit(image: Reference, spelled: Spelled) -> tuple[tuple[int, ...], list[Part]] | None:
+def _fit(image: Reference, composed: Composed) -> tuple[tuple[int, ...], list[Part]] | None:
     """How well a spelling makes `image` (tag, digest, registry), and by which of its values; None: not at all."""
-    for registry in (*spelled.registries, None):
-        whole = joined(registry.text if registry else "", spelled.path, "", "")
-        if whole is None or whole.name != image.name:
+    for registry in (*composed.registries, None):
+        made = joined(registry.text if registry else "", composed.path)
+        if made is None or made.image.name != image.name:
             continue
         parts = [registry] if registry else []
-        parts += spelled.repository
+        parts += composed.repository
         exact = [int(bool(registry)), 1, 0]
-        if spelled.tag and spelled.tag.text:
-            exact[1] = _tag_fits(image.tag, spelled.tag.text)
-            parts += [spelled.tag] if exact[1] else []
-        elif whole.tag != "latest" or _has_tag(spelled.path):
-            exact[1] = 2 if whole.tag == image.tag else 0
-        if spelled.digest and spelled.digest.text and image.digest.endswith(spelled.digest.text):
+        if composed.tag and composed.tag.text:
+            exact[1] = _tag_fits(image.tag, composed.tag.text)
+            parts += [composed.tag] if exact[1] else []
+        elif made.pinned:
+            exact[1] = 2 if made.image.tag == image.tag else 0
+        if composed.digest and composed.digest.text and image.digest.endswith(composed.digest.text):
             exact[2] = 1
-            parts.append(spelled.digest)
-        return (exact[1], int(not spelled.off), exact[2], exact[0], -int(spelled.guess)), parts
+            parts.append(composed.digest)
+        return (exact[1], int(not composed.off), exact[2], exact[0], -int(composed.guess)), parts
     return None
 
 
@@ -126,28 +125,26 @@ def _nearness(place: Place, key: str, subcharts: frozenset[str]) -> tuple[int, .
     return inside, len(words & mine), -len(mine - words), len(keys)
 
 
-def _reference(spelled: Spelled, versions: Mapping[str, str], output: bytes) -> Reference | None:
-    registry = _registry_of(spelled)
-    tag = spelled.tag.text if spelled.tag else ""
-    digest = spelled.digest.text if spelled.digest else ""
-    if not tag and not digest and not _has_tag(spelled.path):
-        tag = _default_tag(spelled, versions, output)
+def _made(composed: Composed, versions: Mapping[str, str], output: bytes) -> Spelled | None:
+    registry = _registry_of(composed)
+    tag = composed.tag.text if composed.tag else ""
+    digest = composed.digest.text if composed.digest else ""
+    if not tag and not digest and not _has_tag(composed.path):
+        tag = _default_tag(composed, versions, output)
         if not tag:
             return None
-    if digest and ":" not in digest:
-        digest = f"sha256:{digest}"
-    return joined(registry.text if registry else "", spelled.path, tag, digest)
+    return joined(registry.text if registry else "", composed.path, tag, digest)
 
 
-def _registry_of(spelled: Spelled) -> Part | None:
-    first = spelled.path.partition("/")[0]
-    has_host = "/" in spelled.path and ("." in first or ":" in first or first == "localhost")
-    return spelled.registries[0] if spelled.registries and not has_host else None
+def _registry_of(composed: Composed) -> Part | None:
+    first = composed.path.partition("/")[0]
+    has_host = "/" in composed.path and ("." in first or ":" in first or first == "localhost")
+    return composed.registries[0] if composed.registries and not has_host else None
 
 
-def _default_tag(spelled: Spelled, versions: Mapping[str, str], output: bytes) -> str:
+def _default_tag(composed: Composed, versions: Mapping[str, str], output: bytes) -> str:
     """The chart's appVersion, with or without `v` as the rest of the render has it."""
-    key = spelled.repository[0].key
+    key = composed.repository[0].key
     name = max((name for name in versions if not name or key.startswith(name + ".")), key=len, default="")
     version = versions.get(name, "")
     other = version[1:] if version.startswith("v") else f"v{version}"
@@ -182,13 +179,15 @@ def _subcharts(output: bytes) -> frozenset[str]:
     return frozenset(name.decode("utf-8", "replace") for name in set(found))
 
 
-def _in_render(output: bytes, image: Reference, spelled: Spelled) -> bool:
+def _in_render(output: bytes, image: Reference, composed: Composed) -> bool:
     """Whether the render has this image: its repository, with a tag or digest that comes from the same values."""
     path = image.repository
     if image.registry == DOCKER_HUB and path.startswith("library/"):
         path = path[len("library/") :]
     for after in _occurrences(output, path.encode()):
-        if not after.startswith((":", "@")) or (not spelled.tag and not spelled.digest and not _has_tag(spelled.path)):
+        if not after.startswith((":", "@")) or (
+            not composed.tag and not composed.digest and not _has_tag(composed.path)
+        ):
             return True
         tag, _, digest = after[1:].partition("@") if after[0] == ":" else ("", "", after[1:])
         if (image.digest and digest == image.digest) or (image.tag and tag and _tag_fits(tag, image.tag)):
@@ -212,8 +211,8 @@ def _occurrences(output: bytes, name: bytes) -> Iterator[str]:
         yield re.split(rb"""[\s"',\\]""", after, maxsplit=1)[0].decode("utf-8", "replace")
 
 
-def _parts(spelled: Spelled, registry: Part | None) -> list[Part]:
-    parts = [registry, *spelled.repository, spelled.tag, spelled.digest]
+def _parts(composed: Composed, registry: Part | None) -> list[Part]:
+    parts = [registry, *composed.repository, composed.tag, composed.digest]
     return [part for part in parts if part is not None and part.text]
 
 

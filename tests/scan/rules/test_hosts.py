@@ -1,0 +1,90 @@
+"""Hosts that fit no site, or only one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scan.rules.scenery import findings, pod
+
+INGRESS = """
+    apiVersion: networking.k8s.io/v1
+    kind: Ingress
+    metadata: {name: a}
+    spec: {rules: [{host: HOST}]}
+"""
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["example.com", "matrix.example.org", "x.y.example.net", "matrix.example", "chart-example.local", "example.local",
+     "yourdomain.com", "my-domain.tld", "*.example.com"],
+)  # fmt: skip
+def test_example_hosts(host: str) -> None:
+    (finding,) = findings(INGRESS.replace("HOST", f'"{host}"'))
+    assert (finding.code, finding.severity, finding.found) == ("example-host", "warning", host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["matrix.site.internal", "svc.ns.svc.cluster.local", "myexample.com", "example.community.io", "example.com.au.x",
+     "examples.community", "counterexample.corp", "printer.local", "messenger.internal"],
+)  # fmt: skip
+def test_other_hosts(host: str) -> None:
+    assert findings(INGRESS.replace("HOST", host)) == []
+
+
+def test_an_example_in_given_values_is_an_error_and_told_once() -> None:
+    (finding,) = findings(INGRESS.replace("HOST", "m.example.com"), {"ingress": {"host": "m.example.com"}})
+    assert (finding.code, finding.severity, finding.where) == ("example-host", "error", "values/app.yaml: ingress.host")
+
+
+def test_a_site_may_really_be_called_so() -> None:
+    assert findings(INGRESS.replace("HOST", "m.example.com"), {"host": "m.example.com"}, domains=["example.com"]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"ingress": {"host": "chat.corp.lan"}}, "chat.corp.lan"),
+        ({"ingress": {"hosts": ["chat.corp.lan"]}}, "chat.corp.lan"),
+        ({"serverName": "corp.de"}, "corp.de"),
+        ({"publicUrl": "https://chat.corp.de:8443/x"}, "chat.corp.de"),
+        ({"turn": {"externalAddress": "10.20.30.40"}}, "10.20.30.40"),
+        ({"turn": {"uris": ["turn:192.168.7.9:3478"]}}, ""),
+        ({"dns": ["192.168.7.53"]}, "192.168.7.53"),
+        ({"allow": "192.168.7.0/24"}, "192.168.7.0/24"),
+    ],
+)
+def test_what_is_written_out(values: dict[str, object], found: str) -> None:
+    told = findings("", values)
+    assert [finding.found for finding in told] == ([found] if found else [])
+    assert all((f.code, f.severity) == ("hard-coded-host", "warning") for f in told)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"host": "chat.site.internal"},
+        {"host": "synapse.matrix.svc"},
+        {"host": "synapse.matrix.svc.cluster.local"},
+        {"listen": "0.0.0.0"},
+        {"listen": "127.0.0.1:8080"},
+        {"allow": "10.0.0.0/8"},
+        {"version": "1.2.3.4-alpine"},
+        {"host": "synapse"},
+        {"configFile": "homeserver.yaml"},
+        {"image": "quay.io/a/b:1.2.3.4"},
+        {"mask": "255.255.255.0"},
+    ],
+)
+def test_what_is_no_host_of_a_site(values: dict[str, object]) -> None:
+    assert findings("", values) == []
+
+
+def test_the_domain_of_a_real_site_is_known() -> None:
+    assert findings("", {"host": "chat.corp.lan"}, domains=["corp.lan"]) == []
+
+
+def test_a_mail_address_is_an_example_too() -> None:
+    (finding,) = findings(pod("containers: [{name: a, image: x, env: [{name: MAIL, value: admin@example.com}]}]"))
+    assert finding.found == "admin@example.com"
