@@ -23,7 +23,7 @@ OBJECT_LIMIT = 50_000
 _FINDINGS_LIMIT = 20  # doubled keys of one document that are told
 
 _SEPARATOR = re.compile(rb"^---(?=[ \t\r\n]|\Z)|^\.\.\.[ \t\r]*$", re.MULTILINE)
-_SOURCE = re.compile(r"^# Source: (\S.*?)[ \t\r]*$", re.MULTILINE)
+_SOURCE = re.compile(r"^# Source: (\S[^\n]*)$", re.MULTILINE)
 _CONTENT = re.compile(rb"^[ \t]*[^ \t\r\n#%]", re.MULTILINE)
 _HOOK = "helm.sh/hook"
 _TESTS = frozenset({"test", "test-success", "test-failure"})
@@ -56,7 +56,7 @@ def read_manifests(rendering: Rendering) -> tuple[list[Manifest], list[Finding]]
     for document in _split(output):
         text, problems = _decoded(document.raw)
         named = _SOURCE.search(text)
-        template = named.group(1) if named else template
+        template = named.group(1).strip() if named else template
         document = _Document(document.raw, document.line, template)
         loaded = load_document(text)
         problems += loaded.oddities

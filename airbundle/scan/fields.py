@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airbundle.scan.model import Certainty
+from airbundle.scan.pairs import is_off
 
 _SILENT_GROUPS = frozenset(
     {
@@ -110,11 +111,7 @@ def known_fields(api_version: str, kind: str, body: Mapping[str, Any]) -> Iterat
 
 def is_switched_off(mapping: Mapping[str, Any]) -> bool:
     """Tell whether a mapping says of itself that it is off: `enabled: false`."""
-    for key, off in _OFF_SWITCHES.items():
-        value = mapping.get(key)
-        if value is off or (isinstance(value, str) and value.lower() == str(off).lower()):
-            return True
-    return False
+    return any(key in mapping and is_off(mapping[key], off) for key, off in _OFF_SWITCHES.items())
 
 
 def _follow(node: Any, steps: list[str], path: str) -> Iterator[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airbundle.errors import Finding
-from airbundle.scan.fields import is_silent, is_switched_off, known_fields, surest
+from airbundle.scan.fields import is_silent, known_fields, surest
 from airbundle.scan.model import ORDER, Certainty, Manifest, Place, Scanned, Sighting
 from airbundle.scan.names import says_image
 from airbundle.scan.pairs import Pair, images_of
@@ -21,6 +23,9 @@ _SECRET_TYPES_WITHOUT = ("kubernetes.io/", "helm.sh/release", "bootstrap.kuberne
 _SECRET_LIMIT = 4 << 20  # base64 characters of one value
 _SCHEMA_LIMIT = 500_000  # nodes of one CRD
 _WORKLOADS = frozenset({"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "PodTemplate"})
+_DOCUMENT = re.compile(r"\.(?:md|rst|adoc|html?)$|(?:^|[._-])(?:readme|changelog|license|notes)\b", re.IGNORECASE)
+_FILE = re.compile(r"\.(?:ya?ml|json|toml|ini|conf|cfg|properties|env|sh|tpl|txt|md|hcl|alloy)$", re.IGNORECASE)
+_ASSIGNS = re.compile(r"^[\w\"' .-]{1,100}(?:: | ?= ?[\"'\w])")
 _ROOT = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
@@ -37,7 +42,7 @@ def find(manifests: Sequence[Manifest]) -> Scanned:
         walk = _walked(manifest)
         limit = _limit(manifest)
         sightings += [_sighting(manifest, seen.at_most(limit)) for seen in _surest(walk.seen)]
-        findings += [_unreadable(manifest, path, text) for path, text in walk.unreadable]
+        findings += [_unreadable(manifest, path, text) for path, text in walk.unreadable if _is_meant(manifest, text)]
     return Scanned(tuple(dict.fromkeys(sightings)), tuple(findings))
 
 
@@ -60,6 +65,11 @@ def _surest(found: Iterable[Seen]) -> list[Seen]:
 def _sighting(manifest: Manifest, seen: Seen) -> Sighting:
     place = Place(manifest.origin, manifest.template, str(manifest), seen.path, phase=manifest.phase)
     return Sighting(seen.image, seen.written, seen.certainty, seen.evidence, place)
+
+
+def _is_meant(manifest: Manifest, text: str) -> bool:
+    """Whether it is meant as it stands: custom resources hold templates and patterns of their own."""
+    return manifest.kind in _WORKLOADS or not any(mark in text for mark in ("{{", "$", "*", "<", "(", "|"))
 
 
 def _unreadable(manifest: Manifest, path: str, text: str) -> Finding:
@@ -87,16 +97,23 @@ def _walked(manifest: Manifest) -> Walk:
             _texts(walk, {**_decoded(body.get("data")), **_mapping(body.get("stringData"))}, "data", "Secret")
     elif not is_silent(manifest.api_version, kind):
         walk.mapping({key: value for key, value in body.items() if key not in _ROOT}, "", Scope())
-        walk.seen += _known(manifest, {seen.path for seen in walk.seen if seen.certainty == "certain"})
+        walk.seen += _known(manifest, walk.seen)
     return walk
 
 
-def _known(manifest: Manifest, sure: set[str]) -> Iterator[Seen]:
-    if is_switched_off(_mapping(manifest.body.get("spec"))):
-        return
+def _known(manifest: Manifest, found: Sequence[Seen]) -> Iterator[Seen]:
+    """Yield what known fields hold; with the tag that another field gives, where the walk has put them together."""
+    by_path: dict[str, list[Seen]] = {}
+    for seen in found:
+        by_path.setdefault(seen.path, []).append(seen)
     for path, text in known_fields(manifest.api_version, manifest.kind, manifest.body):
         spelled = as_image(text)
-        if spelled is not None and path not in sure:
+        there = by_path.get(path, [])
+        if any(seen.certainty != "likely" for seen in there):
+            continue
+        if there:
+            yield from (replace(seen, certainty="certain", evidence=f"field {path}") for seen in there)
+        elif spelled is not None:
             yield Seen(spelled.image, spelled.written, "certain", f"field {path}", path)
 
 
@@ -105,12 +122,20 @@ def _texts(walk: Walk, data: Any, path: str, label: str) -> None:
     scope = Scope(label=label)
     values: list[Pair] = []
     for key, value in _mapping(data).items():
-        if isinstance(value, str) and (is_structured(value) or ": " in value):
-            within = Scope(label=label, says=says_image(key))
-            walk.text(value, join(path, key), within)
+        if isinstance(value, str) and (is_structured(value) or _FILE.search(key) or _ASSIGNS.search(value)):
+            text = Walk()
+            text.text(value, join(path, key), Scope(label=label, says=says_image(key)))
+            walk.seen += [seen.at_most(_surest_of_file(key)) for seen in text.seen]
         elif isinstance(value, str):
             values.append(Pair(key, value, join(path, key)))
     walk.pairs(values, Scope(label=scope.label, texts=1))
+
+
+def _surest_of_file(name: str) -> Certainty:
+    """Return how sure an image in a file of this name can be: what people read runs nothing."""
+    if _DOCUMENT.search(name):
+        return "decoy"
+    return "likely" if name.lower().endswith(".txt") else "certain"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -60,6 +60,16 @@ def says_image(name: str) -> Says:
 
 
 @lru_cache(maxsize=20_000)
+def switch_of(name: str) -> tuple[tuple[str, ...], bool] | None:
+    """Return (stem, value that means off) of a name that switches something: `SIDECAR_ENABLED`, `x.disabled`."""
+    parts = words(name)
+    for word, off in (("enabled", False), ("enable", False), ("disabled", True), ("disable", True)):
+        if word in parts:
+            return tuple(part for part in parts if part != word), off
+    return None
+
+
+@lru_cache(maxsize=20_000)
 def part_of(name: str) -> tuple[tuple[str, ...], Part]:
     """Return (stem, part) of a name: `x.imageTag` and `X_IMAGE_TAG` are the tag of `x`; no part where it is none."""
     parts = words(name)

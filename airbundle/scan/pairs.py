@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airbundle.scan.model import Certainty
-from airbundle.scan.names import Part, Says, part_of, says_image
+from airbundle.scan.names import Part, Says, part_of, says_image, switch_of
 from airbundle.scan.seen import judged
 from airbundle.scan.spelling import Spelled, as_image, is_version, joined, scalar_text
 
@@ -31,11 +31,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Held:
-    """An image that a pair holds, or several pairs together: `pair` has its base."""
+    """An image that one pair holds or several: `pair` has its base; `off`: a switch beside it says so."""
 
     pair: Pair
     spelled: Spelled
     certainty: Certainty
+    off: bool = False
 
 
 @dataclass
@@ -67,7 +68,27 @@ def images_of(pairs: Sequence[Pair], *, inherited: Says = "", prose: bool = Fals
     for pair in pairs:
         if pair.path not in used and isinstance(pair.value, str):
             held += _alone(pair, inherited, prose=prose)
-    return held
+    switched_off = _switched_off(pairs)
+    return [replace(one, off=True) if _stem(one.pair.name) in switched_off else one for one in held]
+
+
+def is_off(value: object, off: bool) -> bool:
+    """Tell whether a switch stands at `off`, as a truth value or as text."""
+    return value is off or (isinstance(value, str) and value.strip().lower() == str(off).lower())
+
+
+def _switched_off(pairs: Sequence[Pair]) -> set[tuple[str, ...]]:
+    """Return the stems of what switches beside them switch off: of `SIDECAR_ENABLED=false`, `sidecar`."""
+    stems = set()
+    for pair in pairs:
+        switch = switch_of(pair.name)
+        if switch and switch[0] and is_off(pair.value, switch[1]):
+            stems.add(switch[0])
+    return stems
+
+
+def _stem(name: str) -> tuple[str, ...]:
+    return part_of(name)[0]
 
 
 def _grouped(pairs: Sequence[Pair], inherited: Says) -> list[_Parts]:
@@ -172,6 +193,7 @@ def _listed(pair: Pair, value: str, says: Says) -> Iterator[Held]:
         spelled = as_image(after if equals and "/" not in before else entry)
         if spelled is None or not spelled.pinned:
             continue
-        certainty = judged(spelled, says if len(entries) > 1 or equals else "")
-        if certainty and (spelled.unmistakable or spelled.telling or (says == "image" and "/" in spelled.written)):
+        own = (says_image(before) if equals else "") or says
+        certainty = judged(spelled, own)
+        if certainty and (spelled.unmistakable or spelled.telling or (own == "image" and "/" in spelled.written)):
             yield Held(pair, spelled, certainty)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airbundle.bundle.reference import Reference, parse_reference
-from airbundle.errors import UsageError
 from airbundle.scan.names import words
 
 Role = Literal["container", "init container", "ephemeral container", "image volume"]
@@ -19,6 +18,7 @@ _ROLES: dict[str, Role] = {
 }
 # Fields of custom resources that hold containers, too: `sidecars`, `extraContainers`, `sideCars.containers`.
 _LIKE_CONTAINERS = frozenset({"containers", "container", "sidecars", "cars", "steps"})
+_OF_CONTAINERS = frozenset({"command", "args", "env", "ports", "volumeMounts", "securityContext", "resources"})
 NO_IMAGE = frozenset({"", "auto"})
 """What stands for an image that somebody else puts there: Istio's injection writes over `auto`."""
 
@@ -28,24 +28,24 @@ class Container:
     """A container within a mapping that holds some.
 
     Attributes:
-        key, index: where it stands: `containers`, 0.
+        place: where it stands in the mapping: `containers[0]`, `container`.
         body: the container.
     """
 
     role: Role
-    key: str
-    index: int
+    place: str
     body: Mapping[str, Any]
 
 
 def containers_in(mapping: Mapping[str, Any]) -> Iterator[Container]:
-    """Yield the containers that a mapping lists: mappings with a name and an image, below a key that says so."""
-    for key, items in mapping.items():
-        if not isinstance(items, list) or not is_container_list(key):
-            continue
-        for index, item in enumerate(items):
-            if isinstance(item, dict) and isinstance(item.get("image"), str) and _looks_like_one(item, key):
-                yield Container(_ROLES.get(key, _role(key)), key, index, item)
+    """Yield the containers that a mapping holds: mappings with a name and an image, below a key that says so."""
+    for key, value in mapping.items():
+        if isinstance(value, list) and is_container_list(key):
+            for index, item in enumerate(value):
+                if _has_image(item) and (key in _ROLES or isinstance(item.get("name"), str)):
+                    yield Container(_ROLES.get(key, _role(key)), f"{key}[{index}]", item)
+        elif words(key)[-1:] == ("container",) and _has_image(value) and not _OF_CONTAINERS.isdisjoint(value):
+            yield Container(_role(key), key, value)
 
 
 def is_container_list(key: str) -> bool:
@@ -74,16 +74,8 @@ def container_image(text: str) -> Reference | None:
     return parse_reference(text)
 
 
-def is_readable(text: str) -> bool:
-    """Tell whether `container_image` would make an image of it."""
-    try:
-        return container_image(text) is not None
-    except UsageError:
-        return False
-
-
-def _looks_like_one(item: Mapping[str, Any], key: str) -> bool:
-    return key in _ROLES or isinstance(item.get("name"), str)
+def _has_image(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("image"), str)
 
 
 def _role(key: str) -> Role:

@@ -7,38 +7,31 @@ the lines that give a name a value are read, the flags of commands, and full ref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from airbundle.scan.lines import Group, read_lines
 from airbundle.scan.loading import load_document, load_json
-from airbundle.scan.pairs import Pair
 from airbundle.scan.spelling import Spelled, as_image
 
 SIZE_LIMIT = 4 << 20
 """Most characters of one text that are searched."""
-_LINE_LIMIT = 4000  # characters of a line that is read as name and value
 _DOCUMENT_LIMIT = 200
 _FREE_LIMIT = 5000  # references without a name, of one text
 
-_HINTS = re.compile(r"image|img|repositor|repo[\"']?\s*[:=]|@sha256:", re.IGNORECASE)
-_LOOSE = re.compile(r"[\w.\[\]:-]{1,250}/[\w./-]{1,250}[:@][\w.:@-]{1,200}")
+_HINTS = re.compile(r"image|img|repositor|repo[\"']?\s?[:=]|@sha256:", re.IGNORECASE)
+_LOOSE = re.compile(r"/[\w.-]{1,128}[:@]\w|\b(?:pull|run|FROM)\s")
 _TOKEN = re.compile(r"[^\s\"'`,;(){}<>|=\\]{4,600}")
-_ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _ACTION_LINE = re.compile(
-    r"^[ \t]*\{\{-?\s*(?:if|else|end|range|with|define|template|block|/\*|\$|break|continue)[^\n]*\}\}[ \t]*$",
+    r"^[ \t]*\{\{-?[ \t]*(?:if|else|end|range|with|define|template|block|/\*|\$|break|continue)[^\n]*\}\}[ \t]*$",
     re.MULTILINE,
 )
+_BLOCK_COMMENTS = (("{{/*", "*/}}"), ("{{- /*", "*/ -}}"), ("{{- /*", "*/}}"), ("<!--", "-->"))
 _INSERTED = "TPL"
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
-_SECTION = re.compile(r"^\s*\[{1,2}\s*([\w.\"'/ -]+?)\s*\]{1,2}\s*(?:#.*)?$")
-_ASSIGNMENT = re.compile(
-    r"""^\s*(?:-\s+)?(?:(?:export|local|readonly|declare|set|ENV|ARG|var|const|let)\s+)*["']?([\w$][\w./-]{0,120})["']?"""
-    r"""\s*(?:\??[:+]?=|:|=>|\s+=)\s*(\S.*)$"""
-)
-_FLAG = re.compile(r"(?<![\w-])--?([A-Za-z][\w.-]{0,80})(?:=|[ \t]+)[\"']?([^\s\"'=-][^\s\"']{2,400})")
-_COMMENT = re.compile(r"^\s*(?:#|//|;|--\s|\{\{-?\s*/\*|<!--)")
-_TRAILING_COMMENT = re.compile(r"\s(?:#|//)\s.*$")
+_COMMENT = re.compile(r"\s*(?:#|//|;|--\s|<!--)")
+_TRAILING_COMMENT = re.compile(r"\s#\s.*$")
 _SHELL_DEFAULT = re.compile(r"\$\{[A-Za-z_]\w*:?[-=]")
 
 
@@ -48,13 +41,13 @@ class Unpacked:
 
     Attributes:
         values: structures to be searched like objects.
-        groups: lines with a name and a value, those of one section together; `path` is the section and the name.
+        groups: lines with a name and a value, those of one section together.
         free: images that stand in full without a name.
         comments: images that stand in comments only.
     """
 
     values: list[Any] = field(default_factory=list)
-    groups: list[list[Pair]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     free: list[Spelled] = field(default_factory=list)
     comments: list[Spelled] = field(default_factory=list)
 
@@ -79,18 +72,46 @@ def unpack(text: str, *, script: bool = False) -> Unpacked:
     found = Unpacked()
     if not may_hold(text):
         return found
+    text, blocks = _without_blocks(text)
     found.values = [] if script else _values(text)
-    lines = text.splitlines()
-    found.free = _free(line for line in lines if not _COMMENT.match(line))
-    found.comments = _free(line for line in lines if _COMMENT.match(line))
+    lines, comments = _without_comments(text.splitlines())
+    found.free = _free(lines)
+    found.comments = _free([*comments, *blocks])
     if not found.values:
-        found.groups = _groups(lines)
+        found.groups = read_lines(lines)
     return found
 
 
 def references(text: str) -> list[Spelled]:
     """Return the images that stand in prose in their full form."""
     return _free([text[:SIZE_LIMIT]])
+
+
+def _without_blocks(text: str) -> tuple[str, list[str]]:
+    """Cut out comments of several lines; return the rest, and them."""
+    blocks: list[str] = []
+    for begin, end in _BLOCK_COMMENTS:
+        kept, position = [], 0
+        while (start := text.find(begin, position)) >= 0 and (stop := text.find(end, start)) >= 0:
+            kept.append(text[position:start])
+            blocks.append(text[start + len(begin) : stop])
+            position = stop + len(end)
+        text = "".join([*kept, text[position:]])
+    return text, blocks
+
+
+def _without_comments(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    kept, comments = [], []
+    for line in lines:
+        if _COMMENT.match(line):
+            comments.append(line)
+            continue
+        trailing = _TRAILING_COMMENT.search(line) if " #" in line else None
+        if trailing:
+            comments.append(trailing.group())
+            line = line[: trailing.start()]
+        kept.append(line)
+    return kept, comments
 
 
 def _values(text: str) -> list[Any]:
@@ -100,7 +121,7 @@ def _values(text: str) -> list[Any]:
         if isinstance(loaded.value, (dict, list)):
             return [loaded.value]
     if "{{" in text:
-        text = _ACTION.sub(_INSERTED, _ACTION_LINE.sub("", text))
+        text = _without_actions(_ACTION_LINE.sub("", text))
     found = []
     for document in _SEPARATOR.split(text, _DOCUMENT_LIMIT):
         loaded = load_document(document)
@@ -111,7 +132,16 @@ def _values(text: str) -> list[Any]:
     return found
 
 
-def _free(lines: Any) -> list[Spelled]:
+def _without_actions(text: str) -> str:
+    """Put a word in the place of what a Go template would insert."""
+    parts, position = [], 0
+    while (start := text.find("{{", position)) >= 0 and (stop := text.find("}}", start)) >= 0:
+        parts += [text[position:start], _INSERTED]
+        position = stop + 2
+    return "".join([*parts, text[position:]])
+
+
+def _free(lines: Iterable[str]) -> list[Spelled]:
     found: dict[str, Spelled] = {}
     for line in lines:
         if "/" not in line and "@sha256:" not in line:
@@ -124,35 +154,3 @@ def _free(lines: Any) -> list[Spelled]:
         if len(found) >= _FREE_LIMIT:
             break
     return list(found.values())
-
-
-def _groups(lines: list[str]) -> list[list[Pair]]:
-    section, group = "", list[Pair]()
-    groups = [group]
-    for line in lines:
-        if len(line) > _LINE_LIMIT or _COMMENT.match(line):
-            continue
-        begins = _SECTION.match(line)
-        if begins:
-            section, group = begins.group(1), []
-            groups.append(group)
-            continue
-        group.extend(_line_pairs(line, section))
-    return [group for group in groups if group]
-
-
-def _line_pairs(line: str, section: str) -> Iterator[Pair]:
-    prefix = f"{section}." if section else ""
-    assigned = _ASSIGNMENT.match(line)
-    if assigned:
-        name, value = assigned.group(1), _TRAILING_COMMENT.sub("", assigned.group(2)).strip()
-        yield Pair(name, _bare_value(value), prefix + name)
-    for name, value in _FLAG.findall(line):
-        yield Pair(name, value, f"{prefix}--{name}")
-
-
-def _bare_value(value: str) -> str:
-    value = value.rstrip(",;")
-    if value[:1] == "[" and value[-1:] == "]":
-        return " ".join(part.strip(" \"'") for part in value[1:-1].split(","))
-    return _SHELL_DEFAULT.sub("", value).strip("\"'`}")

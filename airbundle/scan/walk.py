@@ -9,6 +9,7 @@ from typing import Any
 from airbundle.errors import UsageError
 from airbundle.scan.commands import expanded, read_command
 from airbundle.scan.fields import is_switched_off
+from airbundle.scan.lines import Group
 from airbundle.scan.model import Certainty
 from airbundle.scan.names import Says, says_image, words
 from airbundle.scan.pairs import Pair, images_of
@@ -73,7 +74,7 @@ class Walk:
             scope = replace(scope, off=True)
         containers = list(containers_in(mapping))
         for container in containers:
-            self.container(container, join(path, f"{container.key}[{container.index}]"), scope)
+            self.container(container, join(path, container.place), scope)
         done = {id(container.body) for container in containers}
         for index, reference in image_volumes_in(mapping):
             self._run(reference, join(path, f"volumes[{index}].image.reference"), "image volume", scope)
@@ -81,7 +82,7 @@ class Walk:
         for key, value in mapping.items():
             if key == "metadata" and isinstance(value, dict):
                 self.annotations(value.get("annotations"), join(path, "metadata.annotations"), scope)
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and id(value) not in done:
                 self.node(value, join(path, key), scope.within(key))
             elif isinstance(value, list):
                 rest = [(index, item) for index, item in enumerate(value) if id(item) not in done]
@@ -99,7 +100,8 @@ class Walk:
             for where, text in texts:
                 self.pairs([Pair(key, text, where)], scope)
         named = [(where, item) for where, item in numbered if _is_named_value(item)]
-        self.pairs([Pair(str(item["name"]), item["value"], f"{where}.value") for where, item in named], scope, "{name}")
+        what = "environment {name}" if "env" in words(key) else "parameter {name}"
+        self.pairs([Pair(str(item["name"]), item["value"], f"{where}.value") for where, item in named], scope, what)
         for where, item in numbered:
             if isinstance(item, dict) and not _is_named_value(item):
                 self.mapping(item, where, replace(scope, depth=scope.depth + 1))
@@ -145,15 +147,16 @@ class Walk:
         """Search names and values that stand beside each other; texts among the values are taken apart."""
         flat = []
         for pair in pairs:
-            if isinstance(pair.value, str) and is_structured(pair.value):
+            if isinstance(pair.value, str) and (is_structured(pair.value) or " --" in pair.value):
                 label = scope.label or evidence.format(name=pair.name)
-                self.text(pair.value, pair.path, replace(scope, says=says_image(pair.name) or scope.says, label=label))
+                within = replace(scope, says=says_image(pair.name) or scope.says, label=label)
+                self.text(pair.value, pair.path, within, script=not is_structured(pair.value))
             else:
                 flat.append(pair)
         for held in images_of(flat, inherited=scope.says, prose=scope.texts > 0):
             name = f"--{held.pair.name}" if evidence.startswith("argument") else held.pair.name
             label = evidence.format(name=name) or scope.label or f"field {held.pair.path}"
-            self._add(held.spelled, held.certainty, label, held.pair.path, scope)
+            self._add(held.spelled, held.certainty, label, held.pair.path, replace(scope, off=scope.off or held.off))
 
     def text(self, text: str, path: str, scope: Scope, *, script: bool = False) -> None:
         """Search a text: a file, a script, JSON."""
@@ -165,8 +168,7 @@ class Walk:
         for value in unpacked.values:
             self.node(value, path + ARROW, inner)
         for group in unpacked.groups:
-            named = [replace(pair, path=f"{path}{ARROW}{pair.path}") for pair in group]
-            self.pairs(named, inner)
+            self._group(group, path, inner)
         named_here = {seen.image for seen in self.seen[before:]}
         for spelled in unpacked.free:
             certainty = judged(spelled, scope.says)
@@ -175,6 +177,13 @@ class Walk:
         for spelled in unpacked.comments:
             if spelled.image not in named_here:
                 self._add(spelled, "decoy", f"comment in {inner.label}", path, scope)
+
+    def _group(self, group: Group, path: str, scope: Scope) -> None:
+        off = is_switched_off({pair.name: pair.value for pair in group.pairs}) and group.section != ""
+        scope = replace(scope, off=scope.off or off, says=says_image(group.section) or scope.says)
+        self.pairs([replace(pair, path=f"{path}{ARROW}{pair.path}") for pair in group.pairs], scope)
+        for where, table in group.inline:
+            self.mapping(table, f"{path}{ARROW}{where}", scope.within(where.rpartition(".")[2]))
 
     def annotations(self, annotations: Any, path: str, scope: Scope) -> None:
         """Search annotations: an injector's may be certain, others never; what is stale or only told is a decoy."""
@@ -197,7 +206,10 @@ class Walk:
         try:
             image = container_image(text)
         except UsageError:
-            if as_image(text) is None and not scope.texts:
+            spelled = as_image(text)
+            if spelled is not None:
+                self._add(spelled, "likely", f"{role}, in a form that no kubelet takes", path, scope)
+            if not scope.texts:
                 self.unreadable.append((path, text))
             return
         if image is None:
