@@ -56,8 +56,14 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Put `data` at `path` in one step: readers see the old bytes or the new ones. The mode is set despite the umask.
+
+    Args:
+        path: what is replaced.
+        data: the new bytes.
+        mode: permission bits.
+        owner: user and group; by default those of this process.
 
     Raises:
         OSError: as the system says; callers translate with `host_errors`.
@@ -66,6 +72,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            status = os.fstat(descriptor)
+            if owner is not None and owner != (status.st_uid, status.st_gid):
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             file.write(data)
         temporary.replace(path)
