@@ -18,6 +18,9 @@ RENDERS = "renders"
 """Directory of rendered charts (`builder.render_cache`)."""
 RENDERS_LIMIT = 1 << 30
 """Most bytes of all rendered charts; those used longest ago go first."""
+CONFIRMED = "confirmed"
+"""Directory of what registries said of images (`builder.confirm_cache`): good for a day, some hundred bytes each."""
+CONFIRMED_LIMIT = 8 << 20
 
 
 def tidy(cache: Cache) -> int:
@@ -31,6 +34,7 @@ def tidy(cache: Cache) -> int:
             return 0
         mark.touch(mode=0o600)
         freed = drop_oldest(cache.root / RENDERS, older_than=UNUSED_DAYS * _DAY, most=RENDERS_LIMIT)
+        freed += drop_oldest(cache.root / CONFIRMED, older_than=2 * _DAY, most=CONFIRMED_LIMIT)
         return freed + cache.prune(UNUSED_DAYS * _DAY)
     except (OSError, HostError) as error:  # a cache may be one that others fill
         _log.info("the cache is not tidied: %s", error)
