@@ -5,6 +5,7 @@ What one chart does wrong is a finding; all others are rendered all the same (do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,16 @@ def render_inventory(
     # What an object deploys with values of its own is not deployed with the chart's alone.
     about_charts = [each for each in about_charts if each.where not in follower.used or not _is_of_values(each)]
     charts = [each for job, each, _ in outcomes if each is not None and job.where not in follower.used]
-    renderings = _shared([*charts, *manifests, *followed])
-    return renderings, list(dict.fromkeys([*findings, *about_charts, *about_manifests, *about_followed]))
+    told = dict.fromkeys([*findings, *about_charts, *about_manifests, *about_followed])
+    return _shared([*charts, *manifests, *followed]), sorted(told, key=lambda finding: _order(finding, opened))
+
+
+def _order(finding: Finding, opened: InventoryDir) -> tuple[object, ...]:
+    """Return what sorts findings by their place in the inventory; those of other files come after."""
+    start = f"{opened.inventory.where}:"
+    if not finding.where.startswith(start):
+        return (1,)
+    return (0, *(int(number) for number in re.findall(r"\d+", finding.where[len(start) :])[:2]))
 
 
 def _is_of_values(finding: Finding) -> bool:
