@@ -176,22 +176,23 @@ def text_of(value: object, *, what: str) -> str:
 
 def _go_float(value: float) -> str:
     """Format as Go's `FormatFloat(value, 'g', -1, 32)`: the fewest digits that make the same 32-bit number."""
-    try:
-        single = struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
-        single = math.copysign(math.inf, value)
+    single = _single(value)
     if not math.isfinite(single):
         return "NaN" if math.isnan(single) else "+Inf" if single > 0 else "-Inf"
-    shortest = next(
-        text
-        for text in (f"{single:.{digits}e}" for digits in range(9))
-        if struct.pack("<f", float(text)) == struct.pack("<f", single)
-    )
+    shortest = next(text for text in (f"{single:.{digits}e}" for digits in range(9)) if _single(float(text)) == single)
     mantissa, _, exponent = shortest.partition("e")
     places = len(mantissa.partition(".")[2]) - int(exponent)
     if -4 <= int(exponent) < 6:
         return f"{float(shortest):.{max(places, 0)}f}"
     return f"{mantissa}e{int(exponent):+03d}"
+
+
+def _single(value: float) -> float:
+    """Return the 32-bit number next to `value`."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def go_json(value: object, *, what: str) -> bytes:

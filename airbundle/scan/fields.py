@@ -41,6 +41,7 @@ _SPEAKING: Mapping[tuple[str, str], Certainty] = {
     ("kustomize.toolkit.fluxcd.io", ""): "likely",
     ("kustomize.config.k8s.io", ""): "likely",
     ("image.toolkit.fluxcd.io", ""): "decoy",
+    ("source.toolkit.fluxcd.io", ""): "decoy",
     ("kyverno.io", ""): "likely",
     ("policies.kyverno.io", ""): "likely",
     ("constraints.gatekeeper.sh", ""): "likely",

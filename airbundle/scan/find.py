@@ -12,7 +12,7 @@ from typing import Any
 from airbundle.errors import Finding
 from airbundle.scan.fields import is_silent, known_fields, surest
 from airbundle.scan.model import ORDER, Certainty, Manifest, Place, Scanned, Sighting
-from airbundle.scan.names import says_image
+from airbundle.scan.names import Says, says_image
 from airbundle.scan.pairs import Pair, images_of
 from airbundle.scan.seen import Seen
 from airbundle.scan.spelling import as_image
@@ -90,7 +90,7 @@ def _walked(manifest: Manifest) -> Walk:
     if kind == "CustomResourceDefinition":
         walk.seen += _schema_images(body)
     elif kind == "ConfigMap":
-        _texts(walk, body.get("data"), "data", "ConfigMap")
+        _texts(walk, body.get("data"), "data", "ConfigMap", says_image(manifest.name))
         _texts(walk, _decoded(body.get("binaryData")), "binaryData", "ConfigMap")
     elif kind == "Secret":
         if not str(body.get("type") or "").startswith(_SECRET_TYPES_WITHOUT):
@@ -117,9 +117,8 @@ def _known(manifest: Manifest, found: Sequence[Seen]) -> Iterator[Seen]:
             yield Seen(spelled.image, spelled.written, "certain", f"field {path}", path)
 
 
-def _texts(walk: Walk, data: Any, path: str, label: str) -> None:
-    """Search the files and values of a ConfigMap or a Secret."""
-    scope = Scope(label=label)
+def _texts(walk: Walk, data: Any, path: str, label: str, says: Says = "") -> None:
+    """Search the files and values of a ConfigMap or a Secret; `says` is what its own name says."""
     values: list[Pair] = []
     for key, value in _mapping(data).items():
         if isinstance(value, str) and (is_structured(value) or _FILE.search(key) or _ASSIGNS.search(value)):
@@ -128,7 +127,7 @@ def _texts(walk: Walk, data: Any, path: str, label: str) -> None:
             walk.seen += [seen.at_most(_surest_of_file(key)) for seen in text.seen]
         elif isinstance(value, str):
             values.append(Pair(key, value, join(path, key)))
-    walk.pairs(values, Scope(label=scope.label, texts=1))
+    walk.pairs(values, Scope(label=label, texts=1, says=says))
 
 
 def _surest_of_file(name: str) -> Certainty:

@@ -28,11 +28,6 @@ _PLAIN, _TEXT = "plain", "text"
 _SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp"))
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
-_DEEP_INDENT = "\n" + " " * DEPTH_LIMIT
-_COMPACT_NESTING = re.compile(r"[-?:][ \t](?:[ \t]*[-?:][ \t]){20}")
-# Where a flow collection may begin; a text with few of them can't be deep.
-_FLOW_OPENER = re.compile(r"""[\[{](?<=[-:?,\[{"'\s][\[{])""")
-_FLOW_OPENERS = 300
 _ANCHOR = re.compile(r"(?:^|[-:?,\[{]|![^\s]*)[ \t]*&[^\s&]", re.MULTILINE)
 _ALIAS = re.compile(r"(?:^|[-:?,\[{])[ \t]*\*[^\s*]", re.MULTILINE)
 _MERGE = re.compile(r"<<[ \t]*:")
@@ -56,7 +51,7 @@ class Loaded:
     oddities: tuple[Problem, ...] = field(default=())
 
 
-class _TooMuchError(Exception):
+class _RefusedError(Exception):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
@@ -64,16 +59,21 @@ class _TooMuchError(Exception):
 
 
 class _Composer(_Parser):  # type: ignore[misc]  # its base is chosen at run time
-    """Composes nodes; tells plain scalars from quoted ones, and resolves nothing else."""
+    """Composes nodes; tells plain scalars from quoted ones, resolves nothing else; stops before the C stack ends."""
+
+    depth = 0
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:  # noqa: ARG002  (PyYAML's signature)
         return _PLAIN if kind is yaml.ScalarNode and implicit[0] else _TEXT
 
-    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        pass
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:  # noqa: ARG002  (PyYAML's signature)
+        self.depth += 1
+        if self.depth > DEPTH_LIMIT:
+            line = current_node.start_mark.line + 1 if current_node is not None else 1
+            raise _RefusedError(line, f"values are nested deeper than {DEPTH_LIMIT}")
 
     def ascend_resolver(self) -> None:
-        pass
+        self.depth -= 1
 
 
 def load_document(text: str) -> Loaded:
@@ -123,8 +123,6 @@ def _without_tabs(text: str, failed: Loaded) -> Loaded:
 
 def _load(text: str) -> Loaded:
     try:
-        if _may_be_deep(text):
-            _check_depth(text)
         loader = _Composer(text)
         try:
             node = loader.get_single_node()
@@ -133,7 +131,7 @@ def _load(text: str) -> Loaded:
         builder = _Builder(len(text) * _UNFOLD + _UNFOLD_FLOOR)
         shares = _MERGE.search(text) or ("&" in text and _ALIAS.search(text) and _ANCHOR.search(text))
         value = (builder.shared if shares else builder.plain)(node) if node is not None else None
-    except _TooMuchError as error:
+    except _RefusedError as error:
         return Loaded(failure=Problem(error.line, error.message))
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
@@ -147,27 +145,6 @@ def _load(text: str) -> Loaded:
         Problem(line, f"the key {key[:80]!r} stands twice; the last one counts") for key, line in builder.doubled
     )
     return Loaded(value, oddities=doubled)
-
-
-def _may_be_deep(text: str) -> bool:
-    if _DEEP_INDENT in text or _COMPACT_NESTING.search(text):
-        return True
-    openers = text.count("[") + text.count("{")
-    return openers > _FLOW_OPENERS and sum(1 for _ in _FLOW_OPENER.finditer(text)) > _FLOW_OPENERS
-
-
-def _check_depth(text: str) -> None:
-    """Refuse what would overflow the C stack of libyaml's binding."""
-    depth = 0
-    events: Any = yaml.parse(text, Loader=_Parser)
-    for event in events:
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEPTH_LIMIT:
-                mark: Any = event.start_mark
-                raise _TooMuchError(mark.line + 1, f"values are nested deeper than {DEPTH_LIMIT}")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 class _Builder:
@@ -197,7 +174,7 @@ class _Builder:
         known = self._done.get(id(node))
         if known is not None:
             if known[1] < 0:
-                raise _TooMuchError(node.start_mark.line + 1, "an alias leads to what it is part of")
+                raise _RefusedError(node.start_mark.line + 1, "an alias leads to what it is part of")
             return self._charge(node, known)
         self._done[id(node)] = (None, -1)
         before = self._budget
@@ -213,7 +190,7 @@ class _Builder:
     def _charge(self, node: Any, counted: tuple[Any, int]) -> tuple[Any, int]:
         self._budget -= counted[1]
         if self._budget < 0:
-            raise _TooMuchError(node.start_mark.line + 1, "aliases unfold to far more than the document holds")
+            raise _RefusedError(node.start_mark.line + 1, "aliases unfold to far more than the document holds")
         return counted
 
     def _mapping(self, node: Any, build: Callable[[Any], Any]) -> dict[str, Any]:
@@ -221,7 +198,7 @@ class _Builder:
         for key_node, value_node in node.value:
             key = build(key_node)
             if type(key) is not str:
-                key = _key_text(key)
+                key = _key_text(key, key_node)
             if key in found and key != "<<":
                 self.doubled.append((key, key_node.start_mark.line + 1))
             found[key] = build(value_node)
@@ -253,7 +230,11 @@ def _has_merge(node: Any) -> bool:
     return any(type(key) is yaml.ScalarNode and key.value == "<<" and key.tag == _PLAIN for key, _ in node.value)
 
 
-def _key_text(key: Any) -> str:
+def _key_text(key: Any, node: Any) -> str:
+    """Return a key that is no text as JSON would have it."""
+    if isinstance(key, (dict, list)):
+        line = node.start_mark.line + 1
+        raise _RefusedError(line, "a key is a mapping or a list; is this a template that was not rendered?")
     if key is None:
         return "null"
     if isinstance(key, bool):

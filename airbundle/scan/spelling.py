@@ -7,7 +7,7 @@ is judgement: which texts people write for images, and which they write for othe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from airbundle.bundle.chart_yaml import text_of
@@ -19,7 +19,7 @@ Form = Literal["full", "tagged", "hosted", "bare"]
 """`full`: host and tag, or a digest; `tagged`: a tag but no host; `hosted`: a host but no tag; `bare`: neither."""
 
 _LENGTH_LIMIT = 600
-_SCHEMES = ("docker://", "docker-pullable://", "docker-image://", "containerd://", "cri-o://", "oci://")
+_SCHEMES = frozenset({"docker", "docker-pullable", "docker-image", "containerd", "cri-o", "oci"})
 _KNOWN_HOSTS = re.compile(
     r"(?:.+\.)?(?:docker\.io|docker\.com|quay\.io|ghcr\.io|gcr\.io|pkg\.dev|registry\.k8s\.io|mcr\.microsoft\.com"
     r"|azurecr\.(?:io|cn|us)|amazonaws\.com(?:\.cn)?|public\.ecr\.aws|icr\.io|nvcr\.io|lscr\.io|docker\.elastic\.co"
@@ -28,10 +28,11 @@ _KNOWN_HOSTS = re.compile(
 )
 # Names of objects, labels and API groups look like hosts with paths.
 _NO_REGISTRY = re.compile(
-    r"(?:.+\.)?(?:kubernetes\.io|(?<!^registry\.)k8s\.io|x-k8s\.io|github\.com|githubusercontent\.com|helm\.sh|svc"
-    r"|cluster\.local|golang\.org|gopkg\.in|json-schema\.org|w3\.org|openshift\.io|coreos\.com|istio\.io"
-    r"|cert-manager\.io|fluxcd\.io|argoproj\.io|opencontainers\.org|example\.schema)"
+    r"(?:.+\.)?(?:kubernetes\.io|k8s\.io|x-k8s\.io|github\.com|githubusercontent\.com|helm\.sh|golang\.org|gopkg\.in|json-schema\.org|w3\.org|openshift\.io|coreos\.com|istio\.io"
+    r"|cert-manager\.io|fluxcd\.io|argoproj\.io|opencontainers\.org)"
 )
+_SERVICE = re.compile(r".+\.(?:svc|cluster\.local)")
+_API_VERSION = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]+)?")
 _FILE_ENDINGS = (
     "yaml|yml|json|toml|ini|conf|cfg|properties|txt|md|sh|bash|py|js|ts|go|rb|rs|java|xml|html|css|log|sock|pid|pem"
     "|crt|cer|key|csr|p12|jks|png|jpg|jpeg|svg|gif|ico|webp|tgz|tar|gz|zip|zst|iso|img|qcow2|raw|vmdk|so|exe|jar|war"
@@ -42,9 +43,11 @@ _NEVER = re.compile(
     r"[\s{}$<>*?|\\\"'`,;=&()^%!~#]"  # templates, globs, lists, assignments, shell, URLs' queries
     r"|^[./~-]|^\W|//|\.\.|/$|:$|^[a-z]+:/"
     r"|^(?:[0-9]+(?:\.[0-9]+)*)(?::[0-9]+)?(?:/[0-9]+)?$"  # numbers, versions, IPv4 with port or mask
-    r"|^[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?"
+    r"|^[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?$|^[0-9]{4}-[0-9]{2}-[0-9]{2}T"  # times
+    r"|^[^/]*\.[^/]*:[0-9]{1,5}$"  # a host and its port
 )
 _MEDIA = re.compile(r"(?:application|text|image|audio|video|font|multipart|message|model)/[\w.+-]+(?:;.*)?")
+_DIGIT = re.compile(r"[0-9]")
 _PORT_LIKE = re.compile(r"[0-9]{3,5}")
 _VERSION_LIKE = re.compile(r"(?i)v?[0-9]+(?:[._-][0-9a-z]+)*|(?:release|stable|edge|latest|main|master|nightly)[\w.-]*")
 _DOTTED_VERSION = re.compile(r"(?i)(?:[a-z]+[-_.])*?v?[0-9]+\.[0-9]+[\w.-]*|release\.[0-9][\w.-]*")
@@ -95,17 +98,19 @@ def as_image(text: object) -> Spelled | None:
     if not isinstance(text, str) or not 2 <= len(text) <= _LENGTH_LIMIT:
         return None
     written = text.strip().strip("\"'`").strip()
-    for scheme in _SCHEMES:
-        if written.startswith(scheme):
-            written = written[len(scheme) :]
-            break
+    scheme, mark, rest = written.partition("://")
+    if mark and scheme in _SCHEMES:
+        written = rest
     if _is_none(written):
         return None
     try:
         image = parse_reference(written)
     except UsageError:
         return None
-    return _judged(image, written)
+    spelled = _judged(image, written)
+    if spelled is not None and scheme == "oci":  # charts and other artifacts are named so, too
+        return replace(spelled, unmistakable=False, telling=False)
+    return spelled
 
 
 def joined(
@@ -178,7 +183,7 @@ def _judged(image: Reference, written: str) -> Spelled | None:
     hosted = _has_host(written)
     host = image.registry.partition(":")[0].lower()
     known = _KNOWN_HOSTS.fullmatch(host) is not None
-    if hosted and not known and (_NO_REGISTRY.fullmatch(host) or _FILE.search(host)):
+    if hosted and not known and (_NO_REGISTRY.fullmatch(host) or not _names_a_host(image.registry)):
         return None
     pinned = bool(image.digest) or ":" in written.rpartition("/")[2]
     form: Form = ("full" if pinned else "hosted") if hosted else ("tagged" if pinned else "bare")
@@ -190,14 +195,23 @@ def _judged(image: Reference, written: str) -> Spelled | None:
     return Spelled(image, written, form, unmistakable=False, telling=form == "tagged" and _telling(image, written))
 
 
+def _names_a_host(registry: str) -> bool:
+    """Whether it is more than a word in upper case, such as `REGISTRY/app`."""
+    return any(mark in registry for mark in ".:[") or registry == "localhost"
+
+
 def _plausible(image: Reference, host: str) -> bool:
     """Whether a host that nobody knows may be a registry, and the tag a tag."""
-    if "_" in host:
+    if "_" in host or _FILE.search(host) or _PORT_LIKE.fullmatch(image.tag):
+        return False
+    if _SERVICE.fullmatch(host) and "registry" not in host:
         return False
     with_port = ":" in image.registry
     if host == "localhost" or host.startswith("[") or _ADDRESS.fullmatch(host):
-        return (with_port and not _PORT_LIKE.fullmatch(image.tag)) or is_version(image.tag)
-    return with_port or ("." in host and is_version(image.tag))
+        return with_port or is_version(image.tag)
+    if _API_VERSION.fullmatch(image.repository.rpartition("/")[2]):
+        return False
+    return with_port or _DIGIT.search(image.tag) is not None or is_version(image.tag)
 
 
 def _telling(image: Reference, written: str) -> bool:
