@@ -13,10 +13,15 @@ from airbundle.store.inventory_dir import InventoryDir
 OWN = "operators.yaml"
 
 
+def own_bytes() -> bytes:
+    """Return the file of what airbundle knows by itself."""
+    return (files("airbundle.builder") / OWN).read_bytes()
+
+
 @lru_cache(maxsize=1)
 def own_knowledge() -> Knowledge:
     """Return what airbundle knows by itself."""
-    return parse_knowledge((files("airbundle.builder") / OWN).read_bytes(), f"airbundle's {OWN}")
+    return parse_knowledge(own_bytes(), f"airbundle's {OWN}")
 
 
 def knowledge_for(opened: InventoryDir) -> Knowledge:

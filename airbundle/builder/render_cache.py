@@ -12,10 +12,10 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import canonical_json
@@ -23,6 +23,7 @@ from airbundle.errors import Finding
 from airbundle.store.host import private_directory, write_atomically
 from airbundle.store.tidy import RENDERS
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 ENTRY_LIMIT = 128 * 1024 * 1024
@@ -50,6 +51,22 @@ class Rendered:
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     findings: tuple[Finding, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the output as JSON can say it."""
+        return {
+            "chart": [self.chart, self.version, self.app_version],
+            "defaults": self.defaults,
+            "values": self.values,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+    @classmethod
+    def restored(cls, facts: Any, output: bytes) -> Rendered:
+        """Return what `facts` was called on. Raises ValueError, KeyError or TypeError."""
+        findings = tuple(Finding(**finding) for finding in facts["findings"])
+        chart, version, app_version = facts["chart"]
+        return cls(chart, version, app_version, output, facts["defaults"], facts["values"], findings)
 
 
 def render_key(
@@ -88,6 +105,20 @@ class RenderCache:
 
     def read(self, key: str) -> Rendered | None:
         """Return a render, or None when it is not there or damaged."""
+        return self.read_entry(key, Rendered.restored)
+
+    def write(self, key: str, rendered: Rendered) -> None:
+        """Keep a render."""
+        self.write_entry(key, rendered.facts(), rendered.output)
+
+    def read_entry(self, key: str, restore: Callable[[Any, bytes], _T]) -> _T | None:
+        """Return what was kept under a key, or None when it is not there or damaged.
+
+        Args:
+            key: a digest of all that the entry depends on.
+            restore: makes it of the two parts that `write_entry` was given; raises ValueError, KeyError or TypeError
+                when they can't be one.
+        """
         path = self._directory / hex_of(key)
         try:
             with path.open("rb") as file:
@@ -96,14 +127,14 @@ class RenderCache:
         except OSError:
             return None
         try:
-            return _unpack(raw)
+            return restore(*_unpack(raw))
         except (ValueError, KeyError, TypeError, zlib.error) as error:
-            _log.info("the cached render %s is damaged, and made anew: %s", path, error)
+            _log.info("the cache's entry %s is damaged, and made anew: %s", path, error)
             return None
 
-    def write(self, key: str, rendered: Rendered) -> None:
-        """Keep a render."""
-        raw = _pack(rendered)
+    def write_entry(self, key: str, facts: Any, data: bytes = b"") -> None:
+        """Keep facts, which JSON can say, and bytes."""
+        raw = _pack(facts, data)
         if len(raw) <= ENTRY_LIMIT:
             self._write(hex_of(key), raw)
 
@@ -140,22 +171,15 @@ def _identity(program: Path) -> list[Any]:
     return [os.path.realpath(program), status.st_size, status.st_mtime_ns]
 
 
-def _pack(rendered: Rendered) -> bytes:
-    body = {
-        "chart": [rendered.chart, rendered.version, rendered.app_version],
-        "defaults": rendered.defaults,
-        "values": rendered.values,
-        "findings": [finding.to_json() for finding in rendered.findings],
-    }
-    facts = json.dumps(body).encode()
+def _pack(facts: Any, data: bytes) -> bytes:
+    said = json.dumps(facts).encode()
     # Most of a render is indentation: the fastest level takes nine tenths away.
-    packed = zlib.compress(facts + rendered.output, 1)
-    size = len(facts) + len(rendered.output)
-    head = {"form": _FORM, "digest": sha256(packed), "facts": len(facts), "size": size}
+    packed = zlib.compress(said + data, 1)
+    head = {"form": _FORM, "digest": sha256(packed), "facts": len(said), "size": len(said) + len(data)}
     return json.dumps(head).encode() + b"\n" + packed
 
 
-def _unpack(raw: bytes) -> Rendered:
+def _unpack(raw: bytes) -> tuple[Any, bytes]:
     line, _, packed = raw.partition(b"\n")
     head = json.loads(line)
     if head["form"] != _FORM or head["digest"] != sha256(packed) or not 0 <= head["size"] <= ENTRY_LIMIT:
@@ -163,7 +187,4 @@ def _unpack(raw: bytes) -> Rendered:
     data = zlib.decompressobj().decompress(packed, head["size"] + 1)
     if len(data) != head["size"]:
         raise ValueError("it has another size")
-    body = json.loads(data[: head["facts"]])
-    findings = tuple(Finding(**finding) for finding in body["findings"])
-    chart, version, app_version = body["chart"]
-    return Rendered(chart, version, app_version, data[head["facts"] :], body["defaults"], body["values"], findings)
+    return json.loads(data[: head["facts"]]), data[head["facts"] :]

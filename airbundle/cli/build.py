@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.connected import add_inventory, add_key, add_registries, open_client, open_signer, tidy_cache
 from airbundle.cli.console import Console
+from airbundle.cli.scan import add_scan_arguments
 
 if TYPE_CHECKING:
     from airbundle.builder.build import Builder, BuildResult
@@ -53,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="build a delta that leaves out what this has: an earlier bundle (a file, or oci://…), its "
         "airbundle.lock.json, or what `airbundle status --json` wrote on site",
     )
+    add_scan_arguments(parser)
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="blobs fetched at once (%(default)s)")
 
 
@@ -73,9 +75,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         split_size=parse_size(args.split_size) if args.split_size else 0,
         checksum=not args.no_checksum,
         jobs=args.jobs,
+        allowed_missing=tuple(args.allow_missing),
     )
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _lock(locker, console, installer=options.installer)
+        _scan(locker, lock, args, console)
         # A delta beside the full bundle of the same version does not take its place.
         kind = "-delta" if args.base else ""
         output = output_path(args.output, f"{lock.name}-{lock.version}{kind}.airbundle")
@@ -134,6 +138,20 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
             "the lock has no parts of the installer", hint="run `airbundle lock`, or build with --no-installer"
         )
     return lock
+
+
+def _scan(locker: Locker, lock: Lock, args: argparse.Namespace, console: Console) -> None:
+    """Refuse a bundle that would lack an image. Raises CheckFailed."""
+    from airbundle.builder.completeness import check_complete
+    from airbundle.builder.scan import ScanOptions
+
+    options = ScanOptions(
+        sites=tuple(map(Path, args.site)),
+        charts_from=Path(args.charts) if args.charts else None,
+        allowed=tuple(args.allow_missing),
+        rules=False,
+    )
+    check_complete(locker, lock, options, inventory=args.inventory, reporter=console.reporter)
 
 
 def _add_donors(donors: Donors, names: Sequence[str], output: Path, client: RegistryClient) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airbundle.crypto.keys import Signer
     from airbundle.store.cache import Cache
     from airbundle.transfer.registry import RegistryClient
+    from airbundle.transfer.settings import HttpSettings
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +41,18 @@ def add_key(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 
 @contextmanager
-def open_client(args: argparse.Namespace, console: Console) -> Iterator[RegistryClient]:
-    """Open the client for upstream registries that the arguments and the environment describe."""
+def open_client(
+    args: argparse.Namespace, console: Console, settings: HttpSettings | None = None
+) -> Iterator[RegistryClient]:
+    """Open the client for upstream registries that the arguments and the environment describe.
+
+    `settings` are instead of the environment's: how patient it is, and how it gets out.
+    """
     from airbundle.transfer.registries import load_registries
     from airbundle.transfer.registry import RegistryClient
 
     registries = load_registries(Path(args.registries) if args.registries else None)
-    with RegistryClient(registries, side="upstream", reporter=console.reporter) as client:
+    with RegistryClient(registries, side="upstream", reporter=console.reporter, settings=settings) as client:
         yield client
 
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (module, where it is used, one line of help)
     "init": ("init", "connected", "write a commented inventory to start from"),
     "lock": ("lock", "connected", "resolve the inventory: every tag becomes a digest, once"),
+    "scan": ("scan", "connected", "find every image that will run, and what the inventory lacks"),
     "build": ("build", "connected", "build the bundle: one signed file"),
     "sign": ("sign", "connected", "add a signature to a bundle"),
     "split": ("split", "connected", "cut a bundle into volumes"),

@@ -195,6 +195,7 @@ def chained(world: World) -> Words:
 COMMANDS_OF: dict[str, Case] = {
     "init": Case(lambda w: [w.new()], lambda w: [w.inventory()], 2),
     "lock": Case(lambda w: [w.inventory(), *w.registries, "--no-installer"], lambda w: [w.new(), "--no-installer"], 2),
+    "scan": Case(lambda w: [w.inventory(), *w.registries], lambda w: [w.new()], 2),
     "build": Case(lambda w: [*locked(w), *w.private], lambda w: [*locked(w), "--key", w.new()], 2),
     "sign": Case(
         lambda w: [w.copy(), "--key", w.root / "other.pem", "--passphrase-file", w.root / "passphrase"],

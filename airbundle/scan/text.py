@@ -1,0 +1,127 @@
+"""A scan's answer as text and as Markdown. Lines, not printing: that is the command line's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from airbundle.bundle.sizes import human
+from airbundle.errors import Finding
+from airbundle.scan.model import Sighting
+from airbundle.scan.report import ScannedImage, ScanReport
+
+_PLACES = 4
+"""Places of one image that text names; JSON has all of them."""
+_TITLES = {
+    "certain": "MISSING: certain to run, and not in the inventory",
+    "likely": "Likely to run, and not in the inventory",
+}
+
+
+def text_lines(report: ScanReport, *, every: bool = False) -> Iterator[str]:
+    """Yield the lines of the answer; `every` lists what the inventory has and what is a decoy, too."""
+    yield from _section("COULD NOT BE LOOKED AT: what these run is not known", report.failed)
+    missing = report.missing
+    yield from _images(_TITLES["certain"], missing, mend=True)
+    allowed = [image for image in report.of("certain", held=False) if image not in missing]
+    yield from _images("Missing, and allowed to be", allowed)
+    yield from _images(_TITLES["likely"], report.of("likely", held=False))
+    if every:
+        yield from _images("In the inventory", [image for image in report.images if image.held])
+        yield from _images("Decoys: named somewhere, and not run", report.of("decoy", held=False))
+    stale = [image for image in report.images if image.stale]
+    yield from _list("Stale", [f"{image.image}  {image.stale}" for image in stale])
+    yield from _list("In the inventory, and not seen in any chart or manifest", report.unused)
+    order = {"error": 0, "warning": 1}
+    yield from _section(
+        "Findings", sorted(report.findings, key=lambda finding: (order[finding.severity], finding.code))
+    )
+    yield summary(report)
+
+
+def summary(report: ScanReport) -> str:
+    """Return the answer in one line."""
+    held = sum(image.held is not None for image in report.of("certain"))
+    missing, failed = len(report.missing), len(report.failed)
+    parts = [f"{report.sources} renders", f"{held} of {len(report.of('certain'))} certain images in the inventory"]
+    parts += [f"{missing} missing"] if missing else []
+    parts += [f"{failed} could not be looked at"] if failed else []
+    likely = len(report.of("likely", held=False))
+    parts += [f"{likely} likely ones not in it"] if likely else []
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    parts += [f"{errors} errors and {len(report.findings) - errors} warnings"] if report.findings else []
+    return ("complete: " if report.complete else "NOT COMPLETE: ") + ", ".join(parts)
+
+
+def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
+    lines = list(lines)
+    if lines:
+        yield f"{title} ({len(lines)})"
+        yield from (f"  {line}" for line in lines)
+        yield ""
+
+
+def _section(title: str, findings: Iterable[Finding]) -> Iterator[str]:
+    return _list(title, [f"{finding.severity:<7} {finding.code:<18} {finding}" for finding in findings])
+
+
+def _images(title: str, images: Iterable[ScannedImage], *, mend: bool = False) -> Iterator[str]:
+    images = list(images)
+    if not images:
+        return
+    yield f"{title} ({len(images)})"
+    for image in images:
+        notes: list[str] = [image.pin] if image.pin == "floating" else []
+        notes += [human(image.size)] if image.size else []
+        yield f"  {image.image}" + (f"  ({', '.join(notes)})" if notes else "")
+        for sighting in image.sightings[:_PLACES]:
+            yield f"      {_place(sighting)}"
+        left = len(image.sightings) - _PLACES
+        if left > 0:
+            yield f"      and {left} more {'place' if left == 1 else 'places'}"
+        if image.why:
+            yield f"      but {image.why}"
+    if mend:
+        yield "  mend: `airbundle scan INVENTORY --write` adds them to bundle.yaml, then `airbundle lock`"
+    yield ""
+
+
+def _place(sighting: Sighting) -> str:
+    key = sighting.place.values_key
+    about = sighting.evidence + (f"; set by {key}" if key else "")
+    phase = "" if sighting.place.phase == "run" else f" [{sighting.place.phase}]"
+    return f"{sighting.place}{phase} ({about})"
+
+
+def markdown_lines(report: ScanReport) -> Iterator[str]:
+    """Yield the lines of a Markdown document, for a pull request or a release's notes."""
+    yield "# What would run"
+    yield ""
+    yield summary(report)
+    yield ""
+    yield "| image | certainty | in inventory | pin | size | places |"
+    yield "|---|---|---|---|---:|---|"
+    for image in report.images:
+        held = "yes" if image.held else "allowed" if report.is_allowed(image) else "**no**"
+        if image.certainty == "decoy" and not image.held:
+            held = "no"
+        places = "<br>".join(_cell(_place(sighting)) for sighting in image.sightings[:_PLACES])
+        size = human(image.size) if image.size else ""
+        yield f"| `{image.image}` | {image.certainty} | {held} | {image.pin} | {size} | {places} |"
+    for title, findings in (("Could not be looked at", report.failed), ("Findings", report.findings)):
+        if findings:
+            yield ""
+            yield f"## {title}"
+            yield ""
+            yield "| severity | code | finding |"
+            yield "|---|---|---|"
+            for finding in findings:
+                yield f"| {finding.severity} | {finding.code} | {_cell(str(finding))} |"
+    if report.unused:
+        yield ""
+        yield "## In the inventory, and not seen"
+        yield ""
+        yield from (f"- `{entry}`" for entry in report.unused)
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
