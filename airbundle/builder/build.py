@@ -44,6 +44,7 @@ class BuildOptions:
         checksum: write `.sha256` (and `.sig`) beside the bundle.
         jobs: blobs fetched at once.
         base: makes a delta on this bundle.
+        allowed_missing: patterns of images that charts run and that may be missing; the statement names them.
     """
 
     signer: Signer | None = None
@@ -52,6 +53,7 @@ class BuildOptions:
     checksum: bool = True
     jobs: int = JOBS
     base: BaseBundle | None = None
+    allowed_missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,10 @@ class Builder:
         signer = options.signer
         extras = sign_images(lock, manifests, signer, self._read_config) if signer else ()
         return plan_bundle(
-            content_of(lock, manifests, extras), installer=self._installer(lock, signer), base=options.base
+            content_of(lock, manifests, extras),
+            installer=self._installer(lock, signer),
+            base=options.base,
+            allowed_missing=options.allowed_missing,
         )
 
     def _installer(self, lock: Lock, signer: Signer | None) -> bytes | None:

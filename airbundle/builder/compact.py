@@ -122,7 +122,8 @@ def _plan(delta: BundleFile) -> BundlePlan:
     for root in delta.index:
         list(walk(root, load, what=ref_of(root)))
     installer = delta.installer_bytes() if delta.has_installer else None
-    plan = plan_bundle(content_of(delta.lock, manifests, _extras(delta, manifests)), installer=installer)
+    content = content_of(delta.lock, manifests, _extras(delta, manifests))
+    plan = plan_bundle(content, installer=installer, allowed_missing=delta.statement.allowed_missing)
     _check_same(delta.statement, parse_statement(plan.statement), delta.path.name)
     if set(plan.toc.blobs) != {*delta.toc.blobs, *delta.toc.external}:
         raise VerificationError(f"{delta.path.name}: its lock needs other blobs than its toc lists")

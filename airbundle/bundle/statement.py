@@ -34,6 +34,7 @@ _REQUIRED = frozenset({INDEX_NAME, LOCK_MEMBER, TOC_NAME})
 _LINE = re.compile(rb"(sha256:[0-9a-f]{64}) ([A-Za-z0-9+/]{4,4096}={0,2})")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _TEXT_LIMIT = 255
+_MOST_PATTERNS = 100
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Statement:
             bundle carries one, `installer`.
         contents: how much it is; compared with the toc as soon as that is read.
         base: of a delta.
+        allowed_missing: patterns of images that the builder allowed to be missing, sorted; each stands once.
         raw: the bytes it was read from; empty for one that was made.
     """
 
@@ -113,6 +115,7 @@ class Statement:
     subjects: Mapping[str, tuple[str, int]]
     contents: Contents
     base: Base | None = None
+    allowed_missing: tuple[str, ...] = ()
     raw: bytes = field(default=b"", compare=False, repr=False)
 
     def to_bytes(self) -> bytes:
@@ -131,6 +134,7 @@ class Statement:
                 "created": self.created,
                 "expires": self.expires,
                 "contents": self.contents.to_json(),
+                "allowedMissing": list(self.allowed_missing),
                 "base": None if self.base is None else self.base.to_json(),
             },
         }
@@ -180,6 +184,7 @@ def parse_statement(raw: bytes) -> Statement:
         subjects=_subjects(body.get("subject")),
         contents=_contents(_mapping(predicate.get("contents"), "contents")),
         base=_base(predicate.get("base")),
+        allowed_missing=_patterns(predicate.get("allowedMissing")),
         raw=raw,
     )
     parse_time(statement.created)
@@ -213,6 +218,15 @@ def _number(body: Mapping[str, Any], name: str) -> int:
 
 def _contents(body: Mapping[str, Any]) -> Contents:
     return Contents(*(_number(body, name) for name in ("size", "blobs", "leftOut", "leftOutSize")))
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_PATTERNS:
+        raise VerificationError(f"{_WHAT}: allowedMissing is a list of at most {_MOST_PATTERNS} patterns")
+    found = tuple(_text({"allowedMissing": each}, "allowedMissing") for each in value)
+    if list(found) != sorted(set(found)):
+        raise VerificationError(f"{_WHAT}: allowedMissing is sorted, and each pattern stands once")
+    return found
 
 
 def _base(value: object) -> Base | None:

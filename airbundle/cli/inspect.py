@@ -75,6 +75,7 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "blobs": statement.contents.blobs,
         "external": statement.contents.left_out,
         "externalSize": statement.contents.left_out_size,
+        "allowedMissing": list(statement.allowed_missing),
         "signatures": [key_id for key_id, _ in bundle.signatures],
         "installer": _installer(bundle),
         "roots": roots,
@@ -150,6 +151,8 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
         rows.append(
             ("delta on", f"{base.name} {base.version} (serial {base.serial}), which has {lacking} of its blobs")
         )
+    if statement.allowed_missing:
+        rows.append(("may lack", ", ".join(statement.allowed_missing) + "  (its charts run images of these names)"))
     console.say(f"{statement.name} {statement.version}")
     for label, text in rows:
         console.say(f"  {label:<9}  {text}")

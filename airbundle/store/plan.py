@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -91,6 +91,7 @@ def plan_bundle(
     *,
     installer: bytes | None = None,
     base: BaseBundle | None = None,
+    allowed_missing: Iterable[str] = (),
 ) -> BundlePlan:
     """Lay out a bundle. Equal arguments give an equal plan.
 
@@ -98,11 +99,13 @@ def plan_bundle(
         content: from `bundle.layout.content_of`.
         installer: the zip application; None leaves it out.
         base: makes a delta: blobs that the base has are left out, manifests and configs never.
+        allowed_missing: patterns of images that charts run and that may be missing; the statement names them.
     """
     toc = _toc(content, base)
     members = _documents(content, toc)
     members[SIGNATURES_NAME] = bytes(SIGNATURES_SIZE)
     claim = _statement(content, members, toc, installer, base)
+    claim = replace(claim, allowed_missing=tuple(sorted(set(allowed_missing))))
     table = _table(toc, members, claim)
     members[STATEMENT_NAME] = statement = _sized(claim, table).to_bytes()
     head, places, _ = build_head(members)

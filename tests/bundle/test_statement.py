@@ -50,7 +50,8 @@ def statements(draw: st.DrawFn) -> Statement:
     base = draw(st.none() | by_statement | by_lock)
     contents = draw(st.builds(Contents, NUMBERS, NUMBERS, NUMBERS, NUMBERS))
     expires = draw(TIMES | st.just(""))
-    return Statement(draw(TEXT), draw(TEXT), draw(NUMBERS), draw(TIMES), expires, subjects, contents, base)
+    allowed = tuple(sorted(draw(st.sets(TEXT, max_size=3))))
+    return Statement(draw(TEXT), draw(TEXT), draw(NUMBERS), draw(TIMES), expires, subjects, contents, base, allowed)
 
 
 @given(statements())
@@ -123,6 +124,11 @@ def altered(**changes: Any) -> bytes:
         altered(predicate__contents__size=-1),
         altered(predicate__contents__blobs="4"),
         altered(predicate__contents__more=1),
+        altered(predicate__allowedMissing="x"),
+        altered(predicate__allowedMissing=["b", "a"]),
+        altered(predicate__allowedMissing=["a", "a"]),
+        altered(predicate__allowedMissing=[1]),
+        altered(predicate__allowedMissing=[f"{number:03}" for number in range(101)]),
         altered(predicate__base={"name": "x"}),
         altered(predicate__base=7),
         altered(predicate__base={"name": "x", "version": "1", "serial": 1}),
