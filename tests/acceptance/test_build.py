@@ -35,6 +35,15 @@ def test_memory_stays_small(built: BuiltCorpus) -> None:
     assert built.build.peak_memory < 150 * MIB
 
 
+def test_memory_of_a_scan_is_helms_and_little_more(built: BuiltCorpus) -> None:
+    assert built.scan.peak_memory < 300 * MIB
+
+
+def test_what_was_scanned_is_not_scanned_again(built: BuiltCorpus) -> None:
+    assert "render" in built.scan.stderr
+    assert "render" not in built.build.stderr
+
+
 def test_extra_disk_stays_small(built: BuiltCorpus) -> None:
     assert built.extra_disk < 64 * MIB
 
