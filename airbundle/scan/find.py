@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from airbundle.errors import Finding
 from airbundle.scan.fields import is_silent, known_fields, surest
 from airbundle.scan.model import ORDER, Certainty, Manifest, Place, Scanned, Sighting
-from airbundle.scan.names import Says, says_image
+from airbundle.scan.names import Says, is_doubtful, says_image
 from airbundle.scan.pairs import Pair, images_of
 from airbundle.scan.seen import Seen
 from airbundle.scan.spelling import as_image
@@ -24,6 +25,8 @@ _SECRET_LIMIT = 4 << 20  # base64 characters of one value
 _SCHEMA_LIMIT = 500_000  # nodes of one CRD
 _WORKLOADS = frozenset({"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "PodTemplate"})
 _DOCUMENT = re.compile(r"\.(?:md|rst|adoc|html?)$|(?:^|[._-])(?:readme|changelog|license|notes)\b", re.IGNORECASE)
+_SCRIPT = re.compile(r"\.(?:sh|bash|py|pl|rb|lua|js)$", re.IGNORECASE)
+_SET_ASIDE = re.compile(r"[._-](?:bak|orig|old|disabled|dist|tmp|swp)$|~$", re.IGNORECASE)
 _FILE = re.compile(r"\.(?:ya?ml|json|toml|ini|conf|cfg|properties|env|sh|tpl|txt|md|hcl|alloy)$", re.IGNORECASE)
 _ASSIGNS = re.compile(r"^[\w\"' .-]{1,100}(?:: | ?= ?[\"'\w])")
 _ROOT = frozenset({"apiVersion", "kind", "metadata", "status"})
@@ -94,7 +97,9 @@ def _walked(manifest: Manifest) -> Walk:
         _texts(walk, _decoded(body.get("binaryData")), "binaryData", "ConfigMap")
     elif kind == "Secret":
         if not str(body.get("type") or "").startswith(_SECRET_TYPES_WITHOUT):
-            _texts(walk, {**_decoded(body.get("data")), **_mapping(body.get("stringData"))}, "data", "Secret")
+            says = says_image(manifest.name)
+            _texts(walk, _decoded(body.get("data")), "data", "Secret", says)
+            _texts(walk, body.get("stringData"), "stringData", "Secret", says)
     elif not is_silent(manifest.api_version, kind):
         walk.mapping({key: value for key, value in body.items() if key not in _ROOT}, "", Scope())
         walk.seen += _known(manifest, walk.seen)
@@ -123,7 +128,8 @@ def _texts(walk: Walk, data: Any, path: str, label: str, says: Says = "") -> Non
     for key, value in _mapping(data).items():
         if isinstance(value, str) and (is_structured(value) or _FILE.search(key) or _ASSIGNS.search(value)):
             text = Walk()
-            text.text(value, join(path, key), Scope(label=label, says=says_image(key)))
+            scope = Scope(label=label, says=says_image(key))
+            text.text(value, join(path, key), scope, script=_SCRIPT.search(key) is not None)
             walk.seen += [seen.at_most(_surest_of_file(key)) for seen in text.seen]
         elif isinstance(value, str):
             values.append(Pair(key, value, join(path, key)))
@@ -134,7 +140,7 @@ def _surest_of_file(name: str) -> Certainty:
     """Return how sure an image in a file of this name can be: what people read runs nothing."""
     if _DOCUMENT.search(name):
         return "decoy"
-    return "likely" if name.lower().endswith(".txt") else "certain"
+    return "likely" if name.lower().endswith(".txt") or _SET_ASIDE.search(name) or is_doubtful(name) else "certain"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -148,10 +154,17 @@ def _decoded(data: Any) -> dict[str, str]:
         if not isinstance(value, str) or len(value) > _SECRET_LIMIT:
             continue
         try:
-            found[key] = base64.b64decode("".join(value.split()), validate=True).decode()
-        except (binascii.Error, ValueError):
+            found[key] = _plain(base64.b64decode("".join(value.split()), validate=True)).decode()
+        except (binascii.Error, zlib.error, ValueError):
             continue
     return found
+
+
+def _plain(raw: bytes) -> bytes:
+    """Return bytes, unpacked where they are gzip's; no more than a value may have."""
+    if not raw.startswith(b"\x1f\x8b"):
+        return raw
+    return zlib.decompressobj(wbits=31).decompress(raw, _SECRET_LIMIT)
 
 
 def _schema_images(body: Mapping[str, Any]) -> list[Seen]:

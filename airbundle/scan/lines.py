@@ -12,11 +12,16 @@ from airbundle.scan.pairs import Pair
 
 _LENGTH_LIMIT = 4000  # characters of a line that is read as name and value
 _EXPANDED_LIMIT = 2000
+_ARRAY_LIMIT = 500  # lines of one array
+_STATEMENTS = re.compile(r"\s*(?:;|&&|\|\|)\s*")
+_TOLD = re.compile(r"\s*(?:echo|printf|print|logger|log|usage|console\.log)\b")
+_DEFAULT = re.compile(r"\$\{([A-Za-z_]\w*):?[-=]([^{}]{2,400})\}")
 _SECTION = re.compile(r"\s*\[{1,2}([^\[\]=]{1,120})\]{1,2}\s*(?:#.*)?$")
 _ASSIGNMENT = re.compile(
     r"""(\s*(?:-\s+)?)(?:(?:export|local|readonly|declare|set|ENV|ARG|var|const|let)\s+)*"""
     r"""["']?([\w$][\w./-]{0,120})["']?\s*(\??[:+]?=|:|=>)\s*(\S.*)$"""
 )
+_OPEN_ARRAY = re.compile(r"=\s*\[[^\]]*$")
 _HEADING = re.compile(r"""(\s*(?:-\s+)?)["']?([\w][\w./-]{0,120})["']?:\s*$""")
 _FLAG = re.compile(r"(?<![\w-])--?([A-Za-z][\w.-]{0,80})(?:=|[ \t]{1,20})[\"']?([^\s\"'=-][^\s\"']{2,400})")
 _RUNNER = re.compile(
@@ -45,7 +50,7 @@ def read_lines(lines: Sequence[str]) -> list[Group]:
     sections: dict[str, list[Pair]] = {}
     inline: dict[str, list[tuple[str, Any]]] = {}
     reader = _Sections()
-    for line in lines:
+    for line in _statements(_whole_arrays(lines)):
         if len(line) > _LENGTH_LIMIT or reader.is_heading(line):
             continue
         section = reader.section_of(line)
@@ -64,6 +69,28 @@ def read_lines(lines: Sequence[str]) -> list[Group]:
         )
         for section in dict.fromkeys((*sections, *inline))
     ]
+
+
+def _whole_arrays(lines: Sequence[str]) -> Iterator[str]:
+    """Yield lines; of `x = [` and what follows up to `]`, one."""
+    waiting: list[str] = []
+    for line in lines:
+        if waiting or _OPEN_ARRAY.search(line):
+            waiting.append(line.strip())
+            if "]" not in line and len(waiting) < _ARRAY_LIMIT:
+                continue
+            line, waiting = " ".join([waiting[0], *waiting[1:]]), []
+        yield line
+    yield from waiting
+
+
+def _statements(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines; the commands of a line of shell apart."""
+    for line in lines:
+        if ";" in line or "&&" in line:
+            yield from _STATEMENTS.split(line)
+        else:
+            yield line
 
 
 class _Sections:
@@ -98,6 +125,10 @@ class _Sections:
 
 def _pairs(line: str, section: str) -> Iterator[Pair]:
     prefix = f"{section}." if section else ""
+    if _TOLD.match(line):
+        return
+    for name, value in _DEFAULT.findall(line):
+        yield Pair(name, value, prefix + name)
     assigned = _ASSIGNMENT.match(line)
     if assigned:
         name, value = assigned.group(2), _TRAILING_COMMENT.sub("", assigned.group(4)).strip()
@@ -109,14 +140,14 @@ def _pairs(line: str, section: str) -> Iterator[Pair]:
         yield Pair("", built.group(1), f"{prefix}FROM")
     if _RUNNER.search(line):
         for word in line.split():
-            if ":" in word and "=" not in word:
-                yield Pair("", word.strip("\"'"), f"{prefix}command")
+            if ":" in word and not word.startswith("-"):
+                yield Pair("", word.strip("\"'").rpartition("=")[2], f"{prefix}command")
 
 
 def _bare(value: str) -> str:
     value = value.rstrip(",;")
     if value[:1] == "[" and value[-1:] == "]":
-        return " ".join(part.strip(" \"'") for part in value[1:-1].split(","))
+        return " ".join(part.strip(" \"'") for part in value[1:-1].split(",")).strip()
     if value[:1] == "{":
         return value
     return value.strip("\"'`")

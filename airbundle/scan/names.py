@@ -27,9 +27,16 @@ _NO_USE = """
     allow allowed deny denied disallowed exclude excluded exempt ignore ignored block blocked blocklist match matches
     verify verified list lists whitelist blacklist allowlist denylist old previous former deprecated example examples
     sample samples disabled unused stale except references pattern patterns forbidden trusted filter known supported
+    last output destination
+"""
+_DOUBTFUL_ABOVE = """
+    allow allowed allowlist deny denied denylist disallowed exclude excluded exempt ignore ignored block blocked
+    blocklist whitelist blacklist forbidden old previous former deprecated example examples sample samples unused stale
+    output verify pattern patterns
 """
 _NOT_AFTER = frozenset(_OTHER_THINGS.split())
 _WEAK = frozenset(_NO_USE.split())
+_DOUBTFUL = frozenset(_DOUBTFUL_ABOVE.split())
 _PARTS: dict[str, Part] = {
     **dict.fromkeys(("registry", "hub", "registryurl", "registryhost"), "registry"),
     **dict.fromkeys(("repository", "repo"), "repository"),
@@ -57,6 +64,12 @@ def says_image(name: str) -> Says:
     if _NOT_AFTER.intersection(parts[at[-1] + 1 :]):
         return ""
     return "maybe" if _WEAK.intersection(parts) else "image"
+
+
+@lru_cache(maxsize=20_000)
+def is_doubtful(name: str) -> bool:
+    """Tell whether what is below a name is named for other reasons than to run: `examples`, `allowed`."""
+    return not _DOUBTFUL.isdisjoint(words(name))
 
 
 @lru_cache(maxsize=20_000)

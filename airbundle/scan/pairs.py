@@ -124,7 +124,7 @@ def _together(parts: _Parts, inherited: Says) -> tuple[Held, set[str]] | None:
     tag: object = parts.value("tag")
     by_version = False
     if tag is None and not (whole and whole.pinned) and is_version(scalar_text(parts.value("version"))):
-        tag, by_version = parts.value("version"), inherited != "image" and not parts.stem
+        tag, by_version = parts.value("version"), not (inherited == "image" or parts.stem or name)
     spelled = joined(parts.value("registry"), base.value, tag, parts.value("digest"), name and name.value)
     if spelled is None or (whole and spelled.image == whole.image):
         return None
@@ -145,8 +145,14 @@ def _base(parts: _Parts) -> tuple[Pair | None, Pair | None]:
         return (image, None) if whole and whole.form in {"full", "hosted", "tagged"} else (repository, image)
     if image or repository:
         return image or repository, name if repository and _wants_name(parts) else None
-    named = parts.named and {"tag", "digest", "version"}.intersection(parts.found)
-    return (name, None) if named else (None, None)
+    if name and (parts.named or _is_hosted(name)) and {"tag", "digest"}.intersection(found):
+        return name, None
+    return (name, None) if name and parts.named and "version" in found else (None, None)
+
+
+def _is_hosted(pair: Pair) -> bool:
+    spelled = as_image(scalar_text(pair.value))
+    return spelled is not None and spelled.form == "hosted"
 
 
 def _wants_name(parts: _Parts) -> bool:
@@ -191,6 +197,9 @@ def _listed(pair: Pair, value: str, says: Says) -> Iterator[Held]:
     for entry in entries[:_LIST_LIMIT]:
         before, equals, after = entry.partition("=")
         spelled = as_image(after if equals and "/" not in before else entry)
+        if spelled is None and not equals:  # `16:quay.io/x/postgres:16`
+            before, equals, after = entry.partition(":")
+            spelled = as_image(after)
         if spelled is None or not spelled.pinned:
             continue
         own = (says_image(before) if equals else "") or says

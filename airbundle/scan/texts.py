@@ -31,7 +31,7 @@ _BLOCK_COMMENTS = (("{{/*", "*/}}"), ("{{- /*", "*/ -}}"), ("{{- /*", "*/}}"), (
 _INSERTED = "TPL"
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _COMMENT = re.compile(r"\s*(?:#|//|;|--\s|<!--)")
-_TRAILING_COMMENT = re.compile(r"\s#\s.*$")
+_TRAILING_COMMENT = re.compile(r"\s(?:#|//|;)\s.*$")
 _SHELL_DEFAULT = re.compile(r"\$\{[A-Za-z_]\w*:?[-=]")
 
 
@@ -73,7 +73,7 @@ def unpack(text: str, *, script: bool = False) -> Unpacked:
     if not may_hold(text):
         return found
     text, blocks = _without_blocks(text)
-    found.values = [] if script else _values(text)
+    found.values = [] if script or text.startswith("#!") else _values(text)
     lines, comments = _without_comments(text.splitlines())
     found.free = _free(lines)
     found.comments = _free([*comments, *blocks])
@@ -106,7 +106,7 @@ def _without_comments(lines: Iterable[str]) -> tuple[list[str], list[str]]:
         if _COMMENT.match(line):
             comments.append(line)
             continue
-        trailing = _TRAILING_COMMENT.search(line) if " #" in line else None
+        trailing = _TRAILING_COMMENT.search(line) if " #" in line or " //" in line or " ;" in line else None
         if trailing:
             comments.append(trailing.group())
             line = line[: trailing.start()]

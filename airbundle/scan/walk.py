@@ -11,11 +11,11 @@ from airbundle.scan.commands import expanded, read_command
 from airbundle.scan.fields import is_switched_off
 from airbundle.scan.lines import Group
 from airbundle.scan.model import Certainty
-from airbundle.scan.names import Says, says_image, words
+from airbundle.scan.names import Says, is_doubtful, says_image, words
 from airbundle.scan.pairs import Pair, images_of
 from airbundle.scan.podspecs import Container, container_image, containers_in, image_volumes_in
 from airbundle.scan.seen import ARROW, Seen, judged
-from airbundle.scan.spelling import Spelled, as_image
+from airbundle.scan.spelling import Spelled, as_image, joined
 from airbundle.scan.texts import is_structured, unpack
 
 _DEPTH_LIMIT = 160
@@ -36,6 +36,8 @@ class Scope:
         off: it belongs to a part that is switched off.
         texts: how many texts it lies within.
         says: what the name above says.
+        doubtful: a name above says that images are named there for other reasons than to run.
+        hub: registry and tag of all images below, as Istio has them.
     """
 
     label: str = ""
@@ -43,11 +45,13 @@ class Scope:
     texts: int = 0
     says: Says = ""
     depth: int = 0
+    doubtful: bool = False
+    hub: tuple[object, object] | None = None
 
     def within(self, key: str) -> Scope:
         """Return the scope below a key."""
         own = says_image(key)
-        return replace(self, says=own or self.says, depth=self.depth + 1)
+        return replace(self, says=own or self.says, depth=self.depth + 1, doubtful=self.doubtful or is_doubtful(key))
 
 
 class Walk:
@@ -72,6 +76,8 @@ class Walk:
         """Search a mapping: the containers it lists, its fields together, and what is below them."""
         if is_switched_off(mapping):
             scope = replace(scope, off=True)
+        if {"hub", "tag"} <= set(mapping):
+            scope = replace(scope, hub=(mapping["hub"], mapping["tag"]))
         containers = list(containers_in(mapping))
         for container in containers:
             self.container(container, join(path, container.place), scope)
@@ -156,7 +162,20 @@ class Walk:
         for held in images_of(flat, inherited=scope.says, prose=scope.texts > 0):
             name = f"--{held.pair.name}" if evidence.startswith("argument") else held.pair.name
             label = evidence.format(name=name) or scope.label or f"field {held.pair.path}"
-            self._add(held.spelled, held.certainty, label, held.pair.path, replace(scope, off=scope.off or held.off))
+            spelled, certainty = held.spelled, held.certainty
+            self._add(spelled, certainty, label, held.pair.path, replace(scope, off=scope.off or held.off))
+        if scope.hub:
+            self._from_hub(flat, scope)
+
+    def _from_hub(self, pairs: Sequence[Pair], scope: Scope) -> None:
+        """Put the hub's registry and tag to what is but a word."""
+        hub, tag = scope.hub or (None, None)
+        for pair in pairs:
+            text = pair.value if isinstance(pair.value, str) and says_image(pair.name) == "image" else ""
+            if text and "/" not in text and ":" not in text and as_image(text):
+                spelled = joined(hub, text, tag)
+                if spelled is not None:
+                    self._add(spelled, "certain", scope.label or f"field {pair.path}", pair.path, scope)
 
     def text(self, text: str, path: str, scope: Scope, *, script: bool = False) -> None:
         """Search a text: a file, a script, JSON."""
@@ -226,6 +245,8 @@ class Walk:
     def _add(self, spelled: Spelled, certainty: Certainty, evidence: str, path: str, scope: Scope) -> None:
         if scope.off and certainty != "decoy":
             certainty, evidence = "decoy", f"{evidence} of a part that is switched off"
+        if scope.doubtful and certainty == "certain":
+            certainty = "likely"
         self.seen.append(Seen(spelled.image, spelled.written, certainty, evidence, path))
 
 

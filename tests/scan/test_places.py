@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import textwrap
 
 import pytest
@@ -75,6 +77,14 @@ def _seen(text: str) -> dict[str, str]:
             "env: [{name: METRICS_ENABLED, value: 'false'}, {name: METRICS_IMAGE, value: 'q.io/a/b:1'}]",
             {"q.io/a/b:1": "decoy"},
         ),
+        (
+            "env: [{name: PG_IMAGES, value: '16:q.io/a/pg:16,17:q.io/a/pg:17'}]",
+            {"q.io/a/pg:16": "certain", "q.io/a/pg:17": "certain"},
+        ),
+        (
+            "env: [{name: PG_IMAGES, value: 'sixteen=redis:7;seventeen=a/b:1'}]",
+            {"redis:7": "certain", "docker.io/a/b:1": "certain"},
+        ),
         ("env: [{name: OLD_IMAGE, value: 'q.io/a/b:1'}]", {"q.io/a/b:1": "likely"}),
         ("env: [{name: REDIS, value: 'redis:6379'}, {name: DB_URL, value: 'postgres://u@db:5432/x'}]", {}),
         ("env: [{name: CACHE_IMAGE_SIZE, value: '10'}, {name: TZ, value: Europe/Berlin}]", {}),
@@ -123,6 +133,13 @@ def test_arguments_and_variables(container: str, expected: dict[str, str]) -> No
         ("image: '{{ inputs.image }}'", {}),
         ("extraArgs: {worker-image: 'q.io/a/b:1'}", {"q.io/a/b:1": "certain"}),
         ("arguments: '--worker-image=q.io/a/b:1 --v=2'", {"q.io/a/b:1": "certain"}),
+        (
+            "driver: {repository: nvcr.io/nvidia, image: driver, version: '550.1'}",
+            {"nvcr.io/nvidia/driver:550.1": "certain"},
+        ),
+        ("examples: {image: q.io/a/b:1}", {"q.io/a/b:1": "likely"}),
+        ("allowed: {images: [q.io/a/b:1]}", {"q.io/a/b:1": "likely"}),
+        ("output: {image: q.io/a/b:1}", {"q.io/a/b:1": "likely"}),
         ("verify: {imageReferences: ['q.io/a/b:1', 'q.io/*']}", {"q.io/a/b:1": "likely"}),
     ],
 )
@@ -143,6 +160,21 @@ def test_fields_of_custom_resources(spec: str, expected: dict[str, str]) -> None
             "a.sh",
             "IMAGE=${IMAGE:-q.io/a/b:v1} # was q.io/a/old:v1\n",
             {"q.io/a/b:v1": "certain", "q.io/a/old:v1": "decoy"},
+        ),
+        ("a.sh", ': "${JOB_IMAGE:=q.io/a/b:v1}"\n', {"q.io/a/b:v1": "certain"}),
+        ("a.sh", "REPO=q.io/a/b; TAG=v1\ndocker pull $REPO:$TAG\n", {"q.io/a/b:v1": "likely"}),
+        ("a.sh", "kubectl set image deploy/x app=q.io/a/b:v1\n", {"q.io/a/b:v1": "likely"}),
+        ("a.sh", 'echo "usage: run --image=q.io/a/b:v1"\n', {"q.io/a/b:v1": "likely"}),
+        ("a.toml", 'images = [\n  "q.io/a/b:v1",\n  "redis:7",\n]\n', {"q.io/a/b:v1": "certain", "redis:7": "certain"}),
+        ("a.toml", '[images]\nmain = "q.io/a/b:v1"\n', {"q.io/a/b:v1": "certain"}),
+        ("a.toml", 'image = "q.io/a/b:v1" # q.io/a/c:v1\n', {"q.io/a/b:v1": "certain", "q.io/a/c:v1": "decoy"}),
+        ("a.ini", "image = q.io/a/b:v1 ; q.io/a/c:v1\n", {"q.io/a/b:v1": "certain", "q.io/a/c:v1": "decoy"}),
+        ("example.yaml", "image: q.io/a/b:v1\n", {"q.io/a/b:v1": "likely"}),
+        ("config.yaml.bak", "image: q.io/a/b:v1\n", {"q.io/a/b:v1": "likely"}),
+        (
+            "values",
+            '{"global": {"hub": "q.io/istio", "tag": "1.2", "proxy": {"image": "proxyv2", "logLevel": "info"}}}',
+            {"q.io/istio/proxyv2:1.2": "certain"},
         ),
         ("a.sh", "cat <<EOF\nspec:\n  image: q.io/a/b:v1\nEOF\n", {"q.io/a/b:v1": "certain"}),
         ("Dockerfile", "FROM q.io/a/b:v1\nRUN true\n", {"q.io/a/b:v1": "likely"}),
@@ -204,3 +236,16 @@ def test_a_known_field_with_a_version_beside_it_is_certain() -> None:
     text = _custom("image: quay.io/p/p\nversion: v3.1.0").replace("x.example.org", "monitoring.coreos.com")
     text = text.replace("Thing", "Prometheus")
     assert _seen(text) == {"quay.io/p/p:v3.1.0": "certain"}
+
+
+def test_a_secret_with_name_and_tag_apart() -> None:
+    text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {name: q.io/a/b, tag: v1, password: x}\n"
+    assert brief(sightings(text)) == {("q.io/a/b:v1", "likely", "stringData.name")}
+    named = text.replace("{name: s}", "{name: job-image}")
+    assert brief(sightings(named)) == {("q.io/a/b:v1", "certain", "stringData.name")}
+
+
+def test_values_that_are_packed_are_unpacked() -> None:
+    packed = base64.b64encode(gzip.compress(b"image: q.io/a/b:v1\n", mtime=0)).decode()
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\nbinaryData: {{config.yaml: {packed}}}\n"
+    assert _seen(text) == {"q.io/a/b:v1": "certain"}
