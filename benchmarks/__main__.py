@@ -1,6 +1,6 @@
 """airbundle against the floor and its peers, as ratios in one run (design §10).
 
-    benchmarks/run [--size MB] [--rounds N] [--directory DIR] [--only moving|serving|scale] [--markdown FILE]
+    benchmarks/run [--size MB] [--rounds N] [--directory DIR] [--only moving|serving|scale|scan] [--markdown FILE]
 
 Everything lies in DIR (default: /dev/shm), which needs about five times SIZE. All figures are medians of the rounds;
 who is compared takes turns, and the first round does not count.
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import scale, serve
+from benchmarks import scale, scan, serve
 from benchmarks.cost import Cost, median
 from benchmarks.peers import TOOLS, find_peers
 from benchmarks.work import FLOOR, Rounds, Row
@@ -33,13 +33,14 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=2770, metavar="MB", help="of all layers (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="that count (%(default)s)")
     parser.add_argument("--directory", default="/dev/shm" if Path("/dev/shm").is_dir() else None, metavar="DIR")
-    parser.add_argument("--only", choices=("moving", "serving", "scale"), help="a part of the work")
+    parser.add_argument("--only", choices=("moving", "serving", "scale", "scan"), help="a part of the work")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     args = parser.parse_args()
     sections: dict[str, Callable[[Path], list[str]]] = {
         "moving": lambda root: _moving(root, args.size, args.rounds),
         "serving": lambda root: _serving(root, args.rounds),
         "scale": lambda root: scale.report(root),
+        "scan": lambda root: scan.report(root),
     }
     lines = [f"{machine()}; {args.size} MB, {args.rounds} rounds", ""]
     for name, section in sections.items():

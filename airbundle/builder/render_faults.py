@@ -79,7 +79,7 @@ def _schema(words: str, chart: str) -> Iterator[Finding]:
                 required[1] if required else "",
             ]
             value = ".".join(name for name in names if name)
-            about = f"the value {value!r}" if value else "the values"
+            about = f"the value {clean(value)!r}" if value else "the values"
             message = f"{about} does not fit the chart's schema: {clean(said)}"
             yield Finding(message, code="render-schema", hint="set it in the release's values")
 
@@ -93,7 +93,7 @@ def _refused(words: str, tree: ChartTree) -> Finding | None:
     return Finding(
         f"the chart refuses to be rendered{about}: {clean(match[3], _SHOWN)}",
         code="render-refused",
-        found=f"{match[1]} line {match[2]}",
+        found=clean(f"{match[1]} line {match[2]}"),
         hint="set it in the release's values" if values else "set what it asks for in the release's values",
     )
 
@@ -107,7 +107,7 @@ def _executing(words: str, tree: ChartTree) -> Finding | None:
     return Finding(
         f"a template of the chart fails{about}: {clean(match[4], _SHOWN)}",
         code=FAILED,
-        found=f"{match[1]} line {match[2]}",
+        found=clean(f"{match[1]} line {match[2]}"),
         hint="compare its form with the chart's own values.yaml" if values else "",
     )
 
@@ -117,7 +117,7 @@ def _not_yaml(words: str) -> Finding | None:
     if match is None:
         return None
     return Finding(
-        f"the chart renders {match[1]} to what isn't YAML: {clean(match[2], _SHOWN)}",
+        f"the chart renders {clean(match[1])} to what isn't YAML: {clean(match[2], _SHOWN)}",
         code="render-yaml",
         hint="a value of a wrong form, or one that needs quotes, does this",
     )
@@ -186,4 +186,4 @@ def render_habits(tree: ChartTree) -> list[Finding]:
 def _habit(code: str, message: str, places: list[str]) -> Iterator[Finding]:
     if places:
         more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        yield Finding(message, code=code, found=", ".join(places[:_NAMED]) + more, severity="warning")
+        yield Finding(message, code=code, found=clean(", ".join(places[:_NAMED]), _SHOWN) + more, severity="warning")

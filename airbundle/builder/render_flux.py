@@ -24,6 +24,7 @@ from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.terms import normal_path
 from airbundle.bundle.values_file import ValuesFile, parse_values
 from airbundle.errors import DocumentError, Finding
+from airbundle.transfer.problems import clean
 
 HELM = "helm.toolkit.fluxcd.io"
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
@@ -133,7 +134,7 @@ def _values_from(entry: Mapping[str, Any], by: Object, objects: Objects) -> Iter
     key, target = text(entry.get("valuesKey")) or "values.yaml", text(entry.get("targetPath"))
     holder = objects.find(kind, by.namespace, name, by.variant)
     found = held_text(holder, key) if holder else None
-    label = f"{kind} {by.namespace}/{name} {key}"
+    label = clean(f"{kind} {by.namespace}/{name} {key}")
     if found is None:
         raise LookupError(f"{label}, which is not among the objects")
     if target:

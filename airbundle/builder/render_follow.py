@@ -12,17 +12,21 @@ from airbundle.builder.render_argo import argo_deploys
 from airbundle.builder.render_flux import flux_deploys
 from airbundle.builder.render_helm import HelmJob
 from airbundle.builder.render_manifests import Setting, read_manifests
-from airbundle.builder.render_objects import Deployed, Object, Objects
+from airbundle.builder.render_objects import Deployed, Object, Objects, not_followed
 from airbundle.bundle.chart_values import chart_tree
+from airbundle.bundle.fields import Text
 from airbundle.bundle.inventory import ChartRequest
-from airbundle.bundle.release import Release
+from airbundle.bundle.release import RELEASE_NAME, Release
 from airbundle.bundle.semver import find, parse_version
+from airbundle.bundle.terms import CHART_NAME, CHART_REPOSITORY, CHART_VERSION, dns_label
 from airbundle.bundle.values_file import ValuesFile, read_values
 from airbundle.errors import AirbundleError, DocumentError, Finding, UsageError
 from airbundle.scan.model import Rendering
+from airbundle.transfer.problems import clean
 
 DEPTH_LIMIT = 5
 """How many objects may deploy each other one below the other."""
+_NAMESPACE = dns_label("a namespace")
 _VARIABLE = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::[-=]([^{}]*))?\}")
 
 
@@ -82,15 +86,18 @@ class Follower:
         return True
 
     def _exists(self, path: str) -> bool:
+        if path.startswith("/") or ".." in path.split("/"):
+            return False
         try:
             self.kitchen.opened.resolve(path)
         except DocumentError:
             return False
-        return ".." not in path.split("/")
+        return True
 
     def _render(self, wanted: Sequence[Deployed]) -> tuple[list[Rendering], list[Finding]]:
         renderings: list[Rendering] = []
-        findings: list[Finding] = []
+        findings = [_malformed(deployed) for deployed in wanted if not _is_formed(deployed)]
+        wanted = [deployed for deployed in wanted if _is_formed(deployed)]
         charts = [(deployed, self._own(deployed, findings)) for deployed in wanted if deployed.chart is not None]
         found = self.kitchen.find([request for _, request in charts]) if charts else []
         jobs = []
@@ -141,6 +148,32 @@ class Follower:
             origin = replace(rendering.origin, source=f"{rendering.origin.source} of {by}", variant=by.variant)
             made.append(replace(rendering, origin=origin, output=output))
         return made, findings
+
+
+def _is_formed(deployed: Deployed) -> bool:
+    """Tell whether names are such: they come from charts of others, and go to helm's command line and into URLs."""
+    chart = deployed.chart
+    texts = [(deployed.release, RELEASE_NAME), (deployed.namespace, _NAMESPACE)] if chart else []
+    if chart is not None and not chart.path:
+        texts += [(chart.name, CHART_NAME), (chart.repo, CHART_REPOSITORY), (chart.version, CHART_VERSION)]
+    return all(_fits(text, kind) for text, kind in texts if text) and (chart is None or bool(deployed.release))
+
+
+def _fits(text: str, kind: Text) -> bool:
+    if len(text) > kind.limit or not re.fullmatch(kind.pattern, text):
+        return False
+    try:
+        if kind.check is not None:
+            kind.check(text)
+    except UsageError:
+        return False
+    return True
+
+
+def _malformed(deployed: Deployed) -> Finding:
+    chart = deployed.chart or ChartRequest("")
+    found = clean(f"{chart.name} {chart.version} of {chart.repo or chart.path}, release {deployed.release!r}")
+    return not_followed(deployed.by, f"a name, a version or a URL has no legal form: {found}")
 
 
 def _chosen(own: Mapping[str, ChartRequest], version: str) -> ChartRequest | None:

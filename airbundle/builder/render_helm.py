@@ -144,7 +144,7 @@ class HelmRenderer:
             faults = render_faults(done.complaint, tree)
             if not is_bad_yaml(done.complaint):
                 return None, faults
-            again = self._run([*arguments, "--debug"], job)
+            again = self._run(["--debug", *arguments], job)
             return (again if again.output.strip() else None), faults
 
     def _run(self, arguments: Sequence[str | Path], job: HelmJob) -> Done:
@@ -154,8 +154,7 @@ class HelmRenderer:
     def _arguments(self, job: HelmJob, archive: bytes, directory: Path) -> list[str | Path]:
         chart = directory / "chart.tgz"
         chart.write_bytes(archive)
-        arguments: list[str | Path] = ["template", job.release, chart, "--include-crds"]
-        arguments += ["--namespace", job.namespace or DEFAULT_NAMESPACE]
+        arguments: list[str | Path] = ["template", "--include-crds", "--namespace", job.namespace or DEFAULT_NAMESPACE]
         arguments += ["--kube-version", self.target.version] if self.target.version else []
         for version in self.target.api_versions:
             arguments += ["--api-versions", version]
@@ -163,7 +162,7 @@ class HelmRenderer:
             path = directory / f"values-{number}.yaml"
             path.write_text(file.text, encoding="utf-8")
             arguments += ["--values", path]
-        return arguments
+        return [*arguments, "--", job.release, chart]
 
 
 def _rendering(job: HelmJob, known: Rendered) -> Rendering:

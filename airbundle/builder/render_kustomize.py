@@ -25,7 +25,7 @@ OUTPUT_LIMIT = 32 * 1024 * 1024
 TIMEOUT = 120.0
 _FILE_LIMIT = 1 << 20
 _MOST = 1000
-_REMOTE = ("://", "git@", "github.com/", "gitlab.com/", "bitbucket.org/", "gh:")
+_REMOTE = ("://", "git::", "git@", "github.com/", "gitlab.com/", "bitbucket.org/", "gh:")
 _INPUTS = ("resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators")
 
 
@@ -116,12 +116,18 @@ def _remote_inputs(opened: InventoryDir, path: str, where: str) -> list[Finding]
                 message = f"{here}: the kustomization would fetch {clean(entry)}"
                 hint = "put a copy beside the inventory: nothing is fetched for kustomizations"
                 findings.append(Finding(message, where, "kustomize-remote", hint=hint))
-            elif not entry.endswith((".yaml", ".yml", ".json")):
-                below = posixpath.normpath(posixpath.join(here, entry))
-                if below not in seen and not below.startswith(("..", "/")):
-                    seen.add(below)
-                    left.append(below)
+            elif not _is_inside(opened, below := posixpath.normpath(posixpath.join(here, entry))):
+                message = f"{here}: the kustomization reads {clean(entry)}, which lies outside of the inventory"
+                findings.append(Finding(message, where, "kustomize"))
+            elif below not in seen and not entry.endswith((".yaml", ".yml", ".json")):
+                seen.add(below)
+                left.append(below)
     return findings
+
+
+def _is_inside(opened: InventoryDir, path: str) -> bool:
+    real = os.path.realpath(opened.root / path)
+    return os.path.commonpath([real, opened.root]) == str(opened.root)
 
 
 def _inputs(body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.values_file import ValuesFile
 from airbundle.errors import Finding, VerificationError
 from airbundle.scan.model import Rendering
+from airbundle.transfer.problems import clean
 
 _GROUPS = rb"(?:helm|source|kustomize)\.toolkit\.fluxcd\.io|argoproj\.io"
 _DEPLOYS = re.compile(rb"apiVersion[\"']?:\s*[\"']?(?:" + _GROUPS + rb")/")
@@ -45,7 +46,8 @@ class Object:
         return mapping(self.body.get("spec"))
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return clean(f"{self.kind} {name}")  # foreign text, which people will see
 
 
 @dataclass(frozen=True)
@@ -188,4 +190,4 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 def not_followed(by: Object, why: str, *, hint: str = "", code: str = "not-followed") -> Finding:
     """Return the finding that what an object deploys was not looked at."""
-    return Finding(f"{by} deploys what is not looked at: {why}", by.source, code, hint=hint)
+    return Finding(f"{by} deploys what is not looked at: {clean(why)}", by.source, code, hint=hint)

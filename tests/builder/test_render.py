@@ -265,6 +265,25 @@ def test_a_render_of_five_megabytes(kitchen: Kitchen) -> None:
     assert kitchen.fine()[0].output == rendering.output
 
 
+def test_a_render_over_the_bound(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airbundle.builder.render_helm.OUTPUT_LIMIT", 10_000)
+    kitchen.chart("shop", {"templates/big.yaml": "a: b\n" + "# {{ range until 2000 }}0123456789{{ end }}\n"})
+    kitchen.chart("fine", {})
+    kitchen.fields["charts"] = [{"name": name, "path": f"charts/{name}"} for name in ("shop", "fine")]
+    (rendering,), (finding,) = kitchen.render()
+    assert rendering.origin.chart == "fine"
+    assert finding.code == "render-too-large"
+    assert "render chart shop: helm wrote more than the 10000 bytes allowed" in str(finding)
+
+
+def test_a_render_that_takes_too_long(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airbundle.builder.render_helm.TIMEOUT", 0.3)
+    endless = '{{ range until 100000 }}{{ range until 100000 }}{{ $x := sha256sum "x" }}{{ end }}{{ end }}'
+    kitchen.chart("shop", {"templates/big.yaml": endless})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    assert "helm did not end within" in str(kitchen.wrong())
+
+
 def test_what_only_renders_with_a_sites_values_is_a_warning(kitchen: Kitchen) -> None:
     kitchen.chart("shop", {"templates/x.yaml": 'a: {{ required "which" .Values.host }}\n'})
     kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": {"name": "r"}}]

@@ -176,6 +176,21 @@ NOT_FOLLOWED = [
         [release(valuesFrom=[{"kind": "ConfigMap", "name": "gone"}]), repository()],
         "HelmRelease apps/web takes values from ConfigMap apps/gone values.yaml, which is not among the objects",
     ),
+    ([release(releaseName="--post-renderer=/bin/sh"), repository()], "has no legal form: shop ^1 of https://charts"),
+    ([release(targetNamespace="-x"), repository()], "has no legal form"),
+    ([release(), repository("file:///etc")], "has no legal form"),
+    ([release(), repository("https://user:secret@charts.invalid/x")], "of https://…@charts.invalid/x, release 'web'"),
+    (
+        [
+            flux(
+                "helm",
+                "HelmRelease",
+                "web",
+                {"chart": {"spec": {"chart": "/etc", "sourceRef": {"kind": "GitRepository", "name": "git"}}}},
+            )
+        ],
+        "the chart '/etc' of GitRepository apps/git, which is not fetched",
+    ),
     (
         [{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "metadata": {"name": "x"}}],
         "an ApplicationSet makes its Applications in the cluster",

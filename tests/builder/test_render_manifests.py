@@ -138,10 +138,14 @@ def test_another_kustomize_does_as_well(kustomized: Kitchen, tmp_path: Path, mon
         ("bases: ['git@example.test:a/b']", "would fetch"),
         ("components: ['ssh://git@example.test/a/b']", "would fetch"),
         ("helmCharts: [{name: x}]", "inflates a Helm chart"),
+        ("resources: [../../../else]", "k/base: the kustomization reads ../../../else, which lies outside"),
+        ("resources: [/etc/k]", "lies outside of the inventory"),
+        ("resources: [link]", "lies outside of the inventory"),
     ],
 )
 def test_nothing_is_fetched(kustomized: Kitchen, entry: str, said: str) -> None:
     kustomized.write("k/base/kustomization.yaml", f"{entry}\n")
+    (kustomized.directory / "k/base/link").symlink_to(kustomized.root)
     renderings, (finding,) = kustomized.render()
     assert said in str(finding)
     assert renderings == []
