@@ -21,12 +21,14 @@ class TlsSettings:
         ca_file: PEM file of CAs that are trusted besides the system's.
         cert_file, key_file: PEM files of a client certificate and its key.
         insecure_skip_verify: take any certificate.
+        only_ca: trust those of `ca_file` alone, and not the system's, as kubeconfigs mean it.
     """
 
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
     insecure_skip_verify: bool = False
+    only_ca: bool = False
 
     def for_follow_up(self, *, same_host: bool) -> TlsSettings:
         """Return what holds for a token realm or blob storage that this host's answers lead to.
@@ -53,7 +55,7 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def _make(settings: TlsSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if settings.only_ca else ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     name, path = "ca_file", settings.ca_file
     try:

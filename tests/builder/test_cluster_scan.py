@@ -1,0 +1,245 @@
+"""Images of a cluster; the API server is a real HTTPS server with answers in the API's form, or recorded from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from airbundle.builder.cluster_scan import PODS, WORKLOADS, ClusterImages, cluster_images
+from airbundle.bundle.reference import parse_reference
+from airbundle.errors import NotFound, Unauthorized
+from airbundle.transfer.cluster import Cluster, Resource
+from airbundle.transfer.kubeconfig import ClusterAccess
+from airbundle.transfer.wire import Url
+from tests.support.tls import Authority
+from tests.support.web import Web, serve
+from tests.transfer.servers import FAST
+
+DIGEST = "sha256:" + "a" * 64
+RESOURCES = {resource.plural: resource for resource in (PODS, *WORKLOADS)}
+TOKEN = "t0ken"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def web(authority: Authority) -> Iterator[Web]:
+    with serve(tls=authority) as running:
+        yield running
+
+
+class Api:
+    """A cluster's API: what it lists."""
+
+    def __init__(self, web: Web, authority: Authority) -> None:
+        self.web = web
+        self.access = ClusterAccess("test", Url.parse(web.url), ca=authority.ca_pem, token=TOKEN)
+        for resource in RESOURCES.values():
+            self.put(resource, [])
+
+    def path(self, resource: Resource, namespace: str = "") -> str:
+        return f"{resource.path(namespace)}?limit=100"
+
+    def put(self, resource: Resource, items: Sequence[Any], namespace: str = "") -> None:
+        body = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": {}, "items": items}
+        self.web.files[self.path(resource, namespace)] = json.dumps(body).encode()
+
+    def look(self, *namespaces: str) -> ClusterImages:
+        with Cluster(self.access, settings=FAST) as cluster:
+            return cluster_images(cluster, namespaces=namespaces)
+
+
+@pytest.fixture
+def api(web: Web, authority: Authority) -> Api:
+    return Api(web, authority)
+
+
+def seen(found: ClusterImages) -> dict[str, str]:
+    """Return image → certainty and evidence; each image stands once."""
+    images = [str(sighting.image) for sighting in found.scanned.sightings]
+    assert len(images) == len(set(images))
+    return {str(s.image): f"{s.certainty}: {s.evidence}" for s in found.scanned.sightings}
+
+
+def obj(
+    name: str, spec: Mapping[str, Any], *, namespace: str = "matrix", owner: str = "", **fields: Any
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace}
+    if owner:
+        kind, _, of = owner.partition("/")
+        metadata["ownerReferences"] = [{"kind": kind, "name": of, "controller": True}]
+    metadata.update(fields.pop("metadata", {}))
+    return {"metadata": metadata, "spec": spec, **fields}
+
+
+def pod(name: str, *images: str, phase: str = "Running", **fields: Any) -> dict[str, Any]:
+    containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]
+    status = {"phase": phase, **fields.pop("status", {})}
+    return obj(name, {"containers": containers, **fields.pop("spec", {})}, status=status, **fields)
+
+
+def workload(name: str, image: str, **fields: Any) -> dict[str, Any]:
+    spec = {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}, **fields.pop("spec", {})}
+    return obj(name, spec, **fields)
+
+
+def test_every_container_of_a_pod_is_seen_with_what_it_runs_as(api: Api) -> None:
+    spec = {
+        "initContainers": [{"name": "i", "image": "reg.test/init:1"}],
+        "ephemeralContainers": [{"name": "e", "image": "reg.test/debug:1"}],
+        "volumes": [{"name": "v", "image": {"reference": "reg.test/volume:1"}}],
+    }
+    status = {
+        "containerStatuses": [
+            {"name": "c0", "image": "x", "imageID": f"docker-pullable://docker.io/library/redis@{DIGEST}"}
+        ],
+        "initContainerStatuses": [{"name": "i", "imageID": f"reg.test/init@{DIGEST}"}],
+        "ephemeralContainerStatuses": [{"name": "e", "imageID": DIGEST}],
+    }
+    api.put(PODS, [pod("p", "redis:7", spec=spec, status=status)])
+    found = api.look()
+    assert seen(found) == {
+        "docker.io/library/redis:7": "certain: container of a running pod",
+        "reg.test/init:1": "certain: init container of a running pod",
+        "reg.test/debug:1": "certain: ephemeral container of a running pod",
+        "reg.test/volume:1": "certain: image volume of a running pod",
+    }
+    assert found.digests == {
+        parse_reference("redis:7"): (DIGEST,),
+        parse_reference("reg.test/init:1"): (DIGEST,),
+    }
+    place = found.scanned.sightings[0].place
+    assert str(place) == "cluster test: Pod matrix/p: spec.containers[0].image"
+    assert found.scanned.findings == ()
+    assert {sent for _, _, sent in api.web.asked} == {f"Bearer {TOKEN}"}
+    assert not [path for path in api.web.paths() if "secret" in path or "configmap" in path]
+
+
+def test_replicas_count_once(api: Api) -> None:
+    replicas = [pod(f"p-{number}", "reg.test/a:1", owner="ReplicaSet/p") for number in range(5)]
+    api.put(PODS, [*replicas, pod("q", "reg.test/b:1")])
+    api.put(RESOURCES["replicasets"], [workload("p", "reg.test/a:0", owner="Deployment/p")])
+    api.put(RESOURCES["deployments"], [workload("p", "reg.test/a:1", spec={"replicas": 5})])
+    assert set(seen(api.look())) == {"reg.test/a:1", "reg.test/b:1"}
+
+
+def test_how_sure_it_is_depends_on_the_state(api: Api) -> None:
+    api.put(
+        PODS,
+        [
+            pod("done", "reg.test/job:1", phase="Succeeded", owner="Job/j"),
+            pod("evicted", "reg.test/old:1", phase="Failed", owner="ReplicaSet/r"),
+            pod("pulling", "reg.test/pulling:1", phase="Pending"),
+            pod("static", "reg.test/etcd:1", metadata={"annotations": {"kubernetes.io/config.mirror": "x"}}),
+            pod("dns", "reg.test/coredns:1", namespace="kube-system"),
+        ],
+    )
+    api.put(
+        RESOURCES["deployments"],
+        [workload("zero", "reg.test/zero:1", spec={"replicas": 0}), workload("new", "reg.test/new:1")],
+    )
+    api.put(RESOURCES["statefulsets"], [workload("s", "reg.test/stateful:1", owner="Keycloak/k", spec={"replicas": 0})])
+    api.put(
+        RESOURCES["daemonsets"],
+        [
+            workload("none", "reg.test/nowhere:1", status={"desiredNumberScheduled": 0}),
+            workload("some", "reg.test/somewhere:1", status={"desiredNumberScheduled": 1}),
+        ],
+    )
+    template = {"template": {"spec": {"containers": [{"name": "c", "image": "reg.test/cron:1"}]}}}
+    api.put(RESOURCES["cronjobs"], [obj("c", {"jobTemplate": {"spec": template}})])
+    api.put(RESOURCES["jobs"], [workload("j", "reg.test/job:1"), workload("c-1", "reg.test/cron:0", owner="CronJob/c")])
+    assert seen(api.look()) == {
+        "reg.test/job:1": "certain: container of a pod that ended (Succeeded)",
+        "reg.test/old:1": "likely: container of a pod that ended (Failed)",
+        "reg.test/pulling:1": "certain: container of a pod (Pending)",
+        "reg.test/etcd:1": "likely: container of a static pod, which comes with its node",
+        "reg.test/coredns:1": "likely: container of a running pod; it comes with the cluster",
+        "reg.test/zero:1": "likely: container of a Deployment without pods",
+        "reg.test/new:1": "certain: container of a Deployment whose pods don't run it yet",
+        "reg.test/stateful:1": "likely: container of a StatefulSet without pods",
+        "reg.test/nowhere:1": "likely: container of a DaemonSet without pods",
+        "reg.test/somewhere:1": "certain: container of a DaemonSet whose pods don't run it yet",
+        "reg.test/cron:1": "likely: container of a CronJob without pods",
+    }
+
+
+def test_only_the_namespaces_that_are_named(api: Api) -> None:
+    for namespace in ("kube-system", "matrix"):
+        for resource in RESOURCES.values():
+            api.put(resource, [], namespace)
+    api.put(PODS, [pod("dns", "reg.test/coredns:1", namespace="kube-system")], "kube-system")
+    api.put(PODS, [pod("other", "reg.test/other:1")])
+    found = api.look("kube-system", "matrix", "matrix")
+    assert seen(found) == {"reg.test/coredns:1": "certain: container of a running pod"}
+    (finding,) = found.scanned.findings
+    assert "no pods in the namespace 'matrix'" in str(finding)
+    assert finding.severity == "warning"
+
+
+def test_a_kind_that_may_not_be_listed_is_a_finding_and_the_rest_goes_on(api: Api) -> None:
+    api.put(PODS, [pod("p", "reg.test/a:1")])
+    api.web.faults[api.path(RESOURCES["cronjobs"])] = [403]
+    del api.web.files[api.path(RESOURCES["jobs"])]
+    found = api.look()
+    assert set(seen(found)) == {"reg.test/a:1"}
+    assert [(each.code, each.where, each.severity) for each in found.scanned.findings] == [
+        ("cluster-unlisted", "cluster test", "warning")
+    ] * 2
+    forbidden, unknown = found.scanned.findings
+    assert "list cronjobs: 127.0.0.1" in forbidden.message
+    assert "403" in forbidden.message
+    assert "404" in unknown.message
+
+
+def test_who_may_list_nothing_is_told_so(api: Api) -> None:
+    for resource in RESOURCES.values():
+        api.web.faults[api.path(resource)] = [403]
+    with pytest.raises(Unauthorized, match="list pods") as caught:
+        api.look()
+    assert caught.value.exit_code == 6
+    api.web.files.clear()
+    with pytest.raises(NotFound):
+        api.look()
+    api.web.faults[api.path(PODS)] = [401]
+    api.web.asked.clear()
+    with pytest.raises(Unauthorized, match="401"):
+        api.look()
+    assert len(api.web.asked) == 1
+
+
+def test_an_image_by_its_id_is_what_the_runtime_says(api: Api) -> None:
+    status = {
+        "containerStatuses": [
+            {"name": "c0", "imageID": f"reg.test/a@{DIGEST}"},
+            {"name": "c1", "imageID": DIGEST},
+            {"name": "c2", "imageID": "://@not one"},
+        ]
+    }
+    api.put(PODS, [pod("p", DIGEST, DIGEST, "reg.test/b:1", status=status)])
+    assert seen(api.look()) == {
+        f"reg.test/a@{DIGEST}": "certain: container's status of a running pod",
+        "reg.test/b:1": "certain: container of a running pod",
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"metadata": None, "spec": None, "status": None},
+        {"metadata": {"name": 5, "ownerReferences": [None, {"controller": True}]}, "spec": [], "status": "x"},
+        {"spec": {"containers": [None, {"image": 5}, {"name": [], "image": "UPPER"}]}},
+        {"spec": {"containers": 1}, "status": {"containerStatuses": [5, {"imageID": ["x"]}]}},
+    ],
+)
+def test_strange_objects_break_nothing(api: Api, body: dict[str, Any]) -> None:
+    for resource in RESOURCES.values():
+        api.put(resource, [body, body])
+    api.look()
