@@ -164,7 +164,7 @@ def test_nothing_is_left_to_be_filled_in(path: Any) -> None:
 
 def test_no_password_is_written_down(site: Site) -> None:
     """What is called a password or key is empty, the name of a Secret or of its key, or made at the site."""
-    names_of_keys = {"password", "default", "admin-password", "admin-user"}
+    names_of_keys = {"password", "admin-password", "admin-user"}
     sources = re.compile(r"random(?::\d+)?|file:secrets/[a-z0-9.-]+")
     for path in (path for path in TEXTS if path.suffix == ".yaml" and "templates" not in path.parts):
         for body in documents(filled(str(path.relative_to(HOME)), site)):
