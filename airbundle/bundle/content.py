@@ -6,6 +6,7 @@ Writers take `(offset, data)`, so that a transfer may start over without anyone 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,19 @@ from typing import Protocol
 
 from airbundle.bundle.oci import Descriptor, Manifest, parse_manifest
 from airbundle.errors import VerificationError
+
+_WORTH_A_MAPPING = 64 * 1024
+
+
+def piece_buffer(size: int) -> memoryview:
+    """Return a buffer of `size` bytes for the pieces of a blob; a large one begins with a page.
+
+    A large bytearray begins 16 bytes after one. Some processors copy to there from the start of another page, where the
+    blobs of a bundle begin, at a quarter of their speed: what they store looks like what they are about to read.
+    """
+    if size < _WORTH_A_MAPPING:
+        return memoryview(bytearray(size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class WriteAt(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from airbundle.bundle.content import WriteAt
+from airbundle.bundle.content import WriteAt, piece_buffer
 from airbundle.bundle.digest import parse_digest
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch
@@ -84,7 +84,7 @@ def same_file(before: os.stat_result, after: os.stat_result) -> bool:
 
 def pieces(file: BinaryIO) -> Iterator[memoryview]:
     """Yield the rest of an unbuffered file in pieces, all in one buffer. Raises HostError."""
-    buffer = memoryview(bytearray(CHUNK))
+    buffer = piece_buffer(CHUNK)
     while True:
         with host_errors("read", file.name):
             count = os.readv(file.fileno(), [buffer])

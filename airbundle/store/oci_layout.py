@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from airbundle.bundle.content import BlobSink, Hasher, Materialised, WriteAt, blobs_of, walk
+from airbundle.bundle.content import BlobSink, Hasher, Materialised, WriteAt, blobs_of, piece_buffer, walk
 from airbundle.bundle.digest import check, hex_of, parse_digest
 from airbundle.bundle.oci import CONTAINERD_NAME, MANIFEST_LIMIT, REF_NAME, Descriptor, Manifest, parse_manifest
 from airbundle.bundle.tarstream import TarStream, safe_name
@@ -194,7 +194,7 @@ class OciLayout:
 
     def _pieces(self, place: Place, position: int) -> Iterator[tuple[int, memoryview]]:
         fd, offset, size = place
-        buffer = memoryview(bytearray(min(size, CHUNK)))
+        buffer = piece_buffer(min(size, CHUNK))
         end = offset + size
         while offset < end:
             with host_errors("read", self._what):

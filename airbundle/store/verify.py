@@ -10,7 +10,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from airbundle.bundle.content import walk
+from airbundle.bundle.content import piece_buffer, walk
 from airbundle.bundle.docker_archive import docker_manifest
 from airbundle.bundle.index import ref_of
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
@@ -156,7 +156,7 @@ class _Hashing:
         return sorted(self._damaged, key=lambda found: found[0].offset)
 
     def _work(self) -> None:
-        with memoryview(bytearray(CHUNK)) as buffer:
+        with piece_buffer(CHUNK) as buffer:
             while not self._stop:
                 with self._lock:
                     member = next(self._left, None)

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
+from airbundle.bundle.content import piece_buffer
 from airbundle.errors import HostError, UsageError, VerificationError
 from airbundle.store.host import host_errors
 
@@ -143,7 +144,7 @@ class ByteFile:
             VerificationError: the files became shorter since they were opened.
             HostError: the disk fails.
         """
-        with memoryview(bytearray(min(CHUNK, length))) as buffer:
+        with piece_buffer(min(CHUNK, length)) as buffer:
             end = position + length
             while position < end:
                 count = self.read_into(position, buffer[: end - position])

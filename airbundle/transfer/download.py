@@ -11,7 +11,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 
-from airbundle.bundle.content import Hasher, WriteAt
+from airbundle.bundle.content import Hasher, WriteAt, piece_buffer
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch
 from airbundle.transfer.http import HttpClient
@@ -29,7 +29,7 @@ _threads = threading.local()
 def thread_buffer() -> memoryview:
     """Return this thread's buffer of BUFFER_SIZE bytes."""
     if not hasattr(_threads, "view"):
-        _threads.view = memoryview(bytearray(BUFFER_SIZE))
+        _threads.view = piece_buffer(BUFFER_SIZE)
     view: memoryview = _threads.view
     return view
 
