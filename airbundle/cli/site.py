@@ -51,7 +51,9 @@ def add_registry_access(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="registries.yaml with its credentials (docker's and podman's are used, too)",
     )
-    group.add_argument("--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help="connections at once (%(default)s)")
+    group.add_argument(
+        "--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help="large blobs sent at once (%(default)s)"
+    )
 
 
 def state_of(args: argparse.Namespace) -> StateDirectory:

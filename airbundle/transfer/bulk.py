@@ -25,7 +25,7 @@ from airbundle.transfer.wire import Answer, Fault, Request, Url
 Route = tuple[TlsSettings, Optional[Proxy]]
 _Key = tuple[tuple[str, str, int], TlsSettings, Optional[Proxy]]
 
-_IDLE_PER_ORIGIN = 16
+_IDLE_PER_ORIGIN = 64
 
 
 class BulkEngine:

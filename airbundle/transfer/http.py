@@ -1,21 +1,22 @@
 """HTTP with patience: retries, redirects without credentials, authorisation, proxies, trust; over two engines.
 
-Control traffic goes through httpx, large bodies through http.client (`bulk`). What is decided here holds for both.
+Control traffic goes through httpx, large bodies through http.client (`bulk`); a lean client sends all it can through
+http.client, and doesn't even import httpx. What is decided here holds for both.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Optional, TypeVar
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from airbundle.errors import AirbundleError, RemoteError, Side, Unauthorized, Unreachable
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.auth import Authorizer
 from airbundle.transfer.bulk import BulkEngine
-from airbundle.transfer.control import ControlEngine
 from airbundle.transfer.credentials import CredentialStore
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.problems import Response, refusal, status_fault
@@ -24,6 +25,9 @@ from airbundle.transfer.retry import Attempts, HostHealth, Pause
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 from airbundle.transfer.wire import Answer, BadUrl, Engine, Fault, Headers, Request, Url, read_all
+
+if TYPE_CHECKING:
+    from airbundle.transfer.control import ControlEngine
 
 T = TypeVar("T")
 
@@ -45,6 +49,7 @@ class HttpClient:
         credentials: further credentials; by default the usual places.
         reporter: gets warnings and long waits.
         proxies: by default those of the environment.
+        lean: send small requests through http.client, too (docs/decisions/0031).
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class HttpClient:
         credentials: CredentialStore | None = None,
         reporter: Reporter = SILENT,
         proxies: Proxies | None = None,
+        lean: bool = False,
     ) -> None:
         self.settings = settings or HttpSettings.from_environment()
         self.side: Side = side
@@ -65,7 +71,9 @@ class HttpClient:
         self._health: dict[tuple[str, str, int], HostHealth] = {}
         self._unverified: set[str] = set()
         self._pause = Pause()
-        self._control = ControlEngine(self.settings, self._route)
+        self._lean = lean
+        self._lock = threading.Lock()
+        self._made_control: ControlEngine | None = None
         self._bulk = BulkEngine(self.settings, self._route)
         store = CredentialStore.from_environment(tell=reporter.warn) if credentials is None else credentials
         self._authorizer = Authorizer(self, self.registries, store)
@@ -258,7 +266,17 @@ class HttpClient:
 
     def engine(self, url: Url, *, bulk: bool) -> Engine:
         """Return the engine for a request."""
+        bulk = bulk or self._lean
         return self._bulk if bulk and BulkEngine.serves(url, self._proxies.of(url)) else self._control
+
+    @property
+    def _control(self) -> ControlEngine:
+        with self._lock:
+            if self._made_control is None:
+                from airbundle.transfer.control import ControlEngine
+
+                self._made_control = ControlEngine(self.settings, self._route)
+            return self._made_control
 
     def _route(self, request: Request) -> tuple[TlsSettings, Optional[Proxy]]:
         trust = self._trust(request)
@@ -293,7 +311,9 @@ class HttpClient:
     def close(self) -> None:
         """Close all connections and end all waits; operations under way fail."""
         self._pause.close()
-        self._control.close()
+        with self._lock:
+            if self._made_control is not None:
+                self._made_control.close()
         self._bulk.close()
 
     def __enter__(self) -> HttpClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airbundle.bundle.digest import hex_of
@@ -13,12 +14,12 @@ def fallback_tag(digest: str) -> str:
     return f"sha256-{hex_of(digest)}"
 
 
-def with_referrer(index: bytes | None, referrer: Descriptor, *, what: str) -> bytes | None:
-    """Return the fallback index with `referrer` in it; None when it is in there already.
+def with_referrers(index: bytes | None, referrers: Sequence[Descriptor], *, what: str) -> bytes | None:
+    """Return the fallback index with `referrers` in it; None when they are all in there already.
 
     Args:
         index: the bytes that the tag points to now, or None.
-        referrer: with artifact type and annotations, as the API would list it.
+        referrers: with artifact type and annotations, as the API would list them.
         what: the thing, for errors.
 
     Raises:
@@ -26,10 +27,12 @@ def with_referrer(index: bytes | None, referrer: Descriptor, *, what: str) -> by
     """
     body: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
     if index is not None:
-        if any(entry.digest == referrer.digest for entry in parse_manifest(index, OCI_INDEX, what=what).manifests):
+        known = {entry.digest for entry in parse_manifest(index, OCI_INDEX, what=what).manifests}
+        referrers = [referrer for referrer in referrers if referrer.digest not in known]
+        if not referrers:
             return None
         body = parse_json(index, what=what)
-    body["manifests"] = [*(body.get("manifests") or ()), referrer.to_json()]
+    body["manifests"] = [*(body.get("manifests") or ()), *(referrer.to_json() for referrer in referrers)]
     return canonical_json(body)
 
 

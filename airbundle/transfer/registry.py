@@ -25,7 +25,7 @@ class RegistryClient:
 
     Args:
         registries: mirrors, trust and credentials per host; the empty ones by default.
-        side: "site" makes errors of these registries the site's (exit code 6).
+        side: "site" makes errors of these registries the site's (exit code 6); small requests go through http.client.
         reporter: gets warnings and long waits.
         settings: times and limits; by default those of the environment.
         uploads: remembers upload sessions for later runs; nothing does by default.
@@ -42,7 +42,8 @@ class RegistryClient:
     ) -> None:
         self.uploads = uploads
         self.registries = registries or Registries()
-        self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter)
+        lean = side == "site"
+        self.http = HttpClient(settings, side=side, registries=self.registries, reporter=reporter, lean=lean)
         self._reporter = reporter
         self._lock = threading.Lock()
         self._push_locks: dict[tuple[str, str], threading.Lock] = {}

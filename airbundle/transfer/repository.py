@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airbundle.bundle.content import BlobReader
@@ -14,7 +14,7 @@ from airbundle.errors import DigestMismatch, NotFound, Refused
 from airbundle.transfer.hosts import Endpoint
 from airbundle.transfer.problems import Response
 from airbundle.transfer.reading import Reading, checked_ref
-from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrer
+from airbundle.transfer.referrers import fallback_tag, referrer_descriptor, with_referrers
 from airbundle.transfer.upload import Upload
 from airbundle.transfer.upload_session import Session, UploadPlace, upload_location
 from airbundle.transfer.wire import Fault, Url
@@ -157,11 +157,23 @@ class Repository(Reading):
         self.push_blob(Descriptor("application/octet-stream", digest, len(data)), _Bytes(data))
         return digest
 
-    def push_manifest(self, raw: bytes, media_type: str, reference: str) -> str:
+    def push_manifest(
+        self,
+        raw: bytes,
+        media_type: str,
+        reference: str,
+        *,
+        unlisted: Callable[[str, Descriptor], None] | None = None,
+    ) -> str:
         """Push a manifest or index, byte for byte, under a tag or under its digest; return its digest.
 
         Where it has a subject and the registry does not say that it keeps referrers (OCI-Subject), the fallback tag
         of the subject is written, too.
+
+        Args:
+            raw, media_type: the manifest.
+            reference: tag or digest.
+            unlisted: gets subject and referrer in place of that, for `list_referrers` to list several at once.
 
         Raises:
             DigestMismatch: `reference` is another digest, or the registry stored another.
@@ -178,7 +190,11 @@ class Repository(Reading):
         if stored and stored != digest:
             raise DigestMismatch(f"{what}: the registry stored {stored[:80]}, expected {digest}")
         if manifest.subject is not None and "oci-subject" not in response.headers:
-            self._list_referrer(manifest.subject, referrer_descriptor(raw, manifest.media_type, digest))
+            referrer = referrer_descriptor(raw, manifest.media_type, digest)
+            if unlisted is not None:
+                unlisted(manifest.subject.digest, referrer)
+            else:
+                self.list_referrers(manifest.subject.digest, [referrer])
         return digest
 
     def _put(self, raw: bytes, media_type: str, reference: str, what: str) -> Response:
@@ -206,13 +222,22 @@ class Repository(Reading):
             scopes=self.scopes(self._push, "pull", "push"),
         )
 
-    def _list_referrer(self, subject: Descriptor, referrer: Descriptor) -> None:
-        """Read, modify and write the fallback tag; read it again, for another writer may have come between."""
-        tag = fallback_tag(subject.digest)
-        what = f"{self.label(tag)}: list referrer {referrer.digest}"
+    def list_referrers(self, subject: str, referrers: Sequence[Descriptor]) -> None:
+        """Read, modify and write the fallback tag; read it again, for another writer may have come between.
+
+        Args:
+            subject: digest of what they refer to.
+            referrers: as the API would list them.
+
+        Raises:
+            Refused: other writers keep replacing the tag.
+            VerificationError: what is there is no index.
+        """
+        tag = fallback_tag(subject)
+        what = f"{self.label(tag)}: list {' '.join(referrer.digest for referrer in referrers[:3])}"
         with self._client.tag_lock(self.name, tag):
             for _ in range(_REREADS):
-                changed = with_referrer(self._current(tag), referrer, what=what)
+                changed = with_referrers(self._current(tag), referrers, what=what)
                 if changed is None:
                     return
                 self._put(changed, OCI_INDEX, tag, what)

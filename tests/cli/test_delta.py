@@ -481,12 +481,12 @@ def test_a_load_that_was_killed_goes_on(chain: Chain, site: Site, empty_registry
     code = """
 import os, signal, sys
 from airbundle.cli.main import main
-from airbundle.installer.load import _Loader
-push = _Loader._push_blob
+from airbundle.installer.load_blobs import BlobStage
+push = BlobStage._push
 def deadly(self, *more, **named):
     push(self, *more, **named)
     os.kill(os.getpid(), signal.SIGKILL)
-_Loader._push_blob = deadly
+BlobStage._push = deadly
 sys.exit(main())
 """
     done = subprocess.run([sys.executable, "-c", code, *arguments[3:]], capture_output=True)

@@ -22,7 +22,7 @@ from airbundle.transfer.proxies import Proxies
 from airbundle.transfer.registries import parse_registries
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
-from airbundle.transfer.wire import Engine, Request, Url, read_all
+from airbundle.transfer.wire import Request, Url, read_all
 from tests.support.process import free_port
 from tests.support.tls import Authority
 from tests.transfer.servers import FAST, Turn, fault_server, forward_proxy
@@ -38,13 +38,10 @@ def client(
     proxy: Mapping[str, str] | None = None,
     bulk: bool = False,
 ) -> Iterator[HttpClient]:
-    """A client with no credentials but those of `registries`; with `bulk`, all traffic takes the bulk engine."""
-    proxies = Proxies.from_environment(proxy or {})
-    with HttpClient(settings, registries=registries, credentials=CredentialStore(), proxies=proxies) as http:
-        if bulk:
-            engine: Engine = http.engine(Url.parse("http://x"), bulk=True)
-            assert isinstance(engine, BulkEngine)
-            http._control = engine  # type: ignore[assignment]
+    """A client with no credentials but those of `registries`; with `bulk` a lean one."""
+    proxies, store = Proxies.from_environment(proxy or {}), CredentialStore()
+    with HttpClient(settings, registries=registries, credentials=store, proxies=proxies, lean=bulk) as http:
+        assert isinstance(http.engine(Url.parse("http://x"), bulk=False), BulkEngine) == bulk
         yield http
 
 

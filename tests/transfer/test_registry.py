@@ -36,7 +36,7 @@ from airbundle.errors import (
 )
 from airbundle.progress import SILENT
 from airbundle.transfer.hosts import HostConfig, Mirror, Registries
-from airbundle.transfer.referrers import fallback_tag, with_referrer
+from airbundle.transfer.referrers import fallback_tag, with_referrers
 from airbundle.transfer.registry import RegistryClient
 from airbundle.transfer.repository import Repository
 from airbundle.transfer.settings import HttpSettings
@@ -384,8 +384,8 @@ def test_with_referrer_keeps_what_it_does_not_know() -> None:
     index = json.dumps(
         {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [odd], "annotations": {"a": "b"}}
     ).encode()
-    assert with_referrer(index, entry, what="x") is None
-    changed = json.loads(with_referrer(index, Descriptor(OCI_MANIFEST, sha256(b"2"), 2), what="x") or b"")
+    assert with_referrers(index, [entry], what="x") is None
+    changed = json.loads(with_referrers(index, [Descriptor(OCI_MANIFEST, sha256(b"2"), 2)], what="x") or b"")
     assert changed["manifests"][0] == odd
     assert changed["annotations"] == {"a": "b"}
     assert len(changed["manifests"]) == 2
