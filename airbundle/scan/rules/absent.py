@@ -50,6 +50,9 @@ def _keys(scene: Scene) -> dict[tuple[str, str, str], set[str]]:
 def _missing(scene: Scene, need: Need, makers: Makers) -> Finding:
     elsewhere = [namespace for namespace in makers.elsewhere(need.kind, need.name) if namespace]
     hint = "have the site make it (`secrets` of site.yaml), or add a manifest" if need.kind == "Secret" else "add it"
+    vital = need.vital
+    if makers.has_job(need.manifest.origin, need.kind):
+        vital, hint = False, "a job of this chart may make it; if it doesn't, " + hint
     if elsewhere:
         hint = f"there is one in {', '.join(elsewhere)}, but none is seen from another namespace"
     name = f"{need.namespace}/{need.name}" if need.namespace else need.name
@@ -57,7 +60,7 @@ def _missing(scene: Scene, need: Need, makers: Makers) -> Finding:
         f"the {need.kind} {name} is needed, and nobody makes it",
         code=_CODES[need.kind],
         hint=hint,
-        severity="error" if need.vital else "warning",
+        severity="error" if vital else "warning",
     )
     return tell(scene, Text(need.manifest, need.path, need.path.rpartition(".")[2], need.name, "field"), "", finding)
 

@@ -15,13 +15,15 @@ from airbundle.scan.rules.scene import Scene, tell, with_where
 from airbundle.scan.rules.texts import Text
 
 EXAMPLE = re.compile(
-    r"(?i)(?<![\w@-])(?:[a-z0-9*_-]+[.@])*(?:example\.(?:com|org|net|edu)|[a-z0-9-]+\.example|"
+    r"(?i)(?<![\w@.-])(?:[a-z0-9*_-]{1,63}[.@]){0,10}(?:example\.(?:com|org|net|edu)|[a-z0-9-]+\.example|"
     r"(?:chart-example|example|your-?(?:domain|host)|my-?domain|changeme|domain)\.(?:local|tld|lan)|"
-    r"(?:your|my)-?(?:domain|company|site)\.(?:com|org|net|tld))(?![\w-])(?!\.[a-z])"
+    r"(?:your|my)-?(?:domain|company|site)\.(?:com|org|net|tld)|[a-z0-9-]+\.(?:domain|tld|xx|xxx))(?![\w-])(?!\.[a-z])"
 )
 _HOST = re.compile(
     r"(?i)(?:[a-z][a-z0-9+.-]*://)?(?:[^\s/@]+@)?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24})(?::\d+)?(?:/\S*)?"
 )
+_LENGTH_LIMIT = 500
+"""Longest value that is taken for a host or a URL."""
 _ADDRESS = re.compile(r"(?<![\w.:/-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])(?:/(\d+))?")
 _HOST_KEY = re.compile(
     r"(?i)(?:host(?:name)?s?|domains?|fqdn|server_?names?|(?:base|external|public|root|callback)_?-?ur[li]|issuer)"
@@ -61,7 +63,7 @@ def _in_given(scene: Scene, leaf: Leaf) -> Finding | None:
     example = EXAMPLE.search(leaf.value)
     if example and not scene.is_site_host(example[0].rpartition("@")[2]):
         return _example(example[0], "error")
-    if "\n" in leaf.value.strip():
+    if "\n" in leaf.value.strip() or len(leaf.value) > _LENGTH_LIMIT:
         return None
     host = _HOST.fullmatch(leaf.value.strip())
     if host and _HOST_KEY.search(leaf.key) and _is_elsewhere(scene, host[1]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from airbundle.errors import Finding
 from airbundle.scan.rules.hosts import EXAMPLE
@@ -19,13 +20,22 @@ _URL = re.compile(
 _BARE_HOST = re.compile(
     r"(?i)(?<![\w.@/-])((?:[a-z0-9-]+\.)*(?:matrix\.org|vector\.im|l\.google\.com|pool\.ntp\.org|letsencrypt\.org"
     r"|stats\.grafana\.org|grafana\.com|time\.google\.com|time\.cloudflare\.com|api\.github\.com|sentry\.io"
-    r"|posthog\.com|googleapis\.com|database\.clamav\.net)|8\.8\.8\.8|8\.8\.4\.4|1\.1\.1\.1|1\.0\.0\.1|9\.9\.9\.9)"
+    r"|posthog\.com|database\.clamav\.net)|8\.8\.8\.8|8\.8\.4\.4|1\.1\.1\.1|1\.0\.0\.1|9\.9\.9\.9)"
     r"(?![\w.-]|\.[a-z])"
 )
 _NAMESPACES = re.compile(
     r"(?i)(?:^|\.)(?:w3\.org|xmlsoap\.org|json-schema\.org|schema\.org|schemastore\.org|openxmlformats\.org|"
     r"schemas\.microsoft\.com|purl\.org|opengis\.net|spdx\.org|ns\.adobe\.com|xml\.org|openid\.net|ietf\.org)$"
 )
+_TOP = re.compile(
+    r"[a-z]{2}|com|org|net|dev|app|info|biz|xyz|cloud|tech|online|site|gov|edu|mil|int|live|chat|systems|tools"
+)
+"""Ends of names of two parts: others are a Service and its namespace."""
+_READ_BY_PEOPLE = re.compile(
+    r"(?i)^(?:(?:www\.)?(?:stackoverflow\.com|wikipedia\.org|.*\.wikipedia\.org|kubernetes\.io|godoc\.org|pkg\.go\.dev|man7\.org)"
+    r"|docs?\..*|developers?\..*|.*\.readthedocs\.(?:io|org)|wiki\..*|blog\..*)$"
+)
+_PAGE = re.compile(r"(?i)/(?:issues|pull|blob|wiki|discussions|docs?|documentation|releases/tag)(?:/|$)")
 _PRIVATE = """
     .svc .local .internal .lan .test .invalid .localhost .home.arpa .arpa .intra .corp .home .private .localdomain
     .example .consul .nip.io .sslip.io
@@ -35,8 +45,8 @@ _DOCUMENTS = (
     r"docs?|documentation|help|readme|home_?page|website|links?|runbook|runbook_url|icon|logo|license|comment|notes?"
     r"|message|description|title|about|maintainers?|policy_?uri|tos_?uri|terms|xmlns|\$?schema|\$id|see|user-?agent"
 )
-_DOCUMENT_KEY = re.compile(rf"(?i)(?:^|[_.-])(?:{_DOCUMENTS}|sources?|placeholder)$")
-_DOCUMENT_LINE = re.compile(rf"(?i)^\s*[\"']?(?:[\w$-]*[_-])?(?:{_DOCUMENTS})[\"']?\s*[:=]")
+_DOCUMENT_KEY = re.compile(rf"(?i)(?:^|[_.-])(?:{_DOCUMENTS}|sources?|placeholder)(?:[_-]?ur[il])?$")
+_DOCUMENT_LINE = re.compile(rf"(?i)^\s*[\"']?(?:[\w$-]*[_-])?(?:{_DOCUMENTS})(?:[_-]?ur[il])?[\"']?\s*[:=]")
 _IMAGE_KEY = re.compile(r"(?i)(?:image|repository|registry)$")
 _REPORTS = re.compile(
     r"(?i)[\"']?\b(check_for_(?:plugin_)?updates|reporting_enabled|report_stats|telemetry[_-]?enabled|enable[_-]?telemetry"
@@ -99,11 +109,11 @@ def _in_line(scene: Scene, line: Text) -> Iterator[Finding]:
     told: set[str] = set()
     for match in _URL.finditer(line.value):
         told.add(match[2].lower())
-        if _is_public(scene, match[2]):
+        if _is_public(scene, match[2]) and not _PAGE.search(match[3]):
             yield tell(scene, line, match[2], _finding(match[2], match[1]))
     report = _REPORTS.search(line.value)
     if report:
-        yield tell(scene, line, report[0], _PHONES_HOME)
+        yield tell(scene, line, report[0], replace(_PHONES_HOME, found=report[1]))
     if line.source == "field" and _IMAGE_KEY.search(line.name):
         return
     for match in _BARE_HOST.finditer(line.value):
@@ -120,10 +130,11 @@ def _is_public(scene: Scene, host: str) -> bool:
     return not (
         host.endswith(_PRIVATE_ENDS)
         or ".svc." in host
+        or (host.count(".") == 1 and _TOP.fullmatch(host.partition(".")[2]) is None)
         or scene.is_site_host(host)
-        or EXAMPLE.fullmatch(host) is not None
         or EXAMPLE.search(host) is not None
         or _NAMESPACES.search(host) is not None
+        or _READ_BY_PEOPLE.match(host) is not None
     )
 
 

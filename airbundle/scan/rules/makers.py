@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from airbundle.scan.model import Manifest
+from airbundle.scan.model import Manifest, Origin
 from airbundle.scan.rules.needs import home_of, volume_claims
 from airbundle.scan.rules.scene import Scene, entries, mapping
 
@@ -53,6 +53,17 @@ class Makers:
                 if text.source == "config" and "kubectl" in text.value:
                     return True
         return any(name in names for names in self._writable)
+
+    def has_job(self, origin: Origin, kind: str) -> bool:
+        """Whether a release has a job, and a role that may make objects of this kind."""
+        resource = f"{kind.lower()}s"
+        return any(job.origin == origin for job in self._scene.by_kind.get("Job", ())) and any(
+            resource in (rule.get("resources") or ()) and {"create", "*"} & {str(v) for v in rule.get("verbs") or ()}
+            for role in ("Role", "ClusterRole")
+            for manifest in self._scene.by_kind.get(role, ())
+            if manifest.origin == origin
+            for rule in entries(manifest.body.get("rules"))
+        )
 
     @property
     def _writable(self) -> Iterator[set[str]]:

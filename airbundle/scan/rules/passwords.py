@@ -43,8 +43,12 @@ _NAME_OF_SECRET = re.compile(
 )
 """In fields and values `secret` mostly means the name of one."""
 _USER_NAME = re.compile(r"(?i)(?:user(?:name)?|login|account)$")
-_SETTING = re.compile(rf"""(?i)["']?([\w.-]*(?:{_NAMED}))["']?\s*[:=]\s*(?:"([^"]*)"|'([^']*)'|([^\s"'#,;}}]+))""")
-_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/:@\"']*):([^\s/@\"']+)@")
+_SETTING = re.compile(
+    rf"""(?i)({_NAMED})["']?[ \t]{{0,20}}[:=][ \t]{{0,20}}"""
+    r"""(?:"([^"\n]{0,200})"|'([^'\n]{0,200})'|([^\s"'#,;}]{1,200}))"""
+)
+_NAME_BEFORE = re.compile(r"[\w.-]{0,60}$")
+_IN_URL = re.compile(r"://[^\s/:@\"']{0,100}:([^\s/@\"']{1,200})@")
 
 
 def find(scene: Scene) -> Iterator[Finding]:
@@ -80,9 +84,10 @@ def _weak_lines(text: Text) -> Iterator[Text]:
 
 def _settings(line: str) -> Iterator[tuple[str, str]]:
     for match in _SETTING.finditer(line):
-        yield match[1], match[2] or match[3] or match[4] or ""
+        before = _NAME_BEFORE.search(line, max(0, match.start() - 60), match.start())
+        yield (before[0] if before else "") + match[1], match[2] or match[3] or match[4] or ""
     for match in _IN_URL.finditer(line):
-        yield "password", match[2]
+        yield "password", match[1]
 
 
 def _same_as_user(scene: Scene, manifest: Manifest) -> Iterator[Finding]:

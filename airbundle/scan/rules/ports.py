@@ -24,6 +24,7 @@ _HOST_PORT = re.compile(
     r"(?<![\w./:@-])([a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.svc(?:\.[a-z0-9.-]*[a-z0-9])?):(\d{1,5})(?!\d)"
 )
 _BARE = re.compile(r"([a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)?):(\d{2,5})")
+_VARIABLE = re.compile(r"\$?\b([A-Za-z_]\w*)\s*[=:\s]\s*[\"']?$")
 _SOURCES = frozenset({"environment", "argument", "config", "secret", "field"})
 
 
@@ -45,7 +46,9 @@ def _in_text(scene: Scene, services: Services, text: Text) -> Iterator[Finding]:
     for line in text.lines():
         for token, host, port in _addresses(line.value):
             service = services.by_host(host, home)
-            if service and port and not service.listens_on(port, services.pods_behind(service)):
+            if not service or not port or service.listens_on(port, services.pods_behind(service)):
+                continue
+            if not _port_follows(line.value, token, text.value):
                 yield tell(scene, line, token, _mismatch(service, token, port))
 
 
@@ -59,6 +62,13 @@ def _addresses(line: str) -> Iterator[tuple[str, str, int]]:
     bare = _BARE.fullmatch(line.strip())
     if bare and ".svc" not in line:
         yield bare[0], bare[1], int(bare[2])
+
+
+def _port_follows(line: str, token: str, text: str) -> bool:
+    """Whether the port is written behind a variable that keeps the URL: `set $backend http://x;` `$backend:80`."""
+    before = line[: line.find(token)] if token in line else ""
+    named = _VARIABLE.search(before)
+    return named is not None and re.search(rf"\$\{{?{re.escape(named[1])}\}}?:\d", text) is not None
 
 
 def _without_user(url: str) -> str:

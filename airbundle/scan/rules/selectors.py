@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from airbundle.errors import Finding
@@ -30,7 +31,7 @@ def find(scene: Scene) -> Iterator[Finding]:
         pods = services.pods_behind(service)
         if pods:
             yield from _named_ports(service, pods)
-        elif not _is_operators(service, owners) and not _ROLES & set(service.selector.values()):
+        elif not _is_operators(service, owners) and not _is_by_role(service):
             yield _selects_nothing(service)
 
 
@@ -48,19 +49,31 @@ def _is_operators(service: Service, owners: frozenset[str]) -> bool:
     return any(value == owner or value.startswith(f"{owner}-") for value in values for owner in owners)
 
 
+def _is_by_role(service: Service) -> bool:
+    return any(_ROLES & {value, *re.split(r"[-_./]", key)} for key, value in service.selector.items())
+
+
 def _named_ports(service: Service, pods: tuple[Pods, ...]) -> Iterator[Finding]:
+    if service.headless:  # its ports are names in DNS; nothing is sent to them
+        return
     names = frozenset().union(*(each.port_names for each in pods))
-    for number, port in enumerate(service.ports):
-        target = port.get("targetPort")
-        if isinstance(target, str) and not target.isdigit() and target not in names:
-            yield Finding(
-                f"no container behind the Service {service.name} has a port named {target!r}",
-                str(place(service.manifest, f"spec.ports[{number}].targetPort")),
-                "port-mismatch",
-                found=target,
-                expected=", ".join(sorted(names)) or "a port with this name",
-                hint="name a port of the container",
-            )
+    lost = [
+        (number, port["targetPort"])
+        for number, port in enumerate(service.ports)
+        if isinstance(port.get("targetPort"), str)
+        and not port["targetPort"].isdigit()
+        and port["targetPort"] not in names
+    ]
+    for number, target in lost:
+        yield Finding(
+            f"no container behind the Service {service.name} has a port named {target!r}",
+            str(place(service.manifest, f"spec.ports[{number}].targetPort")),
+            "port-mismatch",
+            found=target,
+            expected=", ".join(sorted(names)) or "a port with this name",
+            hint="name a port of the container",
+            severity="error" if len(lost) == len(service.ports) else "warning",
+        )
 
 
 def _selects_nothing(service: Service) -> Finding:

@@ -43,3 +43,8 @@ def pod(spec: str, *, kind: str = "Deployment", name: str = "app") -> str:
     spec = textwrap.indent(textwrap.dedent(spec).strip(), "      ")
     head = f"apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}}}\n"
     return f"{head}spec:\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n{spec}\n"
+
+
+def thing(api: str, kind: str, rest: str, *, name: str = "main") -> str:
+    """Return an object of any kind; `rest` is the YAML below its metadata."""
+    return f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: {name}}}\n{rest}\n"
