@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from airbundle.builder.check import check_lock
+from airbundle.builder.cluster_scan import ClusterImages
 from airbundle.builder.confirm import Confirmer
 from airbundle.builder.confirm_cache import Confirmed
 from airbundle.builder.knowledge import knowledge_for
@@ -60,7 +61,7 @@ def scan_inventory(
     lock: Lock | None,
     options: ScanOptions = ScanOptions(),
     *,
-    running: Sequence[Sighting] = (),
+    running: ClusterImages | None = None,
     confirmer: Confirmer | None = None,
     reporter: Reporter = SILENT,
 ) -> ScanReport:
@@ -70,7 +71,7 @@ def scan_inventory(
         locker: has the inventory, the client and the cache.
         lock: gives charts and digests as they are locked; None where there is no lock, or one that does not fit.
         options: how.
-        running: what a live cluster runs.
+        running: what a live cluster runs, and by which digests.
         confirmer: asks registries whether likely images exist, and how large missing ones are.
         reporter: told what is rendered and asked.
 
@@ -96,12 +97,14 @@ def scan_inventory(
     looked = [look(rendering, store) for rendering in renderings]
     manifests = [manifest for each in looked for manifest in each.manifests]
     seen = tuple(sighting for each in looked for sighting in each.sightings)
-    scanned = Scanned(seen) + operator_images(knowledge, manifests)
+    scanned = Scanned(seen) + operator_images(knowledge, manifests) + (running.scanned if running else Scanned())
     found = _rules(manifests, renderings, sites) if options.rules else []
-    images = join(_at_upstream([*scanned.sightings, *running], sites), held_images(opened.inventory, lock))
+    images = join(_at_upstream(scanned.sightings, sites), held_images(opened.inventory, lock))
     if confirmer is not None:
         images = _confirmed(images, confirmer)
     images = _aged(images, lock, options.max_age)
+    if running is not None:
+        images = [_as_run(image, running.digests.get(image.image, ())) for image in images]
     if options.upstream and lock is not None:
         images = _moved(images, locker, lock)
     told = [*about_renders, *dict.fromkeys(finding for each in looked for finding in each.findings)]
@@ -116,13 +119,21 @@ def scan_inventory(
 
 
 def _rules(manifests: Sequence[Manifest], renderings: Sequence[Rendering], sites: Sequence[Site]) -> list[Finding]:
-    return run_rules(
+    found = run_rules(
         manifests,
         renderings,
         known=[(secret.namespace, secret.name) for site in sites for secret in site.secrets],
         domains=[site.domain for site in sites if site.domain],
         storage_classes=[site.storage_class for site in sites if site.storage_class],
     )
+    return found if sites else list(map(_doubtful, found))
+
+
+def _doubtful(finding: Finding) -> Finding:
+    """Return a finding as it stands without a site: nobody knows then which Secrets the site makes."""
+    if finding.code != "missing-secret":
+        return finding
+    return replace(finding, severity="warning", hint=f"{finding.hint}; --site FILE tells what a site makes")
 
 
 def _at_upstream(sightings: Iterable[Sighting], sites: Sequence[Site]) -> Iterator[Sighting]:
@@ -168,6 +179,13 @@ def _aged(images: Sequence[ScannedImage], lock: Lock | None, max_age: timedelta 
         return list(images)
     told = f"locked {age.days} days ago"
     return [replace(image, stale=told) if image.held else image for image in images]
+
+
+def _as_run(image: ScannedImage, digests: Sequence[str]) -> ScannedImage:
+    """Mark an image of which the cluster runs other bytes than those that are locked under this tag."""
+    if not image.held or not image.held.digests or not digests or image.held.digests.intersection(digests):
+        return image
+    return replace(image, stale=f"the cluster runs {digests[0]} under this name")
 
 
 def _moved(images: Sequence[ScannedImage], locker: Locker, lock: Lock) -> list[ScannedImage]:

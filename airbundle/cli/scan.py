@@ -13,6 +13,7 @@ from airbundle.cli.connected import add_inventory, add_registries, open_client, 
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
+    from airbundle.builder.cluster_scan import ClusterImages
     from airbundle.builder.confirm import Confirmer
     from airbundle.builder.lock import Locker
     from airbundle.bundle.inventory import Inventory
@@ -39,6 +40,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--upstream", action="store_true", help="ask registries whether locked tags have moved")
     parser.add_argument(
         "--max-age", default="30d", metavar="DURATION", help="of the lock; older is stale (%(default)s)"
+    )
+    parser.add_argument("--cluster", action="store_true", help="look at what a live cluster runs, too")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="of the cluster (default: as kubectl finds it, or k3s's)")
+    parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
+    parser.add_argument(
+        "-n",
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only what runs in this namespace of the cluster; may be repeated",
     )
     parser.add_argument("--strict", action="store_true", help="exit 3 for findings that are errors, too")
     parser.add_argument("--no-render-cache", action="store_true", help="render anew, and keep no renders")
@@ -86,7 +98,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         lock = _fitting_lock(locker)
         with _confirmer(args, opened.inventory, cache, console) as confirmer:
-            report = scan_inventory(locker, lock, options, confirmer=confirmer, reporter=console.reporter)
+            report = scan_inventory(
+                locker,
+                lock,
+                options,
+                running=_running(args, console),
+                confirmer=confirmer,
+                reporter=console.reporter,
+            )
         if lock is not None and options.keep_renders:
             remember(report, locker, lock, options)
     tidy_cache(cache, console)
@@ -122,6 +141,23 @@ def _fitting_lock(locker: Locker) -> Lock | None:
     if lock is None or lock_misfits(locker.opened.inventory, lock, local=locker.opened.local_digests()):
         return None
     return lock
+
+
+def _running(args: argparse.Namespace, console: Console) -> ClusterImages | None:
+    """Ask the cluster; None without `--cluster`."""
+    if not args.cluster:
+        if args.kubeconfig or args.context or args.namespace:
+            from airbundle.errors import UsageError
+
+            raise UsageError("--kubeconfig, --context and --namespace are of a cluster", hint="give --cluster, too")
+        return None
+    from airbundle.builder.cluster_scan import cluster_images
+    from airbundle.transfer.cluster import Cluster
+    from airbundle.transfer.kubeconfig import load_kubeconfig
+
+    access = load_kubeconfig(Path(args.kubeconfig) if args.kubeconfig else None, args.context)
+    with Cluster(access, reporter=console.reporter) as cluster:
+        return cluster_images(cluster, namespaces=args.namespace, reporter=console.reporter)
 
 
 def _tell(report: ScanReport, args: argparse.Namespace, console: Console) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airbundle.builder.cluster_scan import PODS, WORKLOADS
 from airbundle.cli.main import main
 from airbundle.store.reader import open_bundle
 from tests.builder.conftest import UPSTREAM, Workshop
 from tests.support.helm import write_chart
 from tests.support.images import tiny_image
+from tests.support.tls import Authority
+from tests.support.web import serve
 
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -215,3 +219,51 @@ def test_an_inventory_without_charts_needs_no_helm(workshop: Workshop, monkeypat
     workshop.lock()
     assert workshop.connected("scan").code == 0
     assert workshop.build(workshop.root).code == 0
+
+
+def test_what_a_cluster_runs_is_compared_too(shop: Workshop) -> None:
+    shop.connected("scan", "--write")
+    shop.lock()
+    other = "sha256:" + "b" * 64
+    pod = {
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"containers": [{"name": "web", "image": WEB}, {"name": "extra", "image": f"{UPSTREAM}/maybe:1.0.0"}]},
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [{"name": "web", "image": WEB, "imageID": f"{UPSTREAM}/web@{other}"}],
+        },
+    }
+    authority = Authority(shop.root / "ca")
+    with serve(tls=authority) as web:
+        for resource in (PODS, *WORKLOADS):
+            items = [pod] if resource is PODS else []
+            body: dict[str, Any] = {
+                "kind": f"{resource.kind}List",
+                "apiVersion": resource.api_version,
+                "metadata": {},
+                "items": items,
+            }
+            web.files[f"{resource.path()}?limit=100"] = json.dumps(body).encode()
+        kubeconfig = shop.root / "kubeconfig"
+        cluster = {"server": web.url, "certificate-authority": str(authority.ca_file)}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "berlin",
+            "clusters": [{"name": "berlin", "cluster": cluster}],
+            "users": [{"name": "me", "user": {"token": "t0ken"}}],
+            "contexts": [{"name": "berlin", "context": {"cluster": "berlin", "user": "me"}}],
+        }
+        kubeconfig.write_text(json.dumps(document))
+        answer = shop.connected("scan", "--cluster", "--kubeconfig", kubeconfig)
+    assert answer.code == 3
+    assert answer.body["missing"] == [f"{UPSTREAM}/maybe:1.0.0"]
+    images = {image["image"]: image for image in answer.body["images"]}
+    assert images[f"{UPSTREAM}/maybe:1.0.0"]["places"][0]["source"] == "cluster berlin"
+    assert other in images[WEB]["stale"]
+
+
+def test_a_context_without_a_cluster_is_wrong_usage(shop: Workshop) -> None:
+    answer = shop.connected("scan", "--context", "berlin")
+    assert answer.code == 2
+    assert "--cluster" in answer.errors
