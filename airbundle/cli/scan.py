@@ -186,9 +186,13 @@ def _errors(report: ScanReport) -> bool:
 
 def _failure(problem: str, report: ScanReport, args: argparse.Namespace, body: dict[str, Any]) -> CheckFailed:
     """Return the error; with text its findings are told already."""
-    from airbundle.errors import CheckFailed
+    from airbundle.builder.kitchen import UNAVAILABLE
+    from airbundle.errors import CheckFailed, RemoteError
 
     hint = ""
     if report.missing and not args.write:
         hint = f"`{shlex.join(['airbundle', 'scan', args.inventory, '--write'])}` adds what is missing"
-    return CheckFailed(problem, hint=hint, body=body)
+    error = CheckFailed(problem, hint=hint, body=body)
+    if not report.missing and any(finding.code == UNAVAILABLE for finding in report.failed):
+        error.exit_code = RemoteError("").exit_code  # upstream's fault, and perhaps gone tomorrow
+    return error

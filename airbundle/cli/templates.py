@@ -6,6 +6,7 @@ BUNDLE_TEMPLATE = """\
 # What goes into the bundle. Lines that begin with '#' are examples: take the '#' away to use them.
 # Every field is explained in docs/inventory.md; `airbundle schema bundle` helps your editor.
 #
+#   airbundle scan DIR                            what will the charts run, and what of it is missing?
 #   airbundle lock DIR                            every tag and version range becomes a digest, once
 #   airbundle build DIR -o OUT --key release.key  one signed file: NAME-VERSION.airbundle
 apiVersion: airbundle.dev/v1

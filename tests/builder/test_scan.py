@@ -153,6 +153,15 @@ def test_a_chart_that_fails_does_not_hide_the_others(shop: Workshop) -> None:
     assert "greeting.word" in refused.errors
 
 
+def test_a_chart_that_cannot_be_had_is_upstreams_fault(shop: Workshop) -> None:
+    shop.connected("scan", "--write")
+    text = (shop.root / "inventory" / "bundle.yaml").read_text()
+    write_shop(shop, text + "  - {name: gone, repo: 'http://127.0.0.1:1/charts', version: 1.0.0}\n")
+    answer = shop.connected("scan")
+    assert answer.code == 4
+    assert "gone" in json.dumps(answer.body["failed"])
+
+
 def test_a_complete_inventory_is_scanned_once(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.connected("scan", "--write")
     shop.lock()
