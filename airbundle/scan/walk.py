@@ -76,8 +76,7 @@ class Walk:
         """Search a mapping: the containers it lists, its fields together, and what is below them."""
         if is_switched_off(mapping):
             scope = replace(scope, off=True)
-        if {"hub", "tag"} <= set(mapping):
-            scope = replace(scope, hub=(mapping["hub"], mapping["tag"]))
+        scope = replace(scope, hub=_hub(mapping) or scope.hub)
         containers = list(containers_in(mapping))
         for container in containers:
             self.container(container, join(path, container.place), scope)
@@ -262,3 +261,11 @@ def _is_named_value(item: Any) -> bool:
         and isinstance(item.get("name"), str)
         and isinstance(item.get("value"), (str, int, float))
     )
+
+
+def _hub(mapping: Mapping[str, Any]) -> tuple[object, object] | None:
+    """Return the registry and tag of all images below: the mapping's own, else what it holds under `global`."""
+    for holder in (mapping, mapping.get("global")):
+        if isinstance(holder, dict) and holder.get("hub") and holder.get("tag"):
+            return holder["hub"], holder["tag"]
+    return None

@@ -179,6 +179,12 @@ def test_fields_of_custom_resources(spec: str, expected: dict[str, str]) -> None
         ("a.sh", "cat <<EOF\nspec:\n  image: q.io/a/b:v1\nEOF\n", {"q.io/a/b:v1": "certain"}),
         ("Dockerfile", "FROM q.io/a/b:v1\nRUN true\n", {"q.io/a/b:v1": "likely"}),
         ("values", '{"hub": "q.io/istio", "tag": "1.2", "image": "proxy"}', {"q.io/istio/proxy:1.2": "certain"}),
+        (
+            "values",
+            '{"hub": "", "tag": "", "image": "pilot", "global": {"hub": "q.io/istio", "tag": "1.2"}}',
+            {"q.io/istio/pilot:1.2": "certain"},
+        ),
+        ("values", '{"hub": "", "tag": "", "image": "pilot"}', {}),
         ("a.yaml", "a: 1\n---\nimage: q.io/a/b:v1\n", {"q.io/a/b:v1": "certain"}),
         ("a.yaml", "image: q.io/a/b:v1 # or q.io/a/c:v1\n", {"q.io/a/b:v1": "certain", "q.io/a/c:v1": "decoy"}),
         ("README.md", "Use it so:\n\n    image: q.io/a/b:v1\n", {"q.io/a/b:v1": "decoy"}),
