@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airbundle.builder.knowledge import own_bytes
-from airbundle.builder.lock import Locker
-from airbundle.builder.looked import code_digest
-from airbundle.builder.scan import ScanOptions, scan_inventory
+from airbundle.builder.scan_options import ScanOptions, code_digest
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.lock import Lock
 from airbundle.bundle.oci import canonical_json
 from airbundle.errors import CheckFailed, Finding
 from airbundle.progress import SILENT, Reporter
-from airbundle.scan.report import ScannedImage, ScanReport
 from airbundle.store.host import private_directory, write_atomically
 from airbundle.store.tidy import RENDERS
+
+if TYPE_CHECKING:
+    from airbundle.builder.lock import Locker
+    from airbundle.scan.report import ScannedImage, ScanReport
 
 MISSING = "image-missing"
 
@@ -41,6 +42,8 @@ def check_complete(
         return
     if _Known.of(locker, lock, options).is_complete():
         return
+    from airbundle.builder.scan import scan_inventory  # half a second of imports, which most builds do without
+
     report = scan_inventory(locker, lock, options, reporter=reporter)
     remember(report, locker, lock, options)
     if not report.complete:
@@ -103,7 +106,6 @@ def _key(locker: Locker, lock: Lock, options: ScanOptions) -> str:
         return ""
     body = [
         code_digest(),
-        sha256(own_bytes()),
         locker.opened.digest(),
         sha256(lock.to_bytes()),
         sorted(options.allowed),

@@ -5,23 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.resources import files
 
+from airbundle.builder.scan_options import OWN_KNOWLEDGE
 from airbundle.bundle.yamldoc import SIZE_LIMIT
 from airbundle.scan.knowledge import Knowledge, parse_knowledge
 from airbundle.store.host import read_bounded
 from airbundle.store.inventory_dir import InventoryDir
 
-OWN = "operators.yaml"
-
-
-def own_bytes() -> bytes:
-    """Return the file of what airbundle knows by itself."""
-    return (files("airbundle.builder") / OWN).read_bytes()
-
 
 @lru_cache(maxsize=1)
 def own_knowledge() -> Knowledge:
     """Return what airbundle knows by itself."""
-    return parse_knowledge(own_bytes(), f"airbundle's {OWN}")
+    return parse_knowledge((files("airbundle.builder") / OWN_KNOWLEDGE).read_bytes(), f"airbundle's {OWN_KNOWLEDGE}")
 
 
 def knowledge_for(opened: InventoryDir) -> Knowledge:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from airbundle.builder.render_cache import RenderCache
+from airbundle.builder.scan_options import code_digest
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import canonical_json
 from airbundle.bundle.reference import parse_reference
@@ -24,13 +23,6 @@ from airbundle.scan.values import explain, images_in_values
 
 _FORM = 1
 """Part of each key: another number whenever an entry holds something else."""
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Return the digest of all that finds images: what another airbundle found is not believed."""
-    sources = sorted((file.name, file) for file in files("airbundle.scan").iterdir() if file.name.endswith(".py"))
-    return sha256(b"\0".join(file.read_bytes() for _, file in sources))
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 from airbundle.builder.check import check_lock
 from airbundle.builder.cluster_scan import ClusterImages
@@ -17,6 +16,7 @@ from airbundle.builder.lock import Locker
 from airbundle.builder.looked import look
 from airbundle.builder.render import render_inventory
 from airbundle.builder.render_cache import RenderCache
+from airbundle.builder.scan_options import ScanOptions
 from airbundle.bundle.lock import Lock
 from airbundle.bundle.reference import Reference
 from airbundle.bundle.site import Site
@@ -33,33 +33,10 @@ from airbundle.store.site_dir import open_site
 _PORT = re.compile(r"(.+)_([0-9]{1,5})")
 
 
-@dataclass(frozen=True)
-class ScanOptions:
-    """How an inventory is scanned.
-
-    Attributes:
-        sites: site files; each gives one more render of everything.
-        charts_from: a directory of NAME-VERSION.tgz in the place of all repositories.
-        keep_renders: read and write the cache of renders.
-        upstream: ask registries whether locked tags have moved.
-        max_age: of the lock; what is locked longer ago is stale. None: any age will do.
-        allowed: patterns of images that may be missing.
-        rules: run the rules on values, placeholders and the rest, too.
-    """
-
-    sites: tuple[Path, ...] = ()
-    charts_from: Path | None = None
-    keep_renders: bool = True
-    upstream: bool = False
-    max_age: timedelta | None = None
-    allowed: tuple[str, ...] = ()
-    rules: bool = True
-
-
 def scan_inventory(
     locker: Locker,
     lock: Lock | None,
-    options: ScanOptions = ScanOptions(),
+    options: ScanOptions,
     *,
     running: ClusterImages | None = None,
     confirmer: Confirmer | None = None,

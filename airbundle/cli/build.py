@@ -143,7 +143,7 @@ def _lock(locker: Locker, console: Console, *, installer: bool) -> Lock:
 def _scan(locker: Locker, lock: Lock, args: argparse.Namespace, console: Console) -> None:
     """Refuse a bundle that would lack an image. Raises CheckFailed."""
     from airbundle.builder.completeness import check_complete
-    from airbundle.builder.scan import ScanOptions
+    from airbundle.builder.scan_options import ScanOptions
 
     options = ScanOptions(
         sites=tuple(map(Path, args.site)),

@@ -79,7 +79,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Scan, tell, and perhaps write."""
     from airbundle.builder.completeness import remember
     from airbundle.builder.lock import Locker
-    from airbundle.builder.scan import ScanOptions, scan_inventory
+    from airbundle.builder.scan import scan_inventory
+    from airbundle.builder.scan_options import ScanOptions
     from airbundle.bundle.durations import parse_duration
     from airbundle.cli.arguments import open_cache
     from airbundle.scan.text import summary

@@ -1,0 +1,45 @@
+"""How an inventory is scanned, and by which code: light, for those who need not scan at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from airbundle.bundle.digest import sha256
+
+OWN_KNOWLEDGE = "operators.yaml"
+"""What airbundle knows of operators, beside this file."""
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How an inventory is scanned.
+
+    Attributes:
+        sites: site files; each gives one more render of everything.
+        charts_from: a directory of NAME-VERSION.tgz in the place of all repositories.
+        keep_renders: read and write the cache of renders.
+        upstream: ask registries whether locked tags have moved.
+        max_age: of the lock; what is locked longer ago is stale. None: any age will do.
+        allowed: patterns of images that may be missing.
+        rules: run the rules on values, placeholders and the rest, too.
+    """
+
+    sites: tuple[Path, ...] = ()
+    charts_from: Path | None = None
+    keep_renders: bool = True
+    upstream: bool = False
+    max_age: timedelta | None = None
+    allowed: tuple[str, ...] = ()
+    rules: bool = True
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return the digest of all that finds images: what another airbundle found is not believed."""
+    sources = sorted((file.name, file) for file in files("airbundle.scan").iterdir() if file.name.endswith(".py"))
+    read = [file.read_bytes() for _, file in sources]
+    return sha256(b"\0".join([*read, (files("airbundle.builder") / OWN_KNOWLEDGE).read_bytes()]))
