@@ -58,15 +58,18 @@ class Cluster:
     """A cluster's API. A context manager: the files of inline certificates go with it.
 
     Args:
-        access: where it is and how to get in; a plugin was asked already.
+        access: where it is and how to get in; a plugin is asked now.
         settings: times and limits; by default those of the environment.
         reporter: gets warnings and long waits.
+
+    Raises:
+        UsageError: the plugin gives no credentials.
     """
 
     def __init__(
         self, access: ClusterAccess, *, settings: HttpSettings | None = None, reporter: Reporter = SILENT
     ) -> None:
-        self.access = access
+        self.access = access = with_credentials(access)
         self._http = HttpClient(settings, side="site", reporter=reporter)
         self._files = tempfile.TemporaryDirectory(prefix="airbundle-")
         self._trust = self._settings(access)
@@ -204,7 +207,7 @@ def open_cluster(kubeconfig: Path | None = None, context: str = "", *, reporter:
     Raises:
         UsageError, HostError: see `load_kubeconfig` and `with_credentials`.
     """
-    return Cluster(with_credentials(load_kubeconfig(kubeconfig, context)), reporter=reporter)
+    return Cluster(load_kubeconfig(kubeconfig, context), reporter=reporter)
 
 
 def _message(response: Response) -> str:

@@ -15,7 +15,7 @@ from airbundle.errors import NotFound, RemoteError, Unauthorized, Unreachable, U
 from airbundle.transfer import cluster as module
 from airbundle.transfer import tls
 from airbundle.transfer.cluster import Cluster, Resource, open_cluster
-from airbundle.transfer.kubeconfig import ClusterAccess
+from airbundle.transfer.kubeconfig import ClusterAccess, Plugin
 from airbundle.transfer.wire import Url
 from tests.support.process import free_port
 from tests.support.tls import Authority
@@ -109,6 +109,19 @@ def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(
         most = 1000
         with pytest.raises(RemoteError, match="more than 5000 bytes"):
             names(cluster)
+
+
+def test_a_plugin_is_asked_for_the_token(authority: Authority, tmp_path: Path) -> None:
+    answer = {"kind": "ExecCredential", "status": {"token": "of-the-plugin"}}
+    script = tmp_path / "plugin"
+    script.write_text(f"#!/bin/sh\ncat <<'E'\n{json.dumps(answer)}\nE\n")
+    script.chmod(0o755)
+    plugin = Plugin((str(script),), {}, "client.authentication.k8s.io/v1")
+    with serving(lambda turn, _: turn.reply(200, pods("a")), authority) as (server, _):
+        access = ClusterAccess("here", Url.parse(server.url), ca=authority.ca_pem, plugin=plugin)
+        with Cluster(access, settings=FAST) as cluster:
+            assert names(cluster) == ["a"]
+        assert server.requests[0].header("Authorization") == "Bearer of-the-plugin"
 
 
 def test_there_is_an_end_to_what_is_read(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
