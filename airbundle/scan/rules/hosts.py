@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from airbundle.errors import Finding
 from airbundle.scan.rules.given import Leaf
 from airbundle.scan.rules.scene import Scene, tell, with_where
-from airbundle.scan.rules.texts import Text
+from airbundle.scan.rules.texts import Text, holds_any
 
 EXAMPLE = re.compile(
     r"(?i)(?<![\w@.-])(?:[a-z0-9*_-]{1,63}[.@]){0,10}(?:example\.(?:com|org|net|edu)|[a-z0-9-]+\.example|"
@@ -22,6 +22,7 @@ EXAMPLE = re.compile(
 _HOST = re.compile(
     r"(?i)(?:[a-z][a-z0-9+.-]*://)?(?:[^\s/@]+@)?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24})(?::\d+)?(?:/\S*)?"
 )
+_SIGNS = ("example", "domain", "your", "my", "changeme", ".tld", ".xx")
 _LENGTH_LIMIT = 500
 """Longest value that is taken for a host or a URL."""
 _ADDRESS = re.compile(r"(?<![\w.:/-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])(?:/(\d+))?")
@@ -45,7 +46,7 @@ def find(scene: Scene) -> Iterator[Finding]:
                 told.add(str(leaf))
                 yield with_where(finding, str(leaf))
     for text in scene.texts:
-        if text.source != "annotation" and EXAMPLE.search(text.value):
+        if text.source != "annotation" and holds_any(text.value, _SIGNS) and EXAMPLE.search(text.value):
             for line in text.lines():
                 yield from _examples(scene, line, told)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from airbundle.errors import Finding
 from airbundle.scan.rules.hosts import EXAMPLE
 from airbundle.scan.rules.scene import Scene, tell
-from airbundle.scan.rules.texts import Text
+from airbundle.scan.rules.texts import Text, holds_any
 
 _URL = re.compile(
     r"(?i)\b(https?|wss?|ftp|git|ssh|oci|stun|stuns|turn|turns|ntp):(?://)?(?:[^\s/@\"'<>]*@)?"
@@ -88,16 +88,19 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _CATEGORIES = tuple((re.compile(pattern, re.IGNORECASE), what, hint) for pattern, what, hint in _KINDS)
-_SIGNS = re.compile(r"(?i)://|(?:stuns?|turns?|ntp):|\.(?:org|im|io|com|net)\b|\d\.\d|updates|report|telemetry|stats")
+_SIGNS = (
+    "://", "stun", "turn:", "turns:", "ntp", ".org", ".im", ".io", ".com", ".net", "8.8.", "1.1.1", "1.0.0", "9.9.9",
+    "updates", "report", "telemetry", "stats",
+)  # fmt: skip
 
 
 def find(scene: Scene) -> Iterator[Finding]:
     """Yield hosts of the internet in environment, arguments, configuration and fields that programs read."""
     for text in scene.texts:
-        if text.source == "annotation" or not _SIGNS.search(text.value) or _DOCUMENT_KEY.search(text.name):
+        if text.source == "annotation" or not holds_any(text.value, _SIGNS) or _DOCUMENT_KEY.search(text.name):
             continue
         for line in text.lines():
-            if not _is_document(line.value):
+            if holds_any(line.value, _SIGNS) and not _is_document(line.value):
                 yield from _in_line(scene, line)
 
 

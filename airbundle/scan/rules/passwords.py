@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from airbundle.errors import Finding
 from airbundle.scan.model import Manifest
 from airbundle.scan.rules.scene import Scene, tell, with_where
-from airbundle.scan.rules.texts import Text, secret_data
+from airbundle.scan.rules.texts import Text, holds_any, secret_data
 
 _KNOWN = """
     admin admin123 admin1234 adminadmin administrator password password1 password123 passw0rd p@ssw0rd p@ssword pass
@@ -47,6 +47,7 @@ _SETTING = re.compile(
     rf"""(?i)({_NAMED})["']?[ \t]{{0,20}}[:=][ \t]{{0,20}}"""
     r"""(?:"([^"\n]{0,200})"|'([^'\n]{0,200})'|([^\s"'#,;}]{1,200}))"""
 )
+_SIGNS = ("pass", "pwd", "secret", "key", "token", "@")
 _NAME_BEFORE = re.compile(r"[\w.-]{0,60}$")
 _IN_URL = re.compile(r"://[^\s/:@\"']{0,100}:([^\s/@\"']{1,200})@")
 
@@ -74,9 +75,11 @@ def _weak_lines(text: Text) -> Iterator[Text]:
     if "\n" not in text.value.strip() and is_weak(text.name, text.value, in_field=text.source == "field"):
         yield text
         return
-    if not _SETTING.search(text.value) and "@" not in text.value:
+    if not holds_any(text.value, _SIGNS):
         return
     for line in text.lines():
+        if not holds_any(line.value, _SIGNS):
+            continue
         for name, password in _settings(line.value):
             if is_weak(name, password):
                 yield Text(line.manifest, line.path, name, password, line.source)

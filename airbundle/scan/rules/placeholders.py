@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from airbundle.errors import Finding
 from airbundle.scan.rules.passwords import is_weak
 from airbundle.scan.rules.scene import Scene, tell, with_where
-from airbundle.scan.rules.texts import Text
+from airbundle.scan.rules.texts import Text, holds_any
 
 _ANYWHERE = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -22,13 +22,14 @@ _ANYWHERE = re.compile(
     r")(?![A-Za-z0-9]|_[A-Za-z0-9])"
 )
 _WHOLE = re.compile(
-    r"(?:TODO|FIXME|TBD|XXX+|PLACEHOLDER|placeholder|to-?be-?defined|<[A-Z][A-Z0-9_ -]{2,40}>|(?i:your)[-_ ]?"
-    r"(?i:domain|host|hostname|password|secret|token|api-?key|registry|server|e?mail))"
-    r"(?::? .*)?"
+    r"(?:TODO|FIXME|TBD|XXX+|PLACEHOLDER|placeholder|to-?be-?defined|(?i:set-?me)(?::(?i:set-?me))?"
+    r"|<[A-Z][A-Z0-9_ -]{2,40}>"
+    r"|(?i:your)[-_ ]?(?i:domain|host|hostname|password|secret|token|api-?key|registry|server|e?mail))(?::? .*)?"
 )
-_SIGNS = re.compile(
-    r"(?i)change|replace|fill|your|my_|insert|enter|put_|set_|todo|fixme|tbd|xxx|placeholder|to-?be|<[A-Z]"
-)
+_SIGNS = (
+    "change", "replace", "fill", "your", "my_", "insert", "enter", "put_", "set_", "todo", "fixme", "tbd", "xxx",
+    "placeholder", "setme", "set-me", "to-be", "tobe", "<",
+)  # fmt: skip
 """Cheap test: a text without any of these has no placeholder."""
 
 
@@ -42,7 +43,7 @@ def find(scene: Scene) -> Iterator[Finding]:
                 told.add(str(leaf))
                 yield with_where(_finding(token), str(leaf))
     for text in scene.texts:
-        if _SIGNS.search(text.value):
+        if holds_any(text.value, _SIGNS):
             yield from _in_text(scene, text, told)
 
 
@@ -57,7 +58,7 @@ def _in_text(scene: Scene, text: Text, told: set[str]) -> Iterator[Finding]:
 
 def placeholder_in(text: str) -> str:
     """Return the placeholder in a text; empty when there is none. A file's comments do not count."""
-    if not _SIGNS.search(text):
+    if not holds_any(text, _SIGNS):
         return ""
     stripped = text.strip()
     whole = _WHOLE.fullmatch(stripped)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,6 +58,12 @@ class Text:
                 yield Text(
                     self.manifest, f"{self.path} → line {number}", self.name, _TRAILING.sub("", line), self.source
                 )
+
+
+def holds_any(text: str, words: Collection[str]) -> bool:
+    """Tell whether one of some lower-case words is in a text: much cheaper than a pattern over all of it."""
+    lower = text.lower()
+    return any(word in lower for word in words)
 
 
 def texts_of(manifest: Manifest) -> Iterator[Text]:

@@ -36,6 +36,7 @@ from tests.scan.rules.scenery import codes, findings, pod
         ("your-domain", "your-domain"),
         ("YOUR_PASSWORD", "YOUR_PASSWORD"),
         ("PLACEHOLDER", "PLACEHOLDER"),
+        ("setme:setme", "setme:setme"),
     ],
 )
 def test_placeholders(text: str, token: str) -> None:
