@@ -12,6 +12,7 @@ from airbundle.scan.pairs import Pair
 
 _LENGTH_LIMIT = 4000  # characters of a line that is read as name and value
 _EXPANDED_LIMIT = 2000
+_PAIRS_LIMIT = 20_000  # of one text
 _ARRAY_LIMIT = 500  # lines of one array
 _STATEMENTS = re.compile(r"\s*(?:;|&&|\|\|)\s*")
 _TOLD = re.compile(r"\s*(?:echo|printf|print|logger|log|usage|console\.log)\b")
@@ -50,11 +51,15 @@ def read_lines(lines: Sequence[str]) -> list[Group]:
     sections: dict[str, list[Pair]] = {}
     inline: dict[str, list[tuple[str, Any]]] = {}
     reader = _Sections()
+    count = 0
     for line in _statements(_whole_arrays(lines)):
         if len(line) > _LENGTH_LIMIT or reader.is_heading(line):
             continue
         section = reader.section_of(line)
+        if count > _PAIRS_LIMIT:
+            break
         for pair in _pairs(line, section):
+            count += 1
             table = _inline_table(str(pair.value))
             if table is None:
                 sections.setdefault(section, []).append(pair)

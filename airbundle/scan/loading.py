@@ -8,6 +8,7 @@ mostly CRDs: nodes are composed by libyaml where it is there, and made into valu
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -221,6 +222,8 @@ class _Builder:
         if text in self._scalars:
             return self._scalars[text]
         value = plain_value(text)
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+            value = text
         if len(self._scalars) < _CACHED:
             self._scalars[text] = value
         return value
