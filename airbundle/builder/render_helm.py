@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from airbundle.builder.chart_finder import FoundChart
 from airbundle.builder.render_cache import RenderCache, Rendered, render_key
 from airbundle.builder.render_faults import is_bad_yaml, render_faults, render_habits
+from airbundle.builder.render_gaps import render_gaps
 from airbundle.bundle.chart_values import ChartTree, chart_tree, coalesce, merge_files
 from airbundle.bundle.inventory import KubernetesTarget
 from airbundle.bundle.values_file import ValuesFile
@@ -27,7 +26,6 @@ TIMEOUT = 120.0
 OF_CHART = frozenset({"reads-cluster", "calls-out", "chart-unavailable"})
 """Codes of findings that have nothing to do with values."""
 DEFAULT_NAMESPACE = "default"
-_SOMETHING = re.compile(rb"^(?!---|[ \t]*#)[^\n]*\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class HelmRenderer:
             done.output,
             coalesce(tree),
             coalesce(tree, given),
-            (*habits, *_nothing(done.output, tree, given)),
+            (*habits, *render_gaps(done.output, tree, given)),
         )
         return rendered, faults
 
@@ -185,20 +183,3 @@ def _placed(finding: Finding, job: HelmJob) -> Finding:
         return finding
     label = replace(job, variant="").label if finding.code in OF_CHART else job.label
     return replace(finding, where=job.where, message=f"{label}: {finding.message.removeprefix(f'{job.label}: ')}")
-
-
-def _nothing(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> list[Finding]:
-    """Return findings where values ask for something, and nothing of it is rendered."""
-    if not _SOMETHING.search(output):
-        message = "nothing is rendered" + (", though values are given for it" if given else "")
-        hint = "a switch is off, or a value is misspelled; compare with the chart's own values.yaml"
-        return [Finding(message, code="render-empty", hint=hint, severity="error" if given else "warning")]
-    top = tree.metadata.name
-    findings = []
-    for name, subchart in tree.subcharts:
-        wanted = given.get(name)
-        asked = isinstance(wanted, dict) and wanted.get("enabled") is True
-        if asked and subchart.metadata.type != "library" and f"# Source: {top}/charts/{name}/".encode() not in output:
-            message = f"the values switch {name!r} on, and nothing of it is rendered"
-            findings.append(Finding(message, code="render-empty", severity="warning"))
-    return findings

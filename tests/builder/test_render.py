@@ -197,6 +197,37 @@ def test_a_subchart_that_is_asked_for_and_renders_nothing(kitchen: Kitchen) -> N
     assert "chart shop: the values switch 'db' on, and nothing of it is rendered" in str(kitchen.wrong())
 
 
+UNREAD = [
+    ("imgae: b:2\n", "the value 'imgae' is given, and nothing in the chart reads it (did you mean 'image'?)"),
+    ("db: {prot: 1}\n", "the value 'db.prot' is given, and nothing in the chart reads it (did you mean 'db.port'?)"),
+    ("nothing: {at: all}\n", "reads it (compare with the chart's own values.yaml)"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), UNREAD, ids=["top", "subchart", "unlike"])
+def test_a_value_that_nothing_reads(kitchen: Kitchen, values: str, said: str) -> None:
+    write_chart(kitchen.directory / "charts/shop/charts", "db", files={"values.yaml": "port: 5\n"})
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    kitchen.write("values.yaml", values)
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
+    ]
+    finding = kitchen.wrong()
+    assert (finding.code, finding.severity) == ("value-unread", "warning")
+    assert said in str(finding)
+
+
+def test_values_that_are_read_without_being_in_the_charts_own(kitchen: Kitchen) -> None:
+    text = "a: {{ .Values.optional }}\nb: {{ .Values.db.extra }}\n"
+    write_chart(kitchen.directory / "charts/shop/charts", "db", files={"values.yaml": "port: 5\n"})
+    kitchen.chart("shop", {"templates/x.yaml": text})
+    kitchen.write("values.yaml", "x-own: &x {a: 1}\noptional: *x\ndb: {extra: 1}\nglobal: {x: 1}\ntags: {y: true}\n")
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
+    ]
+    kitchen.fine()
+
+
 def test_a_library_chart_is_no_failure(kitchen: Kitchen) -> None:
     kitchen.chart("shop", {"templates/_helpers.tpl": '{{ define "x" }}{{ end }}'}, type="library")
     kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
@@ -343,7 +374,7 @@ def test_charts_of_a_directory_in_the_place_of_repositories(kitchen: Kitchen, tm
 
 def test_equal_texts_are_one(kitchen: Kitchen) -> None:
     kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
-    kitchen.write("none.yaml", "unused: 1\n")
+    kitchen.write("none.yaml", "x-unused: 1\n")
     kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "variants": {"same": "none.yaml"}}]
     one, two = kitchen.fine()
     assert one.output is two.output

@@ -88,7 +88,7 @@ def _text(raw: bytes) -> bytes:
 
 
 def _other_form(raw: bytes) -> bytes:
-    return raw.replace(b'"form": 1', b'"form": 0')
+    return raw.replace(b'"form": ', b'"form": 9')
 
 
 @pytest.mark.parametrize("damage", [_cut, _flip, _lie, _text, _other_form, lambda raw: b"", lambda raw: b"[]\nx"])

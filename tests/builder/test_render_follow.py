@@ -21,7 +21,10 @@ def kitchen(tmp_path: Path) -> Kitchen:
     """A kitchen whose charts come from a directory: shop 1.0.0 and 1.4.0."""
     for version in ("1.0.0", "1.4.0"):
         chart = write_chart(
-            tmp_path / version, "shop", version, files={"templates/pod.yaml": POD, "big.yaml": "image: big:1\n"}
+            tmp_path / version,
+            "shop",
+            version,
+            files={"templates/pod.yaml": POD, "big.yaml": "image: big:1\n", "notes": "a b c other"},
         )
         (chart / "values.yaml").write_text("image: default:1\n")
         package(chart, tmp_path / "packages", home=tmp_path / "helm")

@@ -1,0 +1,90 @@
+"""What values ask for and a render does not show: nothing at all, a part that is missing, a value that nobody reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from airbundle.bundle.chart_values import GLOBAL, ChartTree
+from airbundle.errors import Finding
+from airbundle.transfer.problems import clean
+
+_SOMETHING = re.compile(rb"^(?!---|[ \t]*#)[^\n]*\S", re.MULTILINE)
+_HELMS_OWN = frozenset({GLOBAL, "tags", "enabled"})
+_TOLD = ("README.md", "values.yaml", "NOTES.txt")
+"""Files that tell of values and read none."""
+
+
+def render_gaps(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> list[Finding]:
+    """Return what is odd about a render, looking at the values that were given for it.
+
+    Args:
+        output: the render.
+        tree: the chart.
+        given: what the values files say together.
+    """
+    unread = list(_unread(tree, given))
+    if not _SOMETHING.search(output):
+        message = "nothing is rendered" + (", though values are given for it" if given else "")
+        hint = "a switch is off, or a value is misspelled; compare with the chart's own values.yaml"
+        empty = Finding(message, code="render-empty", hint=hint, severity="error" if given else "warning")
+        return [empty, *unread]
+    return [*_missing_parts(output, tree, given), *unread]
+
+
+def _missing_parts(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> Iterator[Finding]:
+    top = tree.metadata.name
+    for name, subchart in tree.subcharts:
+        wanted = given.get(name)
+        asked = isinstance(wanted, dict) and wanted.get("enabled") is True
+        if asked and subchart.metadata.type != "library" and f"# Source: {top}/charts/{name}/".encode() not in output:
+            message = f"the values switch {name!r} on, and nothing of it is rendered"
+            yield Finding(message, code="render-empty", severity="warning")
+
+
+def _unread(tree: ChartTree, given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a warning for each value that neither the chart's own values nor a text in it know.
+
+    Only whole parts are looked at, the first level of a chart and of its subcharts: deeper down free forms are usual.
+    """
+    known = dict(tree.subcharts)
+    yield from _unread_keys(tree, tree.values, known, given, "")
+    for name, subchart in known.items():
+        below = given.get(name)
+        if isinstance(below, dict):
+            own = {**subchart.values, **_mapping(tree.values.get(name))}
+            yield from _unread_keys(tree, own, dict(subchart.subcharts), below, f"{name}.")
+
+
+def _unread_keys(
+    tree: ChartTree, own: Mapping[str, Any], parts: Mapping[str, ChartTree], given: Mapping[str, Any], prefix: str
+) -> Iterator[Finding]:
+    for key, value in given.items():
+        # `x-…` and the like hold what anchors refer to.
+        meant = key in own or key in parts or key in _HELMS_OWN or key.startswith(("x-", "_", ".")) or value is None
+        if meant or _is_mentioned(tree, key):
+            continue
+        close = get_close_matches(key, [*own, *parts], n=1, cutoff=0.75)
+        hint = f"did you mean {clean(prefix + close[0])!r}?" if close else "compare with the chart's own values.yaml"
+        yield Finding(
+            f"the value {clean(prefix + key)!r} is given, and nothing in the chart reads it",
+            code="value-unread",
+            hint=hint,
+            severity="warning",
+        )
+
+
+def _is_mentioned(tree: ChartTree, key: str) -> bool:
+    word = re.compile(rb"(?<![A-Za-z0-9_])" + re.escape(key.encode()) + rb"(?![A-Za-z0-9_])")
+    return any(
+        word.search(data)
+        for _, part in tree.walk()
+        for path, data in part.files.items()
+        if path.rsplit("/", 1)[-1] not in _TOLD
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
