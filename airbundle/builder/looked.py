@@ -17,7 +17,7 @@ from airbundle.bundle.oci import canonical_json
 from airbundle.bundle.reference import parse_reference
 from airbundle.errors import Finding
 from airbundle.scan.documents import read_manifests
-from airbundle.scan.find import find_images
+from airbundle.scan.find import find
 from airbundle.scan.model import Manifest, Origin, Place, Rendering, Sighting
 from airbundle.scan.values import explain, images_in_values
 
@@ -54,8 +54,9 @@ def look(rendering: Rendering, cache: RenderCache | None) -> Looked:
 
 def _look(rendering: Rendering) -> Looked:
     manifests, findings = read_manifests(rendering)
-    sightings = [*explain(find_images(manifests), rendering), *images_in_values(rendering)]
-    return Looked(manifests, findings, sightings)
+    scanned = find(manifests)
+    sightings = [*explain(list(scanned.sightings), rendering), *images_in_values(rendering)]
+    return Looked(manifests, [*findings, *scanned.findings], sightings)
 
 
 def _key(rendering: Rendering) -> str:
