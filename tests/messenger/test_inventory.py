@@ -125,6 +125,26 @@ def test_a_restored_database_runs_the_same_program(site: Site) -> None:
     assert recovery["backups"]["destinationPath"] != given["backups"]["destinationPath"]
 
 
+def test_connections_of_all_processes_fit_the_database(site: Site) -> None:
+    processes, poolers, most = 1, [], 0
+    for _, values in values_of("ess", site):
+        workers = values["synapse"].get("workers", {}).values()
+        processes += sum(worker["replicas"] for worker in workers if worker["enabled"])
+        processes += values.get("matrixAuthenticationService", {}).get("replicas", 1)
+    for _, values in values_of("postgres", site):
+        poolers = values.get("poolers", poolers)
+        most = int(values["cluster"]["postgresql"]["parameters"]["max_connections"])
+    # Both hold at most 10; the operator, backups and people need some, too.
+    assert processes * 10 + 50 <= most
+    for pooler in poolers:
+        assert pooler["poolMode"] == "session"
+        assert (
+            processes * 10
+            <= int(pooler["parameters"]["default_pool_size"])
+            <= int(pooler["parameters"]["max_client_conn"])
+        )
+
+
 def test_dashboards_are_json_with_a_uid_of_their_own_and_known_sources() -> None:
     uids = []
     for path, body in objects():
