@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -187,6 +188,18 @@ def test_deploy_does_what_the_inventory_says_in_an_order_that_its_needs_allow(in
         assert set(release.needs) <= set(done), f"{release.name} begins before {set(release.needs) - set(done)}"
         done.append(release.name)
     assert sorted(done) == sorted(release.name for release in inventory.releases if release.enabled)
+
+
+@pytest.mark.parametrize("field", ["domain", "storageClass"])
+def test_deploy_wants_a_site_that_says_what_it_is(tmp_path: Path, field: str) -> None:
+    shutil.copytree(HOME, tmp_path / "copy")
+    path = tmp_path / "copy" / "sites" / "small.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(f"{field}:")))
+    command = [str(tmp_path / "copy" / "sites" / "deploy"), "--print", "small", REGISTRY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert field in done.stderr
+    assert not done.stdout
 
 
 def test_deploy_takes_only_what_is_named() -> None:
