@@ -126,7 +126,8 @@ def test_a_restored_database_runs_the_same_program(site: Site) -> None:
 
 
 def test_connections_of_all_processes_fit_the_database(site: Site) -> None:
-    processes, poolers, most = 1, [], 0
+    processes, most = 1, 0
+    poolers: list[Mapping[str, Any]] = []
     for _, values in values_of("ess", site):
         workers = values["synapse"].get("workers", {}).values()
         processes += sum(worker["replicas"] for worker in workers if worker["enabled"])
