@@ -6,11 +6,22 @@ from collections.abc import Iterable, Sequence
 
 from airbundle.errors import Finding
 from airbundle.scan.model import Manifest, Rendering
-from airbundle.scan.rules import absent, hosts, internet, passwords, placeholders, ports, pulls, selectors, storage
+from airbundle.scan.rules import (
+    absent,
+    hosts,
+    internet,
+    passwords,
+    placeholders,
+    ports,
+    pulls,
+    reports,
+    selectors,
+    storage,
+)
 from airbundle.scan.rules.scene import Scene
 from airbundle.scan.rules.unite import united
 
-_FAMILIES = (placeholders, passwords, hosts, absent, ports, selectors, internet, pulls, storage)
+_FAMILIES = (placeholders, passwords, hosts, absent, ports, selectors, internet, reports, pulls, storage)
 
 
 def run_rules(

@@ -33,6 +33,11 @@ class ValueIndex:
     def __init__(self, rendering: Rendering) -> None:
         self._rendering = rendering
 
+    @property
+    def is_of_site(self) -> bool:
+        """Whether a site's own values are among the given ones; renders of sites are called `site NAME`."""
+        return self._rendering.origin.variant.startswith("site ")
+
     @cached_property
     def given(self) -> list[Leaf]:
         """What the inventory and the site wrote."""

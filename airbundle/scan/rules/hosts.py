@@ -1,6 +1,7 @@
 """Hosts that fit no site, or only one: `example.com`, and names and addresses where `{{ site.domain }}` belongs.
 
-Whether a given value held the template can't be seen any more: a host below a site's domain counts as filled in.
+What is written out shows in the renders that no site has a part in: there the template stands for a placeholder's
+domain, which no written name has. A site's own renders are left out: what its files say is the site's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from airbundle.bundle.template import PLACEHOLDERS
 from airbundle.errors import Finding
 from airbundle.scan.rules.given import Leaf
 from airbundle.scan.rules.scene import Scene, tell, with_where
@@ -27,9 +29,14 @@ _LENGTH_LIMIT = 500
 """Longest value that is taken for a host or a URL."""
 _ADDRESS = re.compile(r"(?<![\w.:/-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])(?:/(\d+))?")
 _HOST_KEY = re.compile(
-    r"(?i)(?:host(?:name)?s?|domains?|fqdn|server_?names?|(?:base|external|public|root|callback)_?-?ur[li]|issuer)"
-    r"(?:\[\d+\])?$"
+    r"(?i)(?:host(?:name)?s?|domains?|fqdn|server(?:_?names?)?|ur[li]s?|endpoints?|address(?:es)?|issuer)(?:\[\d+\])?$"
 )
+_IN_URL = re.compile(r"://[^\s/]*$")
+TOP = re.compile(
+    r"[a-z]{2}|com|org|net|dev|app|info|biz|xyz|cloud|tech|online|site|gov|edu|mil|int|live|chat|systems|tools"
+)
+"""Ends of names of two parts: others are a Service and its namespace."""
+_PRIVATE = (".lan", ".local", ".internal", ".corp", ".intra", ".home", ".private")
 _NOWHERE = (".svc", ".cluster.local", ".localhost", ".invalid", ".test")
 _ENDS = "yaml yml json toml conf cfg ini crt key pem sh py sock log txt db html js css lua sql tmpl tpl gz tgz zip"
 _FILES = frozenset(_ENDS.split())
@@ -41,7 +48,7 @@ def find(scene: Scene) -> Iterator[Finding]:
     told: set[str] = set()
     for index in scene.indexes:
         for leaf in index.given:
-            finding = _in_given(scene, leaf)
+            finding = _in_given(scene, leaf, index.is_of_site)
             if finding and str(leaf) not in told:
                 told.add(str(leaf))
                 yield with_where(finding, str(leaf))
@@ -55,19 +62,20 @@ def _examples(scene: Scene, line: Text, told: set[str]) -> Iterator[Finding]:
     for match in EXAMPLE.finditer(line.value):
         if scene.is_site_host(match[0].rpartition("@")[2]):
             continue
-        finding = tell(scene, line, match[0], _example(match[0], "warning"))
+        shown = _shown(match, line.value)
+        finding = tell(scene, line, shown, _example(shown, "warning"))
         if finding.where not in told:
             yield finding
 
 
-def _in_given(scene: Scene, leaf: Leaf) -> Finding | None:
+def _in_given(scene: Scene, leaf: Leaf, is_of_site: bool) -> Finding | None:
     example = EXAMPLE.search(leaf.value)
     if example and not scene.is_site_host(example[0].rpartition("@")[2]):
-        return _example(example[0], "error")
-    if "\n" in leaf.value.strip() or len(leaf.value) > _LENGTH_LIMIT:
+        return _example(_shown(example, leaf.value), "error")
+    if is_of_site or "\n" in leaf.value.strip() or len(leaf.value) > _LENGTH_LIMIT:
         return None
     host = _HOST.fullmatch(leaf.value.strip())
-    if host and _HOST_KEY.search(leaf.key) and _is_elsewhere(scene, host[1]):
+    if host and _HOST_KEY.search(leaf.key) and _is_written_out(scene, host[1].lower()):
         return _written_out(host[1], "{{ site.domain }} in its place", "host")
     address = _ADDRESS.search(leaf.value)
     if address and _is_of_a_site(address[1], address[2]):
@@ -75,10 +83,21 @@ def _in_given(scene: Scene, leaf: Leaf) -> Finding | None:
     return None
 
 
-def _is_elsewhere(scene: Scene, host: str) -> bool:
-    host = host.lower()
+def _shown(match: re.Match[str], text: str) -> str:
+    """What matched, without the end of a password that stands before the host of a URL."""
+    before = text[max(0, match.start() - 200) : match.start()]
+    return match[0].rpartition("@")[2] if _IN_URL.search(before) else match[0]
+
+
+def _is_written_out(scene: Scene, host: str) -> bool:
+    own = PLACEHOLDERS["domain"]
     return not (
-        scene.is_site_host(host) or host.endswith(_NOWHERE) or ".svc." in host or host.rpartition(".")[2] in _FILES
+        host == own
+        or host.endswith(("." + own, *_NOWHERE))
+        or (not scene.has_placeholders and scene.is_site_host(host))
+        or ".svc." in host
+        or host.rpartition(".")[2] in _FILES
+        or (host.count(".") == 1 and TOP.fullmatch(host.partition(".")[2]) is None and not host.endswith(_PRIVATE))
     )
 
 

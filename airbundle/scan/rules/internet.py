@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from airbundle.errors import Finding
-from airbundle.scan.rules.hosts import EXAMPLE
+from airbundle.scan.rules.hosts import EXAMPLE, TOP
 from airbundle.scan.rules.scene import Scene, tell
 from airbundle.scan.rules.texts import Text, holds_any
 
@@ -27,10 +26,6 @@ _NAMESPACES = re.compile(
     r"(?i)(?:^|\.)(?:w3\.org|xmlsoap\.org|json-schema\.org|schema\.org|schemastore\.org|openxmlformats\.org|"
     r"schemas\.microsoft\.com|purl\.org|opengis\.net|spdx\.org|ns\.adobe\.com|xml\.org|openid\.net|ietf\.org)$"
 )
-_TOP = re.compile(
-    r"[a-z]{2}|com|org|net|dev|app|info|biz|xyz|cloud|tech|online|site|gov|edu|mil|int|live|chat|systems|tools"
-)
-"""Ends of names of two parts: others are a Service and its namespace."""
 _READ_BY_PEOPLE = re.compile(
     r"(?i)^(?:(?:www\.)?(?:stackoverflow\.com|wikipedia\.org|.*\.wikipedia\.org|kubernetes\.io|godoc\.org|pkg\.go\.dev|man7\.org)"
     r"|docs?\..*|developers?\..*|.*\.readthedocs\.(?:io|org)|wiki\..*|blog\..*)$"
@@ -47,11 +42,8 @@ _DOCUMENTS = (
 )
 _DOCUMENT_KEY = re.compile(rf"(?i)(?:^|[_.-])(?:{_DOCUMENTS}|sources?|placeholder)(?:[_-]?ur[il])?$")
 _DOCUMENT_LINE = re.compile(rf"(?i)^\s*[\"']?(?:[\w$-]*[_-])?(?:{_DOCUMENTS})(?:[_-]?ur[il])?[\"']?\s*[:=]")
+_REPOSITORIES = frozenset({"repoURL", "repoURLs"})
 _IMAGE_KEY = re.compile(r"(?i)(?:image|repository|registry)$")
-_REPORTS = re.compile(
-    r"(?i)[\"']?\b(check_for_(?:plugin_)?updates|reporting_enabled|report_stats|telemetry[_-]?enabled|enable[_-]?telemetry"
-    r"|usage[_-]?stats[_-]?enabled|anonymous[_-]?usage[_-]?stats|send_usage_stats)[\"']?\s*[:=]\s*[\"']?(?:true|yes|on|1)\b"
-)
 _PROSE = re.compile(
     r"(?i)\b(?:see|visit|refer to|docs at|documentation at|more (?:info|information|details)|learn more)\b"
 )
@@ -90,7 +82,6 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 _CATEGORIES = tuple((re.compile(pattern, re.IGNORECASE), what, hint) for pattern, what, hint in _KINDS)
 _SIGNS = (
     "://", "stun", "turn:", "turns:", "ntp", ".org", ".im", ".io", ".com", ".net", "8.8.", "1.1.1", "1.0.0", "9.9.9",
-    "updates", "report", "telemetry", "stats",
 )  # fmt: skip
 
 
@@ -110,13 +101,13 @@ def _is_document(line: str) -> bool:
 
 def _in_line(scene: Scene, line: Text) -> Iterator[Finding]:
     told: set[str] = set()
-    for match in _URL.finditer(line.value):
+    value = line.value
+    if line.name in _REPOSITORIES and "://" not in value:  # Argo CD names charts in registries so
+        value = f"oci://{value}"
+    for match in _URL.finditer(value):
         told.add(match[2].lower())
         if _is_public(scene, match[2]) and not _PAGE.search(match[3]):
             yield tell(scene, line, match[2], _finding(match[2], match[1]))
-    report = _REPORTS.search(line.value)
-    if report:
-        yield tell(scene, line, report[0], replace(_PHONES_HOME, found=report[1]))
     if line.source == "field" and _IMAGE_KEY.search(line.name):
         return
     for match in _BARE_HOST.finditer(line.value):
@@ -133,20 +124,12 @@ def _is_public(scene: Scene, host: str) -> bool:
     return not (
         host.endswith(_PRIVATE_ENDS)
         or ".svc." in host
-        or (host.count(".") == 1 and _TOP.fullmatch(host.partition(".")[2]) is None)
+        or (host.count(".") == 1 and TOP.fullmatch(host.partition(".")[2]) is None)
         or scene.is_site_host(host)
         or EXAMPLE.search(host) is not None
         or _NAMESPACES.search(host) is not None
         or _READ_BY_PEOPLE.match(host) is not None
     )
-
-
-_PHONES_HOME = Finding(
-    "a program is set to report to its makers, or to ask them for updates",
-    code="phone-home",
-    hint="switch it off in the values",
-    severity="warning",
-)
 
 
 def _finding(host: str, scheme: str) -> Finding:

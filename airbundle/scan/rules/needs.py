@@ -111,7 +111,10 @@ def _by_object(manifest: Manifest, key: str, value: Mapping[str, Any], path: str
         return
     home = str(value.get("namespace") or home_of(manifest))
     inner = str(value.get("key") or "") if key.endswith(("KeyRef", "SecretRef")) else ""
-    yield Need(kind, home, name, manifest, path, inner, generated=value.get("generate") is True)
+    generated = value.get("generate") is True
+    yield Need(kind, home, name, manifest, path, inner, generated=generated)
+    for item in entries(value.get("items")):  # of a volume: a pod with a key that isn't there never starts
+        yield Need(kind, home, name, manifest, f"{path}.items", str(item.get("key") or ""), generated=generated)
 
 
 def _by_list(manifest: Manifest, key: str, value: list[Any], path: str) -> Iterator[Need]:

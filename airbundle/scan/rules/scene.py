@@ -20,6 +20,7 @@ class Scene:
     Attributes:
         manifests: without those that say the same as an earlier one, as variants of a release do.
         secrets: (namespace, name) of those that are made at the site; an empty namespace counts for all.
+        has_placeholders: there are renders without a site, where placeholders stand for what sites have.
         domains: DNS suffixes of the sites.
         storage_classes: names that the sites have.
     """
@@ -36,9 +37,11 @@ class Scene:
         self.manifests = _distinct(manifests)
         self.renderings = renderings
         self.secrets = frozenset(secrets)
-        self.domains = tuple(domain.lower().strip(".") for domain in (*domains, PLACEHOLDERS["domain"]) if domain)
-        self.storage_classes = frozenset((*storage_classes, PLACEHOLDERS["storageClass"]))
         self._indexes = {rendering.origin: ValueIndex(rendering) for rendering in renderings}
+        named = tuple(domains)
+        self.has_placeholders = not named or any(index.is_of_site for index in self._indexes.values())
+        self.domains = tuple(domain.lower().strip(".") for domain in (*named, PLACEHOLDERS["domain"]) if domain)
+        self.storage_classes = frozenset((*storage_classes, PLACEHOLDERS["storageClass"]))
 
     @cached_property
     def by_kind(self) -> Mapping[str, Sequence[Manifest]]:

@@ -12,7 +12,13 @@ _NAMED = 2
 
 
 def united(findings: Iterable[Finding]) -> list[Finding]:
-    """Return one finding for those that differ in their place alone, errors first, in the order they came in."""
+    """Return one finding for those that differ in their place alone, errors first, in the order they came in.
+
+    A host that leads to the internet is not told as written out, too.
+    """
+    findings = list(findings)
+    public = {finding.where for finding in findings if finding.code == "internet-url"}
+    findings = [each for each in findings if each.code != "hard-coded-host" or each.where not in public]
     places: dict[tuple[str, str, str, str], list[Finding]] = {}
     for finding in findings:
         source = finding.where.partition(": ")[0].partition(" [")[0]

@@ -83,6 +83,15 @@ def test_a_key_that_the_secret_lacks() -> None:
 
 
 RUN = "spec: {template: {spec: {containers: [{name: a, image: x, %s}]}}}"
+
+
+def test_a_key_that_a_volume_asks_for() -> None:
+    needs = pod("volumes: [{name: v, secret: {secretName: creds, items: [{key: pw, path: x}]}}]\ncontainers: []")
+    assert codes(findings(needs + secret())) == ["missing-key"]
+    assert findings(needs + secret(data="{pw: eA==}")) == []
+    assert codes(findings(needs)) == ["missing-secret"]
+
+
 MADE = {
     "certificate": thing("cert-manager.io/v1", "Certificate", "spec: {secretName: creds}"),
     "external secret": thing("external-secrets.io/v1", "ExternalSecret", "spec: {}", name="creds"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.scan.rules.scenery import findings, pod
+from airbundle.scan.rules import run_rules
+from tests.scan.rules.scenery import ORIGIN, codes, findings, pod, rendering
 
 INGRESS = """
     apiVersion: networking.k8s.io/v1
@@ -39,7 +42,8 @@ def test_an_example_in_given_values_is_an_error_and_told_once() -> None:
 
 
 def test_a_site_may_really_be_called_so() -> None:
-    assert findings(INGRESS.replace("HOST", "m.example.com"), {"host": "m.example.com"}, domains=["example.com"]) == []
+    assert findings(INGRESS.replace("HOST", "m.example.com"), domains=["example.com"]) == []
+    assert findings("", {"host": "m.example.com"}, domains=["example.com"]) == []
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,8 @@ def test_a_site_may_really_be_called_so() -> None:
         ({"ingress": {"host": "chat.corp.lan"}}, "chat.corp.lan"),
         ({"ingress": {"hosts": ["chat.corp.lan"]}}, "chat.corp.lan"),
         ({"serverName": "corp.de"}, "corp.de"),
+        ({"smtp": {"server": "mail.corp.lan:25"}}, "mail.corp.lan"),
+        ({"s3": {"endpoint": "https://store.corp.de"}}, "store.corp.de"),
         ({"publicUrl": "https://chat.corp.de:8443/x"}, "chat.corp.de"),
         ({"turn": {"externalAddress": "10.20.30.40"}}, "10.20.30.40"),
         ({"turn": {"uris": ["turn:192.168.7.9:3478"]}}, ""),
@@ -72,6 +78,7 @@ def test_what_is_written_out(values: dict[str, object], found: str) -> None:
         {"allow": "10.0.0.0/8"},
         {"version": "1.2.3.4-alpine"},
         {"host": "synapse"},
+        {"url": "http://synapse.matrix:8008"},
         {"configFile": "homeserver.yaml"},
         {"image": "quay.io/a/b:1.2.3.4"},
         {"mask": "255.255.255.0"},
@@ -81,8 +88,25 @@ def test_what_is_no_host_of_a_site(values: dict[str, object]) -> None:
     assert findings("", values) == []
 
 
-def test_the_domain_of_a_real_site_is_known() -> None:
-    assert findings("", {"host": "chat.corp.lan"}, domains=["corp.lan"]) == []
+def test_what_a_sites_own_render_has_is_the_sites() -> None:
+    values = {"host": "chat.corp.lan", "address": "10.20.30.40"}
+    site = replace(ORIGIN, variant="site home")
+    assert run_rules([], [rendering(values, origin=site)], domains=["corp.lan"]) == []
+    # In the render without a site the template would stand for a placeholder: this was written out.
+    found = run_rules([], [rendering(values), rendering(values, origin=site)], domains=["corp.lan"])
+    assert codes(found) == ["hard-coded-host", "hard-coded-host"]
+
+
+def test_a_host_of_the_internet_is_told_once() -> None:
+    text = pod("containers: [{name: a, image: x, args: ['--url=https://api.some-service.com']}]")
+    assert codes(findings(text, {"url": "https://api.some-service.com"})) == ["internet-url"]
+
+
+def test_no_part_of_a_password_is_told() -> None:
+    for password in ("Gw8zkVn", "Gw8!zkVn", "Gw8*zkVn"):
+        url = f"postgres://app:{password}@db.example.com/app"
+        found = findings(pod(f"containers: [{{name: a, image: x, args: ['{url}']}}]"), {"url": url})
+        assert [finding.found for finding in found] == ["db.example.com"]
 
 
 def test_a_mail_address_is_an_example_too() -> None:

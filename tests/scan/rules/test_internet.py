@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -133,6 +135,28 @@ def test_settings_that_phone_home(line: str) -> None:
     (finding,) = findings(config(f"a: 1\n{line}\n"))
     assert (finding.code, finding.severity) == ("phone-home", "warning")
     assert findings(config(f"a: 1\n{line}\n".replace("true", "false").replace("yes", "no"))) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "env: [{name: GF_ANALYTICS_CHECK_FOR_UPDATES, value: 'true'}]",
+        "args: [--reporting-enabled=true]",
+        "args: [--telemetry-enabled, 'true']",
+        "args: [--disable-telemetry=false]",
+    ],
+)
+def test_programs_that_phone_home(spec: str) -> None:
+    text = pod(f"containers: [{{name: a, image: x, {spec}}}]")
+    assert codes(findings(text)) == ["phone-home"]
+    opposite = {"true": "false", "false": "true"}
+    assert findings(re.sub("true|false", lambda found: opposite[found[0]], text)) == []
+
+
+def test_charts_that_argo_takes_from_registries() -> None:
+    source = "spec: {source: {repoURL: ghcr.io/acme/charts, chart: app}}"
+    (finding,) = findings(thing("argoproj.io/v1alpha1", "Application", source))
+    assert finding.found == "ghcr.io"
 
 
 def test_the_given_value_is_named() -> None:
