@@ -8,7 +8,7 @@ from typing import Literal
 
 Says = Literal["image", "maybe", ""]
 """`image`: the value is an image; `maybe`: it has to do with images; empty: nothing."""
-Part = Literal["registry", "repository", "image", "name", "tag", "version", "digest", ""]
+Part = Literal["registry", "repository", "organisation", "image", "name", "tag", "version", "digest", ""]
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _IMAGE = frozenset({"image", "images", "img", "imgs"})
@@ -20,7 +20,7 @@ _OTHER_THINGS = """
     scanner gc high low threshold minimum maximum ttl credentials credential arch architecture platform os auth
     user username password count limit limits updater automation filesystem fs interval timeout family stream
     streams path quality pullsecrets pullsecret pullpolicy id ids selector renderer puller provider builder enabled
-    storage bucket proxy spec content kind quota review webhook
+    storage bucket proxy content kind quota review webhook
 """
 # An image is named to be let in, kept out or shown: nothing runs it for that.
 _NO_USE = """
@@ -40,10 +40,17 @@ _DOUBTFUL = frozenset(_DOUBTFUL_ABOVE.split())
 _PARTS: dict[str, Part] = {
     **dict.fromkeys(("registry", "hub", "registryurl", "registryhost"), "registry"),
     **dict.fromkeys(("repository", "repo"), "repository"),
+    **dict.fromkeys(("org", "organization", "organisation"), "organisation"),
     **dict.fromkeys(("name",), "name"),
     **dict.fromkeys(("tag",), "tag"),
     **dict.fromkeys(("version",), "version"),
     **dict.fromkeys(("digest", "sha", "sha256", "hash"), "digest"),
+}
+# Within `image: {…}` only.
+_PARTS_OF_IMAGE: dict[str, Part] = {
+    **dict.fromkeys(("host", "domain", "server"), "registry"),
+    **dict.fromkeys(("path",), "repository"),
+    **dict.fromkeys(("namespace", "project", "owner"), "organisation"),
 }
 _FILLERS = frozenset({"default", "base", "container", "docker"})
 
@@ -80,6 +87,11 @@ def switch_of(name: str) -> tuple[tuple[str, ...], bool] | None:
         if word in parts:
             return tuple(part for part in parts if part != word), off
     return None
+
+
+def part_within(name: str) -> Part:
+    """Return the part that a name means within `image: {…}`, where it means none elsewhere."""
+    return _PARTS_OF_IMAGE.get(name.lower(), "")
 
 
 @lru_cache(maxsize=20_000)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from airbundle.scan.model import Certainty
-from airbundle.scan.names import Part, Says, part_of, says_image, switch_of
+from airbundle.scan.names import Part, Says, part_of, part_within, says_image, switch_of
 from airbundle.scan.seen import judged
 from airbundle.scan.spelling import Spelled, as_image, is_version, joined, scalar_text
 
@@ -97,6 +97,8 @@ def _grouped(pairs: Sequence[Pair], inherited: Says) -> list[_Parts]:
         if isinstance(pair.value, (dict, list)) or not scalar_text(pair.value):
             continue
         stem, part = part_of(pair.name)
+        if not part and inherited == "image":
+            part = part_within(pair.name)
         if not part:
             continue
         group = groups.setdefault(stem, _Parts(named=inherited == "image", stem=stem))
@@ -104,28 +106,32 @@ def _grouped(pairs: Sequence[Pair], inherited: Says) -> list[_Parts]:
         group.found.setdefault(part, pair)
     shared = groups.get((), _Parts()).found.get("registry")
     for group in groups.values():
-        if shared and "registry" not in group.found and not _has_host(group):
+        if shared and "registry" not in group.found and not _is_whole(group):
             group.found["registry"] = shared
     return list(groups.values())
 
 
-def _has_host(group: _Parts) -> bool:
+def _is_whole(group: _Parts) -> bool:
+    """Whether its image has a host, or a tag: then a registry that stands for all may have nothing to do with it."""
     spelled = as_image(scalar_text(group.value("image") or group.value("repository")))
-    return spelled is not None and spelled.form in {"full", "hosted"}
+    return spelled is not None and (spelled.form in {"full", "hosted"} or (bool(group.stem) and spelled.pinned))
 
 
 def _together(parts: _Parts, inherited: Says) -> tuple[Held, set[str]] | None:
     """Return the image that several values make, and the paths that are used up by it."""
     found = parts.found
     base, name = _base(parts)
-    if base is None or not (name or {"registry", "tag", "version", "digest"}.intersection(found)):
+    if base is None or not (name or {"registry", "organisation", "tag", "version", "digest"}.intersection(found)):
         return None
     whole = as_image(scalar_text(base.value))
     tag: object = parts.value("tag")
     by_version = False
     if tag is None and not (whole and whole.pinned) and is_version(scalar_text(parts.value("version"))):
         tag, by_version = parts.value("version"), not (inherited == "image" or parts.stem or name)
-    spelled = joined(parts.value("registry"), base.value, tag, parts.value("digest"), name and name.value)
+    path = scalar_text(base.value).strip("/")
+    owner = scalar_text(parts.value("organisation")).strip("/") if parts.named and "/" not in path else ""
+    path = f"{owner}/{path}" if owner else path
+    spelled = joined(parts.value("registry"), path, tag, parts.value("digest"), name and name.value)
     if spelled is None or (whole and spelled.image == whole.image):
         return None
     says: Says = "image" if parts.named and spelled.pinned and says_image(base.name) != "maybe" else ""
@@ -179,10 +185,15 @@ def _alone(pair: Pair, inherited: Says, *, prose: bool) -> Iterator[Held]:
         certainty = judged(spelled, says, prose=prose)
         if certainty and part == "repository" and not spelled.pinned:
             certainty = "likely"
-        if certainty and not (inherited and not says_image(pair.name) and not spelled.pinned and part != "repository"):
+        if certainty and (spelled.pinned or not inherited or says_image(pair.name) or _is_base(part, spelled)):
             yield Held(pair, spelled, certainty)
         return
     yield from _listed(pair, value, says)
+
+
+def _is_base(part: Part, spelled: Spelled) -> bool:
+    """Whether a value below `image:` is an image though it has no tag: `pullPolicy: always` is none."""
+    return part == "repository" or (part == "name" and spelled.form == "hosted")
 
 
 def _inherits(pair: Pair, part: Part, inherited: Says) -> Says:
@@ -197,7 +208,7 @@ def _listed(pair: Pair, value: str, says: Says) -> Iterator[Held]:
     for entry in entries[:_LIST_LIMIT]:
         before, equals, after = entry.partition("=")
         spelled = as_image(after if equals and "/" not in before else entry)
-        if spelled is None and not equals:  # `16:quay.io/x/postgres:16`
+        if spelled is None and not equals:  # `16:quay.io/x/postgres:16`, `label:docker://node:16`
             before, equals, after = entry.partition(":")
             spelled = as_image(after)
         if spelled is None or not spelled.pinned:

@@ -110,6 +110,8 @@ def as_image(text: object) -> Spelled | None:
     spelled = _judged(image, written)
     if spelled is not None and scheme == "oci":  # charts and other artifacts are named so, too
         return replace(spelled, unmistakable=False, telling=False)
+    if spelled is not None and mark and spelled.pinned:
+        return replace(spelled, telling=True)
     return spelled
 
 
