@@ -6,7 +6,7 @@ What one chart does wrong is a finding; all others are rendered all the same (do
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,14 +105,21 @@ def _charts(kitchen: Kitchen, cases: Sequence[Case]) -> tuple[list[Outcome], lis
         jobs += wanted
         findings += about
     outcomes = kitchen.render(jobs)
+    carried = {chart.where for chart in charts if chart.release is None and not chart.variants}
     for outcome in outcomes:
-        findings += _softened(outcome, outcomes)
+        findings += _softened(outcome, outcomes, carried)
     return outcomes, findings
 
 
-def _softened(outcome: Outcome, outcomes: Sequence[Outcome]) -> list[Finding]:
-    """Return findings of a render; those of one without a site are warnings where each site's render went well."""
+def _softened(outcome: Outcome, outcomes: Sequence[Outcome], carried: Collection[str]) -> list[Finding]:
+    """Return findings of a render; some are no more than warnings.
+
+    That is so for a render without a site where each site's went well, and for a chart that is only carried: with what
+    values somebody will deploy it, the inventory does not say.
+    """
     job, rendering, findings = outcome
+    if job.where in carried:
+        return [replace(finding, severity="warning") if _is_of_values(finding) else finding for finding in findings]
     of_sites = [other for other in outcomes if other[0].where == job.where and other[0].variant.startswith("site ")]
     if job.variant or rendering is not None or not of_sites or any(other[1] is None for other in of_sites):
         return findings

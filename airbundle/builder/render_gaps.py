@@ -27,11 +27,29 @@ def render_gaps(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> lis
     """
     unread = list(_unread(tree, given))
     if not _SOMETHING.search(output):
-        message = "nothing is rendered" + (", though values are given for it" if given else "")
+        asked = _asks(given)
+        message = "nothing is rendered" + (", though values ask for something" if asked else "")
         hint = "a switch is off, or a value is misspelled; compare with the chart's own values.yaml"
-        empty = Finding(message, code="render-empty", hint=hint, severity="error" if given else "warning")
+        empty = Finding(message, code="render-empty", hint=hint, severity="error" if asked else "warning")
         return [empty, *unread]
     return [*_missing_parts(output, tree, given), *unread]
+
+
+def _asks(given: Mapping[str, Any]) -> bool:
+    """Tell whether values plainly ask for something: they say something, and switch nothing off."""
+    leaves = list(_leaves(given))
+    return any(leaves) and False not in [leaf for leaf in leaves if isinstance(leaf, bool)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
 
 
 def _missing_parts(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> Iterator[Finding]:

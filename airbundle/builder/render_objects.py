@@ -188,6 +188,8 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return dict(body)
 
 
-def not_followed(by: Object, why: str, *, hint: str = "", code: str = "not-followed") -> Finding:
-    """Return the finding that what an object deploys was not looked at."""
-    return Finding(f"{by} deploys what is not looked at: {clean(why)}", by.source, code, hint=hint)
+def not_followed(by: Object, why: str, *, hint: str = "") -> Finding:
+    """Return the warning that what an object deploys was not looked at: a site may have it from elsewhere."""
+    return Finding(
+        f"{by} deploys what is not looked at: {clean(why)}", by.source, "not-followed", hint=hint, severity="warning"
+    )

@@ -149,12 +149,20 @@ def test_a_chart_that_fails_is_told_and_the_rest_is_there(
 ) -> None:
     kitchen.chart("shop", files)
     kitchen.chart("fine", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
-    kitchen.fields["charts"] = [{"name": name, "path": f"charts/{name}"} for name in ("shop", "fine")]
+    charts = [{"name": name, "path": f"charts/{name}", "release": {"name": name}} for name in ("shop", "fine")]
+    kitchen.fields["charts"] = charts
     renderings, (finding,) = kitchen.render()
     assert (finding.code, finding.severity) == (code, "error")
     assert said in str(finding)
     assert finding.where.startswith("bundle.yaml:1 charts[0]")
     assert [rendering.origin.chart for rendering in renderings] == ["fine"]
+
+
+def test_a_chart_that_is_only_carried_need_not_render(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/x.yaml": 'a: {{ required "which" .Values.host }}\n'})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    finding = kitchen.wrong()
+    assert (finding.code, finding.severity) == ("render-refused", "warning")
 
 
 def test_a_chart_that_refuses_the_kubernetes_version(kitchen: Kitchen) -> None:
@@ -175,10 +183,18 @@ def test_what_is_not_yaml_is_rendered_all_the_same(kitchen: Kitchen) -> None:
     assert "renders shop/templates/bad.yaml to what isn't YAML: yaml: line 2: mapping values" in str(finding)
 
 
-@pytest.mark.parametrize(("values", "severity"), [("", "warning"), ("shown: nope\n", "error")])
+@pytest.mark.parametrize(
+    ("values", "severity"),
+    [
+        ("", "warning"),
+        ("shown: nope\n", "error"),
+        ("shown: nope\nshop: {enabled: false}\n", "warning"),
+        ("shown: ''", "warning"),
+    ],
+)
 def test_a_chart_that_renders_nothing(kitchen: Kitchen, values: str, severity: str) -> None:
     guarded = '{{ if eq .Values.shown "yes" }}\n' + POD + "{{ end }}\n"
-    kitchen.chart("shop", {"templates/configmap.yaml": guarded, "values.yaml": "shown: no-no\n"})
+    kitchen.chart("shop", {"templates/configmap.yaml": guarded, "values.yaml": "shown: no-no\nshop: {}\n"})
     kitchen.write("values.yaml", values)
     release = {"name": "r", "values": ["values.yaml"]}
     kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": release}]
