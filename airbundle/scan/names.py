@@ -61,11 +61,16 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORDS.findall(name[:300]))
 
 
+def _is_image(word: str) -> bool:
+    # `VM_CUSTOMCONFIGRELOADERIMAGE`: words that are written together can't be told apart but by their end.
+    return word in _IMAGE or word in _SWITCHED or (word.endswith("image") and len(word) > len("multiimage"))
+
+
 @lru_cache(maxsize=20_000)
 def says_image(name: str) -> Says:
     """Tell whether a name says that its value is an image."""
     parts = words(name)
-    at = [index for index, word in enumerate(parts) if word in _IMAGE or word in _SWITCHED]
+    at = [index for index, word in enumerate(parts) if _is_image(word)]
     if not at:
         return ""
     if _NOT_AFTER.intersection(parts[at[-1] + 1 :]):
@@ -102,7 +107,7 @@ def part_of(name: str) -> tuple[tuple[str, ...], Part]:
         parts = (*parts[:-2], "sha256")
     if not parts:
         return (), ""
-    part: Part = "image" if parts[-1] in _IMAGE or parts[-1] in _SWITCHED else _PARTS.get(parts[-1], "")
+    part: Part = "image" if _is_image(parts[-1]) else _PARTS.get(parts[-1], "")
     if not part:
         return (), ""
     stem = tuple(word for word in parts[:-1] if word not in _IMAGE and word not in _FILLERS)

@@ -86,6 +86,7 @@ def _seen(text: str) -> dict[str, str]:
             {"redis:7": "certain", "docker.io/a/b:1": "certain"},
         ),
         ("env: [{name: OLD_IMAGE, value: 'q.io/a/b:1'}]", {"q.io/a/b:1": "likely"}),
+        ("env: [{name: OP_CUSTOMRELOADERIMAGE, value: 'a/b:1'}]", {"docker.io/a/b:1": "certain"}),
         ("env: [{name: REDIS, value: 'redis:6379'}, {name: DB_URL, value: 'postgres://u@db:5432/x'}]", {}),
         ("env: [{name: CACHE_IMAGE_SIZE, value: '10'}, {name: TZ, value: Europe/Berlin}]", {}),
         ("env: [{name: X, value: 'a.b.c/v1:foo'}, {name: Y, value: 'user@example.org'}]", {}),
