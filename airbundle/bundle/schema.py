@@ -27,7 +27,11 @@ def json_schema(kind: str) -> Schema:
     Raises:
         KeyError: it is neither.
     """
-    record = _documents()[kind]
+    return document_schema(kind, _documents()[kind])
+
+
+def document_schema(kind: str, record: Record) -> Schema:
+    """Return the JSON Schema of a document of any part, from its fields."""
     return {
         "$schema": DIALECT,
         "$id": f"{_BASE}{kind}.json",
@@ -38,7 +42,12 @@ def json_schema(kind: str) -> Schema:
 
 def schema_text(kind: str) -> str:
     """Return the schema as the file that is published."""
-    return json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
+    return published(json_schema(kind))
+
+
+def published(schema: Schema) -> str:
+    """Return a schema as the file that is published."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _documents() -> Mapping[str, Record]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airbundle.cli.console import Console
 
-HELP = "Print the JSON Schema (draft 2020-12) of bundle.yaml or site.yaml, for editors."
+HELP = "Print the JSON Schema (draft 2020-12) of bundle.yaml, site.yaml or knowledge of operators, for editors."
 EXAMPLE = (
     "  airbundle schema bundle > bundle.schema.json\n"
     "  # then, as the first line of bundle.yaml: # yaml-language-server: $schema=bundle.schema.json"
@@ -16,12 +16,14 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("document", choices=("bundle", "site"), help="which document")
+    parser.add_argument("document", choices=("bundle", "operators", "site"), help="which document")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Print the schema."""
-    from airbundle.bundle.schema import json_schema, schema_text
+    from airbundle.bundle.schema import document_schema, json_schema, published
+    from airbundle.scan.knowledge_fields import DOCUMENT
 
-    console.say(schema_text(args.document).rstrip("\n"))
-    return {"schema": json_schema(args.document)}
+    schema = document_schema("operators", DOCUMENT) if args.document == "operators" else json_schema(args.document)
+    console.say(published(schema).rstrip("\n"))
+    return {"schema": schema}

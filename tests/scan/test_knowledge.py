@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airbundle.bundle.schema import document_schema, published
 from airbundle.bundle.semver import parse_version
 from airbundle.errors import DocumentError
 from airbundle.scan.knowledge import Default, Knowledge, Setter, parse_knowledge
+from airbundle.scan.knowledge_fields import DOCUMENT
 
+PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "operators.json"
 HEAD = "apiVersion: airbundle.dev/v1\nkind: OperatorKnowledge\noperators:\n"
 ENTRY = """\
   - name: brewer
@@ -165,3 +172,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse_knowledge(text.encode("utf-8", "replace"), "operators.yaml")
     except DocumentError:
         pass
+
+
+def test_the_published_schema_is_the_current_one_and_takes_a_file() -> None:
+    schema = document_schema("operators", DOCUMENT)
+    assert PUBLISHED.read_text() == published(schema), "airbundle schema operators > docs/schema/operators.json"
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(yaml.safe_load(HEAD + ENTRY))
+    assert not validator.is_valid(yaml.safe_load(HEAD + ENTRY.replace("flag: kettle-base", "flag: a, env: A")))
