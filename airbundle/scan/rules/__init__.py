@@ -10,6 +10,7 @@ from airbundle.scan.rules import (
     absent,
     hosts,
     internet,
+    issuers,
     passwords,
     placeholders,
     ports,
@@ -21,7 +22,7 @@ from airbundle.scan.rules import (
 from airbundle.scan.rules.scene import Scene
 from airbundle.scan.rules.unite import united
 
-_FAMILIES = (placeholders, passwords, hosts, absent, ports, selectors, internet, reports, pulls, storage)
+_FAMILIES = (placeholders, passwords, hosts, absent, issuers, ports, selectors, internet, reports, pulls, storage)
 
 
 def run_rules(

@@ -12,6 +12,8 @@ from airbundle.scan.model import Rendering
 from airbundle.scan.value_images import DEPTH_LIMIT, NODE_LIMIT, join_key
 
 _WORDS = re.compile(r"[^a-z0-9]+")
+OF_SITE = "site "
+"""How the variants that are sites begin."""
 _SUBCHART = re.compile(r"charts/([^/]+)/")
 
 
@@ -35,8 +37,8 @@ class ValueIndex:
 
     @property
     def is_of_site(self) -> bool:
-        """Whether a site's own values are among the given ones; renders of sites are called `site NAME`."""
-        return self._rendering.origin.variant.startswith("site ")
+        """Whether a site's own values are among the given ones."""
+        return self._rendering.origin.variant.startswith(OF_SITE)
 
     @cached_property
     def given(self) -> list[Leaf]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from airbundle.bundle.template import PLACEHOLDERS
 from airbundle.errors import Finding
-from airbundle.scan.rules.given import Leaf
+from airbundle.scan.rules.given import OF_SITE, Leaf
 from airbundle.scan.rules.scene import Scene, tell, with_where
 from airbundle.scan.rules.texts import Text, holds_any
 
@@ -29,7 +29,7 @@ _LENGTH_LIMIT = 500
 """Longest value that is taken for a host or a URL."""
 _ADDRESS = re.compile(r"(?<![\w.:/-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.-])(?:/(\d+))?")
 _HOST_KEY = re.compile(
-    r"(?i)(?:host(?:name)?s?|domains?|fqdn|server(?:_?names?)?|ur[li]s?|endpoints?|address(?:es)?|issuer)(?:\[\d+\])?$"
+    r"(?i)(?:host(?:name)?s?|dns_?names?|domains?|fqdn|server(?:_?names?)?|ur[li]s?|endpoints?|address(?:es)?|issuer)(?:\[\d+\])?$"
 )
 _IN_URL = re.compile(r"://[^\s/]*$")
 TOP = re.compile(
@@ -53,9 +53,21 @@ def find(scene: Scene) -> Iterator[Finding]:
                 told.add(str(leaf))
                 yield with_where(finding, str(leaf))
     for text in scene.texts:
-        if text.source != "annotation" and holds_any(text.value, _SIGNS) and EXAMPLE.search(text.value):
+        if text.source == "annotation":
+            continue
+        if holds_any(text.value, _SIGNS) and EXAMPLE.search(text.value):
             for line in text.lines():
                 yield from _examples(scene, line, told)
+        elif _is_of_inventory(text):
+            finding = _written_out_in(scene, text.name, text.value)
+            if finding:
+                yield tell(scene, text, "", finding)
+
+
+def _is_of_inventory(text: Text) -> bool:
+    """Whether a text is of a plain manifest, where the template can stand as well as in values; not of a site."""
+    origin = text.manifest.origin
+    return not origin.chart and not origin.variant.startswith(OF_SITE) and text.source not in {"config", "secret"}
 
 
 def _examples(scene: Scene, line: Text, told: set[str]) -> Iterator[Finding]:
@@ -72,12 +84,16 @@ def _in_given(scene: Scene, leaf: Leaf, is_of_site: bool) -> Finding | None:
     example = EXAMPLE.search(leaf.value)
     if example and not scene.is_site_host(example[0].rpartition("@")[2]):
         return _example(_shown(example, leaf.value), "error")
-    if is_of_site or "\n" in leaf.value.strip() or len(leaf.value) > _LENGTH_LIMIT:
+    return None if is_of_site else _written_out_in(scene, leaf.key, leaf.value)
+
+
+def _written_out_in(scene: Scene, key: str, value: str) -> Finding | None:
+    if "\n" in value.strip() or len(value) > _LENGTH_LIMIT:
         return None
-    host = _HOST.fullmatch(leaf.value.strip())
-    if host and _HOST_KEY.search(leaf.key) and _is_written_out(scene, host[1].lower()):
+    host = _HOST.fullmatch(value.strip())
+    if host and _HOST_KEY.search(key) and _is_written_out(scene, host[1].lower()):
         return _written_out(host[1], "{{ site.domain }} in its place", "host")
-    address = _ADDRESS.search(leaf.value)
+    address = _ADDRESS.search(value)
     if address and _is_of_a_site(address[1], address[2]):
         return _written_out(address[0], "a name, or a value that each site gives", "address")
     return None

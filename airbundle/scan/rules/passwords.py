@@ -23,7 +23,7 @@ _KNOWN = """
     gitea gitlab harbor harbor12345 vault consul nats kafka strongpassword strong-password verysecret very-secret
     yourpassword your-password mypassword my-password my-secret-password dbpassword db-password databasepassword
     changeme changeit change-me change_me changethis rootpassw0rd notsecure not-secure foo bar foobar foobarbaz
-    thisisverysecret somesecret some-secret-key secretkey secret-key secret_key accesskey devkey dev
+    thisisverysecret somesecret some-secret-key secretkey secret-key secret_key accesskey devkey dev setme set-me
     """
 KNOWN = frozenset(_KNOWN.split())
 _NAMED = (

@@ -13,13 +13,14 @@ from airbundle.scan.rules.texts import Text, holds_any
 _ON = re.compile(
     r"(?i)(check[_-]?for[_-]?(?:plugin[_-]?)?updates|reporting[_-]?enabled|report[_-]?stats|telemetry[_-]?enabled"
     r"|enable[_-]?telemetry|analytics[_-]?enabled|enable[_-]?analytics|usage[_-]?(?:stats|report|reporting)[_-]?enabled"
-    r"|(?:anonymous|send)[_-]?usage[_-]?(?:stats|statistics)|allow[_-]?tracking)"
+    r"|(?:anonymous|send)[_-]?usage[_-]?(?:stats|statistics)|allow[_-]?tracking|send-?anonymous-?usage|check-?new-?version)"
     r"[\"']?[ \t]{0,20}[:=][ \t]{0,20}[\"']?(?:true|yes|on|1)\b"
 )
 _NOT_OFF = re.compile(
     r"(?i)(disable[_-]?(?:telemetry|analytics|reporting|tracking))"
     r"[\"']?[ \t]{0,20}[:=][ \t]{0,20}[\"']?(?:false|no|off|0)\b"
 )
+_FLAG = re.compile(r"(?i)-{1,2}[\w.]{0,40}?(send-?anonymous-?usage|check-?new-?version|(?:enable|send)-?telemetry)")
 _SIGNS = ("updates", "report", "telemetry", "analytics", "usage", "tracking")
 
 
@@ -30,6 +31,9 @@ def find(scene: Scene) -> Iterator[Finding]:
             continue
         if text.source in {"environment", "argument"} and "\n" not in text.value:
             yield from _in_line(scene, text, f"{text.name}={text.value}")
+            flag = _FLAG.fullmatch(text.value) if text.source == "argument" else None
+            if flag:
+                yield tell(scene, text, flag[0], replace(_FINDING, found=flag[1]))
         elif holds_any(text.value, _SIGNS):
             for line in text.lines():
                 yield from _in_line(scene, line, line.value)

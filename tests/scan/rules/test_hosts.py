@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from airbundle.scan.model import Origin
 from airbundle.scan.rules import run_rules
-from tests.scan.rules.scenery import ORIGIN, codes, findings, pod, rendering
+from tests.scan.rules.scenery import ORIGIN, codes, findings, objects, pod, rendering
 
 INGRESS = """
     apiVersion: networking.k8s.io/v1
@@ -95,6 +96,19 @@ def test_what_a_sites_own_render_has_is_the_sites() -> None:
     # In the render without a site the template would stand for a placeholder: this was written out.
     found = run_rules([], [rendering(values), rendering(values, origin=site)], domains=["corp.lan"])
     assert codes(found) == ["hard-coded-host", "hard-coded-host"]
+
+
+def test_plain_manifests_can_hold_the_template_as_well() -> None:
+    own, site = (
+        Origin("manifests/ingress.yaml", namespace="apps"),
+        Origin("manifests/ingress.yaml", variant="site home"),
+    )
+    text = INGRESS.replace("HOST", "chat.corp.lan")
+    (finding,) = run_rules([*objects(text, origin=own), *objects(text, origin=site)], [])
+    assert (finding.code, finding.found) == ("hard-coded-host", "chat.corp.lan")
+    assert finding.where == "manifests/ingress.yaml: Ingress apps/a: spec.rules[0].host"
+    assert run_rules(objects(text, origin=site), []) == []
+    assert run_rules(objects(INGRESS.replace("HOST", "chat.site.internal"), origin=own), []) == []
 
 
 def test_a_host_of_the_internet_is_told_once() -> None:

@@ -144,6 +144,7 @@ def test_settings_that_phone_home(line: str) -> None:
         "args: [--reporting-enabled=true]",
         "args: [--telemetry-enabled, 'true']",
         "args: [--disable-telemetry=false]",
+        "args: [--global.sendanonymoususage=true]",
     ],
 )
 def test_programs_that_phone_home(spec: str) -> None:
@@ -151,6 +152,12 @@ def test_programs_that_phone_home(spec: str) -> None:
     assert codes(findings(text)) == ["phone-home"]
     opposite = {"true": "false", "false": "true"}
     assert findings(re.sub("true|false", lambda found: opposite[found[0]], text)) == []
+
+
+def test_a_flag_that_phones_home() -> None:
+    assert codes(findings(pod("containers: [{name: a, image: x, args: [--global.sendanonymoususage]}]"))) == [
+        "phone-home"
+    ]
 
 
 def test_charts_that_argo_takes_from_registries() -> None:
