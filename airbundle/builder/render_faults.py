@@ -177,7 +177,8 @@ def render_habits(tree: ChartTree) -> list[Finding]:
         ),
         *_habit(
             "calls-out",
-            "the chart's schema refers to a URL, which helm fetches whenever it is rendered, at the site as well",
+            "the chart's schema refers to a URL, which helm would fetch whenever it is rendered, at the site as well: "
+            "it is kept from that here, and can't there",
             schemas,
         ),
     ]

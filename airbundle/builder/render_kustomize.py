@@ -16,7 +16,7 @@ from airbundle.errors import AirbundleError, Finding, VerificationError
 from airbundle.store.host import read_bounded
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.transfer.problems import clean
-from airbundle.transfer.programs import TooLong, run_program
+from airbundle.transfer.programs import NO_WAY_OUT, TooLong, run_program
 
 PROGRAMS = (("kubectl", "kustomize"), ("kustomize", "build"))
 """Programs that build kustomizations, with their commands for it."""
@@ -94,8 +94,7 @@ def _run(command: list[str], directory: Path, path: str, env: Mapping[str, str])
             **{name: value for name, value in env.items() if name in ("LANG", "LC_ALL", "TMPDIR")},
             "HOME": home,
             "PATH": home,
-            "HTTP_PROXY": "http://127.0.0.1:9",
-            "HTTPS_PROXY": "http://127.0.0.1:9",
+            **NO_WAY_OUT,
         }
         what = f"build the kustomization {path}"
         return run_program([*command, directory], what=what, env=closed, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ from airbundle.errors import HostError, RemoteError, Side, Unreachable
 from airbundle.transfer.credentials import Credential
 from airbundle.transfer.helm_faults import helm_fault
 from airbundle.transfer.problems import clean
-from airbundle.transfer.programs import Done, TooLong, run_program
+from airbundle.transfer.programs import NO_WAY_OUT, Done, TooLong, run_program
 from airbundle.transfer.tls import TlsSettings
 from airbundle.transfer.wire import Fault
 
@@ -140,7 +140,7 @@ class Helm:
     def attempt(self, *arguments: str | Path, home: HelmHome, what: str, timeout: float = TIMEOUT) -> Done:
         """Run helm as `run` does; a failure is a Fault that says whether another attempt may go better."""
         try:
-            done = self.ended(*arguments, home=home, what=what, timeout=timeout)
+            done = self._ended(arguments, home.environment(os.environ), what, timeout, OUTPUT_LIMIT)
         except TooLong as error:
             raise Fault(error.problem, error=Unreachable(error.problem, side=self.side)) from None
         if done.code:
@@ -157,11 +157,18 @@ class Helm:
     ) -> Done:
         """Run helm and return how it ended, whatever its exit code: for commands that talk to nobody.
 
+        A chart's schema may name URLs, which helm would fetch: it is kept from that, as it will be at the site.
+
         Raises:
             TooLong: it took longer than `timeout` seconds, or printed more than `output_limit` bytes.
             HostError: it can't be started.
         """
-        env = home.environment(os.environ)
+        shut = {**home.environment(os.environ), **NO_WAY_OUT}
+        return self._ended(arguments, shut, what, timeout, output_limit)
+
+    def _ended(
+        self, arguments: Sequence[str | Path], env: Mapping[str, str], what: str, timeout: float, output_limit: int
+    ) -> Done:
         return run_program([self.program, *arguments], what=what, env=env, timeout=timeout, output_limit=output_limit)
 
     @classmethod

@@ -13,6 +13,12 @@ from typing import IO
 
 from airbundle.errors import AirbundleError, HostError
 
+_NOBODY = "http://127.0.0.1:9"  # the discard port
+NO_WAY_OUT: Mapping[str, str] = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NOBODY),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+}
+"""Environment of a program that is to fetch nothing: behind a proxy that nobody is, that fails at once."""
 _CHUNK = 64 * 1024
 _COMPLAINT_LIMIT = 16 * 1024
 

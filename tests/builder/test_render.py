@@ -268,6 +268,22 @@ def test_charts_whose_render_depends_on_the_world(
     assert (finding.code, finding.found, finding.severity) == (code, found, "warning")
 
 
+def test_helm_fetches_nothing_while_it_renders(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = tmp_path / "helm"
+    spy.write_text("#!/bin/sh\n[ $1 = version ] && echo v3.17.3 && exit\necho \"env: '$HTTPS_PROXY $no_proxy.'\"\n")
+    spy.chmod(0o755)
+    monkeypatch.setenv("AIRBUNDLE_HELM", str(spy))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "*")
+    kitchen.chart("shop", {"values.schema.json": '{"properties": {"a": {"$ref": "https://schema.test/x.json#/y"}}}'})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop"}]
+    (rendering,), (finding,) = kitchen.render()
+    assert rendering.output == b"env: 'http://127.0.0.1:9 .'\n"
+    assert (finding.code, finding.found) == ("calls-out", "shop/values.schema.json: https://schema.test/x.json")
+
+
 BAD_VALUES = [
     (b"a: \xff\n", "values.yaml:1: the values are not UTF-8; found byte 0xff; expected UTF-8 text"),
     (b"a:\n\tb: 1\n", "values.yaml:2: a tab indents this line; expected spaces"),
