@@ -81,7 +81,8 @@ def cluster_images(cluster: Cluster, *, namespaces: Sequence[str] = (), reporter
 
 
 def _refused(origin: Origin, error: RemoteError) -> Finding:
-    return Finding(error.problem, origin.source, "cluster-unlisted", hint=error.hint, severity="warning")
+    problem = error.problem[len(origin.source) + 2 :] if error.problem.startswith(origin.source) else error.problem
+    return Finding(problem, origin.source, "cluster-unlisted", hint=error.hint, severity="warning")
 
 
 class _Search:
@@ -136,12 +137,12 @@ class _Search:
         found = [seen for seen in find_images([manifest]) if not is_digest(seen.written)]
         found += self._by_status(manifest, ran, {seen.place.path for seen in found})
         for seen in found:
+            if seen.certainty == "certain" and state != "Failed":
+                self._run_in.add((manifest.namespace, seen.image))
             seen = self._capped(seen, certainty, note, manifest)
             key = (manifest.namespace, seen.image, owner or manifest.name, seen.place.path)
             if key not in self._running or ORDER[seen.certainty] < ORDER[self._running[key].certainty]:
                 self._running[key] = seen
-            if seen.certainty == "certain":
-                self._run_in.add((manifest.namespace, seen.image))
         self._note_digests(body, ran)
 
     def _workload(self, body: Mapping[str, Any]) -> None:

@@ -1,9 +1,16 @@
-"""Images of a cluster; the API server is a real HTTPS server with answers in the API's form, or recorded from one."""
+"""Images of a cluster. The API server is a real HTTPS server: with answers in the API's form, and with recorded ones.
+
+`recorded_cluster.json` is what a Kubernetes 1.33 API server answered, in pages of three, to a client certificate of
+cluster-admin (`admin`) and to the token of an account that may not list all (`reader`; only what differs), less
+`managedFields` and `last-applied-configuration`. It ran a Deployment with two replicas, an init container and, in one, an
+ephemeral container; others scaled to zero, with an image out of reach, without a node; a finished Job and a CronJob.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +18,13 @@ import pytest
 from airbundle.builder.cluster_scan import PODS, WORKLOADS, ClusterImages, cluster_images
 from airbundle.bundle.reference import parse_reference
 from airbundle.errors import NotFound, Unauthorized
+from airbundle.transfer import cluster as cluster_module
 from airbundle.transfer.cluster import Cluster, Resource
 from airbundle.transfer.kubeconfig import ClusterAccess
 from airbundle.transfer.wire import Url
 from tests.support.tls import Authority
 from tests.support.web import Web, serve
-from tests.transfer.servers import FAST
+from tests.transfer.servers import FAST, FaultServer, Turn, fault_server
 
 DIGEST = "sha256:" + "a" * 64
 RESOURCES = {resource.plural: resource for resource in (PODS, *WORKLOADS)}
@@ -170,6 +178,16 @@ def test_how_sure_it_is_depends_on_the_state(api: Api) -> None:
     }
 
 
+def test_a_pod_hides_only_what_it_really_runs(api: Api) -> None:
+    env = [{"name": "TOOL", "value": "reg.test/tool:1"}]
+    mentions = pod("p", "reg.test/a:1")
+    mentions["spec"]["containers"][0]["env"] = env
+    api.put(PODS, [mentions, pod("evicted", "reg.test/b:1", phase="Failed", owner="ReplicaSet/b")])
+    api.put(RESOURCES["deployments"], [workload("tool", "reg.test/tool:1"), workload("b", "reg.test/b:1")])
+    found = {(str(s.image), s.certainty) for s in api.look().scanned.sightings}
+    assert {("reg.test/tool:1", "certain"), ("reg.test/b:1", "certain"), ("reg.test/b:1", "likely")} <= found
+
+
 def test_only_the_namespaces_that_are_named(api: Api) -> None:
     for namespace in ("kube-system", "matrix"):
         for resource in RESOURCES.values():
@@ -227,6 +245,71 @@ def test_an_image_by_its_id_is_what_the_runtime_says(api: Api) -> None:
         f"reg.test/a@{DIGEST}": "certain: container's status of a running pod",
         "reg.test/b:1": "certain: container of a running pod",
     }
+
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_cluster.json").read_text())
+APP = "sha256:f86ddcfce5fb2743a20dc7d4cd3a34c23e1521ddb00aaa36a5b3d3f1fca64206"
+
+
+@pytest.fixture
+def recorded(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """The recorded API server; whose token it is decides the answers."""
+    monkeypatch.setattr(cluster_module, "_PAGE", 3)
+
+    def answer(turn: Turn, _: int) -> None:
+        who = (turn.seen.header("Authorization") or "").partition(" ")[2]
+        answers = {**RECORDED["admin"], **RECORDED[who]}
+        status, body = answers.get(turn.seen.path, (500, {}))
+        turn.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    with fault_server(answer, tls=authority) as server:
+        yield server
+
+
+def look_recorded(server: FaultServer, authority: Authority, who: str) -> ClusterImages:
+    access = ClusterAccess("site", Url.parse(server.url), ca=authority.ca_pem, token=who)
+    with Cluster(access, settings=FAST) as cluster:
+        return cluster_images(cluster)
+
+
+def test_what_a_real_cluster_answered(recorded: FaultServer, authority: Authority) -> None:
+    found = look_recorded(recorded, authority, "admin")
+    assert {
+        (s.certainty, str(s.image), s.evidence, s.place.object.partition("-")[0]) for s in found.scanned.sightings
+    } == {
+        ("certain", "reg.test/team/app:1", "container of a running pod", "Pod matrix/app"),
+        ("certain", "reg.test/team/worker:2", "environment WORKER_IMAGE of a running pod", "Pod matrix/app"),
+        ("certain", "reg.test/out-of-reach:15", "container of a pod (Pending)", "Pod matrix/db"),
+        ("certain", "localhost/probe:1", "container of a pod that ended (Succeeded)", "Pod matrix/migrate"),
+        ("certain", "localhost/probe:1", "init container of a running pod", "Pod matrix/web"),
+        ("certain", "localhost/probe:1", "container of a running pod", "Pod matrix/web"),
+        ("certain", "localhost/probe:1", "ephemeral container of a running pod", "Pod matrix/web"),
+        ("likely", "reg.test/asleep:1", "container of a Deployment without pods", "Deployment matrix/asleep"),
+        ("likely", "reg.test/agent:1", "container of a DaemonSet without pods", "DaemonSet matrix/agent"),
+        ("likely", "reg.test/backup:1", "container of a CronJob without pods", "CronJob matrix/backup"),
+        (
+            "likely",
+            "registry.k8s.io/coredns/coredns:v1.14.3",
+            "container of a running pod; it comes with the cluster",
+            "Pod kube",
+        ),
+    }
+    assert len(found.scanned.sightings) == 11
+    assert found.scanned.findings == ()
+    assert found.digests == {parse_reference("reg.test/team/app:1"): (APP,)}  # the others have no name with a digest
+    assert sorted(seen.path for seen in recorded.requests) == sorted(RECORDED["admin"])
+
+
+def test_what_a_real_cluster_refused(recorded: FaultServer, authority: Authority) -> None:
+    found = look_recorded(recorded, authority, "reader")
+    assert len(found.scanned.sightings) == 10  # all but that of the CronJob
+    assert [str(finding).partition(" answered ")[2] for finding in found.scanned.findings] == [
+        f'403: {plural} is forbidden: User "system:serviceaccount:matrix:reader" cannot list resource '
+        f'"{plural.partition(".")[0]}" in API group "{plural.partition(".")[2]}" at the cluster scope '
+        "(ask for a role that may list it, or name namespaces with -n)"
+        for plural in ("replicationcontrollers", "cronjobs.batch", "jobs.batch")
+    ]
+    assert all(str(finding).startswith("cluster site: list ") for finding in found.scanned.findings)
 
 
 @pytest.mark.parametrize(
