@@ -29,9 +29,17 @@ def united(findings: Iterable[Finding]) -> list[Finding]:
 
 def _with_places(group: list[Finding]) -> Finding:
     first, *others = group
-    wheres = list(dict.fromkeys(finding.where for finding in others if finding.where != first.where))
+    by_place = {_without_variant(finding.where): finding.where for finding in reversed(others)}
+    by_place.pop(_without_variant(first.where), None)
+    wheres = list(reversed(by_place.values()))
     if not wheres:
         return first
     rest = len(wheres) - _NAMED
     more = "; also at " + "; ".join(wheres[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
     return replace(first, message=first.message + more)
+
+
+def _without_variant(where: str) -> str:
+    """The same field of the same object in another variant is the same place."""
+    source, colon, rest = where.partition(": ")
+    return source.partition(" [")[0] + colon + rest

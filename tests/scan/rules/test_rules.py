@@ -19,6 +19,15 @@ def test_the_same_in_a_variant_is_told_once() -> None:
     assert codes(run_rules([*objects(SECRET), *objects(SECRET, origin=large)], [])) == ["weak-password"]
 
 
+def test_the_same_place_in_another_variant_is_no_further_place() -> None:
+    large = Origin(ORIGIN.source, ORIGIN.release, ORIGIN.namespace, "large")
+    other = SECRET.replace("stringData: {", "stringData: {x: y, ")
+    (finding,) = run_rules([*objects(SECRET), *objects(other, origin=large)], [])
+    assert "also at" not in finding.message
+    (finding,) = run_rules([*objects(SECRET), *objects(other.replace("name: a", "name: b"), origin=large)], [])
+    assert finding.message.endswith("also at chart app 1.0.0 [large]: Secret apps/b: data.password")
+
+
 def test_what_a_variant_makes_is_made() -> None:
     large = Origin(ORIGIN.source, ORIGIN.release, ORIGIN.namespace, "large")
     needs = pod("containers: [{name: a, image: x, envFrom: [{secretRef: {name: a}}]}]")
