@@ -2,8 +2,8 @@
 
 `recorded_cluster.json` is what a Kubernetes 1.33 API server answered, in pages of three, to a client certificate of
 cluster-admin (`admin`) and to the token of an account that may not list all (`reader`; only what differs), less
-`managedFields` and `last-applied-configuration`. It ran a Deployment with two replicas, an init container and, in one, an
-ephemeral container; others scaled to zero, with an image out of reach, without a node; a finished Job and a CronJob.
+`managedFields` and `last-applied-configuration`. It ran a Deployment with two replicas, an init container and, in one,
+an ephemeral container; others scaled to zero, with an image out of reach, without a node; a finished Job; a CronJob.
 """
 
 from __future__ import annotations
