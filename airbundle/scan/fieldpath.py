@@ -1,7 +1,7 @@
 """Paths to fields of an object, as the knowledge of operators writes them.
 
 `spec.image` is a field; `spec.solvers[].http01` that field of each item of a list; `containers[name=pgbouncer].image`
-of the items whose `name` is so.
+of the items whose `name` is so; `spec[type=filebeat]` a mapping, if its `type` is so.
 """
 
 from __future__ import annotations
@@ -50,6 +50,6 @@ def _step(value: Any, key: str, each: bool, name: str, wanted: str) -> Iterator[
     if not each:
         yield inner
         return
-    for item in inner if isinstance(inner, list) else ():
+    for item in inner if isinstance(inner, list) else [inner] if name else []:
         if not name or (isinstance(item, dict) and str(item.get(name)) == wanted):
             yield item

@@ -13,10 +13,16 @@ from airbundle.bundle.yamldoc import load
 from airbundle.scan.knowledge_fields import DOCUMENT, VERSION_MARK
 
 SetterKind = Literal["field", "flag", "env", "config"]
-Part = Literal["image", "repository", "tag", "sha"]
+Part = Literal["image", "registry", "repository", "tag", "sha"]
 
 _KINDS: tuple[SetterKind, ...] = ("field", "flag", "env", "config")
-_PARTS: Mapping[str, Part] = {"image": "image", "repository": "repository", "tag": "tag", "sha": "sha"}
+_PARTS: Mapping[str, Part] = {
+    "image": "image",
+    "registry": "registry",
+    "repository": "repository",
+    "tag": "tag",
+    "sha": "sha",
+}
 _VERSIONS = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
 
 

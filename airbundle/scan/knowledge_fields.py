@@ -13,7 +13,7 @@ VERSION_MARK = "{version}"
 
 
 def _check_image(text: str) -> None:
-    parse_reference(text.replace(VERSION_MARK, "1.0.0"), default_tag="")
+    parse_reference(text.replace(VERSION_MARK, "1.0.0"))
 
 
 def _line(expected: str) -> Text:
@@ -40,7 +40,7 @@ _SETTER = Record(
         "config": Field(_KEY, "A key of a ConfigMap or Secret in the operator's namespace"),
         "inside": Field(_PATH, "A path into the YAML that `config` holds"),
         "part": Field(
-            terms.one_of("image", "repository", "tag", "sha"),
+            terms.one_of("image", "registry", "repository", "tag", "sha"),
             "What it sets: the whole image, as by default, or a part of it",
         ),
     },
@@ -57,7 +57,7 @@ _DEFAULT = Record(
         ),
         "image": Field(
             Text(
-                "an image with a tag; {version} stands for the operator's version without v",
+                "an image; {version} stands for the operator's version without v; no tag where a setter must bring it",
                 r"\S+",
                 check=_check_image,
                 limit=512,

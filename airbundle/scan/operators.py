@@ -117,7 +117,7 @@ class _Search:
             why = default.range_of(instance.version) if instance.version else default.versions
             why += f"; {parts.by} set" if parts.by else ""
         evidence = f"operator {instance.operator.name} (knowledge: {added.name}, {why})"
-        for text in written:
+        for text in filter(None, written):
             image = self._parsed(text, evidence, place)
             if image is not None:
                 sure = certainty if added.certain else "likely"
@@ -172,19 +172,26 @@ class _Parts:
         return self._parts.get("image", [])
 
     def laid_over(self, default: str) -> str:
-        """Return the default image with the parts that are set in place of its own."""
+        """Return the default image with the parts that are set in place of its own; empty when nothing says a tag."""
         repository, colon, tag = default.rpartition(":")
         if not colon or "/" in tag:
             repository, tag = default, ""
         repository = self._first("repository") or repository
+        if self._first("registry"):
+            repository = f"{self._first('registry').rstrip('/')}/{_path_of(repository)}"
         sha = self._first("sha")
         if sha:
             return f"{repository}@sha256:{sha.split(':')[-1]}"
         tag = self._first("tag") or tag
-        return f"{repository}:{tag}" if tag else repository
+        return f"{repository}:{tag}" if tag else ""
 
     def _first(self, part: Part) -> str:
         return next(iter(self._parts.get(part, [])), "")
+
+
+def _path_of(repository: str) -> str:
+    host, slash, path = repository.partition("/")
+    return path if slash and ("." in host or ":" in host) else repository
 
 
 def _is_whole(text: str, part: Part) -> bool:

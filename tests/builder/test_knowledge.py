@@ -124,6 +124,40 @@ SOLVERS: dict[str, Any] = {"solvers": [{"http01": {"ingress": {}}}]}
             set(),
             id="no acme",
         ),
+        pytest.param(
+            [
+                operator("docker.elastic.co/eck/eck-operator:3.4.1"),
+                resource("elasticsearch.k8s.elastic.co/Elasticsearch", version="9.1.0"),
+                resource("kibana.k8s.elastic.co/Kibana", version="8.19.1", image="x.io/kibana:1"),
+                resource("beat.k8s.elastic.co/Beat", version="8.19.1", type="filebeat"),
+                resource("logstash.k8s.elastic.co/Logstash"),
+            ],
+            {
+                "docker.elastic.co/elasticsearch/elasticsearch:9.1.0",
+                "x.io/kibana:1",
+                "docker.elastic.co/beats/filebeat:8.19.1",
+            },
+            id="eck",
+        ),
+        pytest.param(
+            [
+                operator("docker.elastic.co/eck/eck-operator:3.4.1", "--container-registry=x.io:5000"),
+                resource("elasticsearch.k8s.elastic.co/Elasticsearch", version="9.1.0"),
+            ],
+            {"x.io:5000/elasticsearch/elasticsearch:9.1.0"},
+            id="eck with a registry",
+        ),
+        pytest.param(
+            [
+                operator("ghcr.io/open-telemetry/opentelemetry-operator/opentelemetry-operator:0.152.0"),
+                resource("opentelemetry.io/OpenTelemetryCollector", targetAllocator={"enabled": True}),
+            ],
+            {
+                "ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector:0.152.1",
+                "ghcr.io/open-telemetry/opentelemetry-operator/target-allocator:0.152.0",
+            },
+            id="opentelemetry",
+        ),
         pytest.param([operator("ghcr.io/fluxcd/helm-controller:v1.4.5")], set(), id="flux"),
     ],
 )
@@ -156,7 +190,8 @@ def test_every_default_is_an_image_of_some_version() -> None:
             for default in image.defaults:
                 assert default.ends
                 assert all(Constraint(default.versions).holds(end) for end in default.ends), default
-                assert all(parse_reference(default.of(end), default_tag="") for end in default.ends)
+                missing = any(setter.part == "tag" for setter in image.setters)
+                assert all(parse_reference(default.of(end), default_tag="x" * missing) for end in default.ends)
 
 
 def test_the_inventorys_own_files_win(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from airbundle.scan.fieldpath import check_path, values_at
 BODY: dict[str, Any] = {
     "spec": {
         "image": "a:1",
+        "container": {"name": "app", "image": "a:1"},
         "solvers": [{"http01": {}}, {"dns01": {}}, "no mapping"],
         "containers": [{"name": "app", "image": "b:1"}, {"name": "pgbouncer", "image": "c:1"}],
         "plugins": [{"name": "barman.example.org"}],
@@ -32,6 +33,8 @@ BODY: dict[str, Any] = {
         ("spec.containers[name=none].image", []),
         ("spec.image.deeper", []),
         ("spec.image[]", []),
+        ("spec.container[name=app].image", ["a:1"]),
+        ("spec.container[name=other].image", []),
         ("status", []),
     ],
 )

@@ -101,7 +101,7 @@ def test_everything_wrong_is_told_at_once() -> None:
     images:
       - name: kettle
         resources: [Beer]
-        defaults: [{versions: newest, image: "example/kettle"}]
+        defaults: [{versions: newest, image: "example/Kettle:1"}]
       - name: spoon
       - name: tap
         set: [{field: spec.x, env: X}, {env: Y, inside: a.b}, {env: Z, part: half}]
@@ -113,7 +113,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         "'example/Brewer'",
         "'Beer'",
         "version range 'newest'",
-        "'example/kettle' has neither tag nor digest",
+        "'example/Kettle' is no repository",
         "spoon",
         "field and env",
         "'config'",
