@@ -51,6 +51,9 @@ _SPEAKING: Mapping[tuple[str, str], Certainty] = {
     ("operator.openshift.io", ""): "decoy",
     ("packages.operators.coreos.com", ""): "decoy",
     ("aquasecurity.github.io", ""): "decoy",
+    ("wgpolicyk8s.io", ""): "decoy",
+    ("reports.kyverno.io", ""): "decoy",
+    ("openreports.io", ""): "decoy",
 }
 # Fields whose value is an image whatever it looks like; `*` stands for each item of a list.
 _KNOWN: Mapping[tuple[str, str], tuple[str, ...]] = {
