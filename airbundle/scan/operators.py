@@ -6,7 +6,7 @@ other charts. Where the render sets the image (argument, environment, field), th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,15 +14,14 @@ from typing import Any
 from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.errors import Finding, UsageError
 from airbundle.scan.fieldpath import values_at
-from airbundle.scan.knowledge import AddedImage, Default, Knowledge, Part, Setter
+from airbundle.scan.knowledge import AddedImage, Default, Knowledge, Setter
 from airbundle.scan.model import Certainty, Manifest, Place, Scanned, Sighting
 from airbundle.scan.running import Running, running_operators
+from airbundle.scan.set_parts import SetParts
 
 UNKNOWN_VERSION = "operator-unknown-version"
 ABSENT = "operator-absent"
 BAD_IMAGE = "operator-image"
-
-_NAMING: tuple[Part, ...] = ("repository", "tag")
 
 
 def operator_images(knowledge: Knowledge, manifests: Sequence[Manifest]) -> Scanned:
@@ -65,10 +64,15 @@ class _Search:
     resources: Mapping[str, list[Manifest]]
     sightings: dict[tuple[str, str, Place], Sighting] = field(default_factory=dict)
     findings: dict[Finding, None] = field(default_factory=dict)
+    lost: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    guessed: dict[str, tuple[Running, dict[str, str]]] = field(default_factory=dict)
 
     @property
     def scanned(self) -> Scanned:
-        return Scanned(tuple(self.sightings.values()), tuple(self.findings))
+        told = [*self.findings]
+        told += [_absent(operator, where, names) for (where, operator), names in self.lost.items()]
+        told += [_unknown(where, instance, nearest) for where, (instance, nearest) in self.guessed.items()]
+        return Scanned(tuple(self.sightings.values()), tuple(told))
 
     def added(self, added: AddedImage, instances: Sequence[Running]) -> None:
         """Look for an image of an operator that is in the render."""
@@ -85,23 +89,17 @@ class _Search:
     def absent(self, operator: str, added: AddedImage) -> None:
         """Tell of custom resources that need an operator which is nowhere."""
         for resource in self._resources(added):
-            own = _Parts(added.setters, partial(_of_resource, resource.body))
+            own = SetParts(added.setters, partial(_of_resource, resource.body))
             if _asks(added, resource) and not own.whole:
-                finding = Finding(
-                    f"operator {operator} would run an image for it ({added.name}), and no chart brings the operator",
-                    where=f"{resource.origin.source}: {resource}",
-                    code=ABSENT,
-                    hint=f"add the operator's chart, or the image that the cluster's {operator} runs",
-                    severity="warning",
-                )
-                self.findings.setdefault(finding)
+                names = self.lost.setdefault((f"{resource.origin.source}: {resource}", operator), [])
+                names += [] if added.name in names else [added.name]
 
     def _resources(self, added: AddedImage) -> list[Manifest]:
         return [manifest for name in added.resources for manifest in self.resources.get(name, [])]
 
     def _add(self, added: AddedImage, instance: Running, resource: Manifest | None, certainty: Certainty) -> None:
         place = _place(added, instance, resource)
-        parts = _Parts(added.setters, partial(_said, instance, resource))
+        parts = SetParts(added.setters, partial(_said, instance, resource))
         written, why = parts.whole, f"set by {parts.by}"
         if not written:
             default = added.default_for(instance.version)
@@ -110,8 +108,7 @@ class _Search:
                 if default is None:
                     return
                 certainty = "likely"
-                self._unknown(added, instance, default)
-                if not default.of(instance.version):
+                if not self._guess(added, instance, default, parts):
                     return
             written = [parts.laid_over(default.of(instance.version))]
             why = default.range_of(instance.version) if instance.version else default.versions
@@ -132,72 +129,40 @@ class _Search:
             )
             return None
 
-    def _unknown(self, added: AddedImage, instance: Running, nearest: Default) -> None:
-        version = instance.version
-        finding = Finding(
-            f"nothing is known of this version of operator {instance.operator.name}: which image it runs as "
-            f"{added.name} is a guess",
-            where=f"{instance.manifest.origin.source}: {instance.manifest}: {instance.path}.image",
-            code=UNKNOWN_VERSION,
-            found=version.original if version else f"{instance.image}, which names no version",
-            expected=f"the nearest known is {nearest.versions}, with {nearest.image}",
-            hint=f"look it up in its source ({added.source or instance.operator.source or 'not noted'}), and write it "
-            "into a file named under `operators` in the inventory",
-            severity="warning",
-        )
-        self.findings.setdefault(finding)
+    def _guess(self, added: AddedImage, instance: Running, nearest: Default, parts: SetParts) -> str:
+        """Note that the nearest default is taken; return its image, empty where it makes none."""
+        image = nearest.of(instance.version)
+        text = parts.laid_over(image) if image else ""
+        if text or not image:  # else only the resource could say the tag
+            where = f"{instance.manifest.origin.source}: {instance.manifest}: {instance.path}.image"
+            known = self.guessed.setdefault(where, (instance, {}))[1]
+            known.setdefault(added.name, f"{nearest.versions} with {nearest.image}")
+        return text
 
 
-class _Parts:
-    """What the render says of an image: the whole, or parts of it; the first setter with something to say wins."""
-
-    def __init__(self, setters: Sequence[Setter], said: Callable[[Setter], list[str]]) -> None:
-        self._parts: dict[Part, list[str]] = {}
-        named: dict[Part, str] = {}
-        for setter in setters:
-            values = [] if setter.part in self._parts else said(setter)
-            if values:
-                self._parts[setter.part] = values
-                named[setter.part] = str(setter)
-        self.by = named.get("image") or ", ".join(named.values())
-        # What already has a tag stands for the whole; so do the operators of Prometheus and Grafana see it.
-        wholes: tuple[Part, ...] = tuple(part for part in _NAMING if _is_whole(self._first(part), part))
-        if "image" not in self._parts and wholes:
-            self._parts["image"] = self._parts[wholes[0]]
-            self.by = named[wholes[0]]
-
-    @property
-    def whole(self) -> list[str]:
-        """Whole images; none where only parts are set."""
-        return self._parts.get("image", [])
-
-    def laid_over(self, default: str) -> str:
-        """Return the default image with the parts that are set in place of its own; empty when nothing says a tag."""
-        repository, colon, tag = default.rpartition(":")
-        if not colon or "/" in tag:
-            repository, tag = default, ""
-        repository = self._first("repository") or repository
-        if self._first("registry"):
-            repository = f"{self._first('registry').rstrip('/')}/{_path_of(repository)}"
-        sha = self._first("sha")
-        if sha:
-            return f"{repository}@sha256:{sha.split(':')[-1]}"
-        tag = self._first("tag") or tag
-        return f"{repository}:{tag}" if tag else ""
-
-    def _first(self, part: Part) -> str:
-        return next(iter(self._parts.get(part, [])), "")
+def _absent(operator: str, where: str, names: Sequence[str]) -> Finding:
+    return Finding(
+        f"operator {operator} would run an image for it ({', '.join(names)}), and no chart brings the operator",
+        where=where,
+        code=ABSENT,
+        hint=f"add the operator's chart, or the image that the cluster's {operator} runs",
+        severity="warning",
+    )
 
 
-def _path_of(repository: str) -> str:
-    host, slash, path = repository.partition("/")
-    return path if slash and ("." in host or ":" in host) else repository
-
-
-def _is_whole(text: str, part: Part) -> bool:
-    if part == "tag":
-        return any(mark in text for mark in ":/@")
-    return "@" in text or ":" in text.rsplit("/", 1)[-1]
+def _unknown(where: str, instance: Running, nearest: Mapping[str, str]) -> Finding:
+    version, operator = instance.version, instance.operator
+    images = [image for image in operator.images if image.name in nearest and image.source]
+    sources = "; ".join(dict.fromkeys(image.source for image in images)) or operator.source or "not noted"
+    return Finding(
+        f"nothing is known of this version of operator {operator.name}: which images it runs is a guess",
+        where=where,
+        code=UNKNOWN_VERSION,
+        found=version.original if version else f"{instance.image}, which names no version",
+        expected="the nearest known: " + "; ".join(f"{name} of {said}" for name, said in nearest.items()),
+        hint=f"look it up in its source ({sources}), and write it into a file named under `operators` in the inventory",
+        severity="warning",
+    )
 
 
 def _said(instance: Running, resource: Manifest | None, setter: Setter) -> list[str]:

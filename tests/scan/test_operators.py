@@ -196,6 +196,34 @@ def test_an_unknown_version_is_told_and_guessed() -> None:
     assert "Deployment ops/brewer" in finding.where
 
 
+def test_an_unknown_version_is_told_once_for_all_its_images() -> None:
+    (finding,) = found(brewer("example/brewer:9.0.0"), beer(foam={})).findings
+    assert "kettle of 2.0.0 - 2.1.0 with example/kettle:2; foam of 1.x || 2.x" in finding.expected
+
+
+def test_an_absent_operator_is_told_once_for_each_resource() -> None:
+    (finding,) = found(beer("a", foam={})).findings
+    assert "(kettle, foam)" in finding.message
+
+
+def test_a_version_that_can_not_be_told_gives_no_image_of_that_version() -> None:
+    knowledge = parse_knowledge(
+        b"""\
+apiVersion: airbundle.dev/v1
+kind: OperatorKnowledge
+operators:
+  - name: brewer
+    repositories: [brewer]
+    images: [{name: kettle, defaults: [{versions: ">=1.0.0", image: "example/kettle:v{version}"}]}]
+""",
+        "knowledge.yaml",
+    )
+    body = {"spec": {"containers": [{"image": "example/brewer:latest"}]}}
+    scanned = operator_images(knowledge, [Manifest(OTHER, body)])
+    assert not scanned.sightings
+    assert "names no version" in scanned.findings[0].found
+
+
 def test_an_unknown_version_does_not_matter_where_the_image_is_set() -> None:
     scanned = found(brewer("example/brewer:9.0.0"), beer(image="own/kettle:1"))
     assert images(scanned, "kettle") == [("docker.io/own/kettle:1", "certain")]
