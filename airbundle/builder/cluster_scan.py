@@ -9,6 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airbundle.builder.cluster_objects import (
+    containers,
+    controller,
+    is_made_by_another,
+    likeness,
+    mapping,
+    pod_state,
+    runtime_images,
+    workload_state,
+)
 from airbundle.bundle.digest import is_digest
 from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.errors import Finding, NotFound, RemoteError, Unauthorized, UsageError
@@ -29,8 +39,6 @@ WORKLOADS = (
 )
 OWN_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """What runs there comes with the cluster: certain only where the namespace was asked for by name."""
-_MIRROR = "kubernetes.io/config.mirror"
-_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class _Search:
         self._running: dict[tuple[object, ...], Sighting] = {}
         self._templates: dict[tuple[object, ...], Sighting] = {}
         self._run_in: set[tuple[str, Reference]] = set()
+        self._twins: set[tuple[object, ...]] = set()
 
     def add(self, objects: Iterator[Mapping[str, Any]], resource: Resource, namespace: str = "") -> None:
         """Take the images of objects of one kind; `namespace` is the one that was looked in."""
@@ -102,7 +111,7 @@ class _Search:
             count += 1
             if resource is PODS:
                 self._pod(body)
-            elif not _is_made_by_another(body):
+            elif not is_made_by_another(body):
                 self._workload(body)
         if not count and namespace and resource is PODS:
             self._find("cluster-empty", f"no pods in the namespace {namespace!r}", "check its name")
@@ -122,38 +131,33 @@ class _Search:
 
     def _pod(self, body: Mapping[str, Any]) -> None:
         manifest = self._manifest(body)
-        state = str(_mapping(body.get("status")).get("phase") or "")
-        owner = _controller(body)
-        certainty: Certainty = "certain"
-        note = "of a running pod"
-        if state in {"Succeeded", "Failed"}:
-            # What a Job ran is needed again; what was evicted may be of a release long gone.
-            certainty, note = ("certain" if owner[:1] == ("Job",) else "likely"), f"of a pod that ended ({state})"
-        elif state != "Running":
-            note = f"of a pod ({state or 'of no phase'})"
-        if _MIRROR in _mapping(_mapping(body.get("metadata")).get("annotations")):
-            certainty, note = "likely", "of a static pod, which comes with its node"
-        ran = _ran(body)
+        ran = runtime_images(body)
+        self._note_digests(body, ran)
+        owner = controller(body)
+        twin = (manifest.namespace, owner, likeness(body), frozenset(ran.items()))
+        if owner and twin in self._twins:
+            return
+        self._twins.add(twin)
+        certainty, note = pod_state(body)
         found = [seen for seen in find_images([manifest]) if not is_digest(seen.written)]
         found += self._by_status(manifest, ran, {seen.place.path for seen in found})
         for seen in found:
-            if seen.certainty == "certain" and state != "Failed":
+            if seen.certainty == "certain" and mapping(body.get("status")).get("phase") != "Failed":
                 self._run_in.add((manifest.namespace, seen.image))
             seen = self._capped(seen, certainty, note, manifest)
             key = (manifest.namespace, seen.image, owner or manifest.name, seen.place.path)
             if key not in self._running or ORDER[seen.certainty] < ORDER[self._running[key].certainty]:
                 self._running[key] = seen
-        self._note_digests(body, ran)
 
     def _workload(self, body: Mapping[str, Any]) -> None:
         manifest = self._manifest(body)
-        certainty, note = _state(body)
+        certainty, note = workload_state(body)
         for seen in find_images([manifest]):
             key = (manifest.namespace, seen.image, manifest.kind, manifest.name, seen.place.path)
             self._templates.setdefault(key, self._capped(seen, certainty, note, manifest))
 
     def _manifest(self, body: Mapping[str, Any]) -> Manifest:
-        metadata = _mapping(body.get("metadata"))
+        metadata = mapping(body.get("metadata"))
         names = {key: str(metadata.get(key) or "") for key in ("name", "namespace")}
         kept = {key: body.get(key) for key in ("apiVersion", "kind", "spec")}
         return Manifest(replace(self.origin, namespace=names["namespace"]), {**kept, "metadata": names})
@@ -166,14 +170,14 @@ class _Search:
 
     def _by_status(self, manifest: Manifest, ran: Mapping[str, Reference], paths: set[str]) -> Iterator[Sighting]:
         """Yield what containers run whose spec names no reference, but the ID of an image that the node has."""
-        for path, container in _containers(manifest.body):
+        for path, container in containers(manifest.body):
             image = ran.get(str(container.get("name")))
             if image is not None and path not in paths and is_digest(container.get("image")):
                 place = Place(manifest.origin, object=str(manifest), path=path)
                 yield Sighting(image, str(container.get("image")), "certain", "container's status", place)
 
     def _note_digests(self, body: Mapping[str, Any], ran: Mapping[str, Reference]) -> None:
-        for _, container in _containers(body):
+        for _, container in containers(body):
             image = ran.get(str(container.get("name")))
             try:
                 wanted = parse_reference(str(container.get("image")).strip())
@@ -181,57 +185,3 @@ class _Search:
                 continue
             if image is not None:
                 self.digests.setdefault(wanted, set()).add(image.digest)
-
-
-def _containers(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    spec = _mapping(body.get("spec"))
-    for key in ("containers", "initContainers", "ephemeralContainers"):
-        listed = spec.get(key)
-        for index, container in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(container, dict):
-                yield f"spec.{key}[{index}].image", container
-
-
-def _ran(body: Mapping[str, Any]) -> dict[str, Reference]:
-    """Return container → what its runtime says it runs: name and digest of a registry (CRI, `imageID`)."""
-    found = {}
-    status = _mapping(body.get("status"))
-    for key in _STATUSES:
-        listed = status.get(key)
-        for each in listed if isinstance(listed, list) else ():
-            text = str(_mapping(each).get("imageID") or "").rpartition("://")[2]
-            if "@" in text:  # else it is the ID that the node gave it
-                try:
-                    found[str(each.get("name"))] = parse_reference(text)
-                except UsageError:
-                    continue
-    return found
-
-
-def _controller(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return kind and name of what makes such objects; empty when nothing does."""
-    owners = _mapping(body.get("metadata")).get("ownerReferences")
-    for owner in owners if isinstance(owners, list) else ():
-        if _mapping(owner).get("controller") is True:
-            return str(owner.get("kind")), str(owner.get("name"))
-    return ()
-
-
-def _is_made_by_another(body: Mapping[str, Any]) -> bool:
-    """Whether a workload that is listed, too, makes this one: ReplicaSets are what Deployments were, one by one."""
-    return (body["kind"], *_controller(body)[:1]) in {("ReplicaSet", "Deployment"), ("Job", "CronJob")}
-
-
-def _state(body: Mapping[str, Any]) -> tuple[Certainty, str]:
-    """Return how surely a workload runs its template by itself, and why."""
-    kind, spec, status = body["kind"], _mapping(body.get("spec")), _mapping(body.get("status"))
-    if kind in {"CronJob", "Job"}:
-        return "likely", f"of a {kind} without pods"
-    wanted = status.get("desiredNumberScheduled", 0) if kind == "DaemonSet" else spec.get("replicas", 1)
-    if wanted:
-        return "certain", f"of a {kind} whose pods don't run it yet"
-    return "likely", f"of a {kind} without pods"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -137,6 +137,16 @@ def test_replicas_count_once(api: Api) -> None:
     assert set(seen(api.look())) == {"reg.test/a:1", "reg.test/b:1"}
 
 
+def test_replicas_that_differ_are_looked_at_each(api: Api) -> None:
+    def replica(name: str, **labels: str) -> dict[str, Any]:
+        made = pod(name, "reg.test/a:1", owner="DaemonSet/a", metadata={"labels": labels})
+        made["spec"]["containers"][0]["env"] = [{"name": "WORKER_IMAGE", "value": f"reg.test/{name}:1"}]
+        return made
+
+    api.put(PODS, [replica("old"), replica("same"), replica("new", **{"controller-revision-hash": "2"})])
+    assert set(seen(api.look())) == {"reg.test/a:1", "reg.test/old:1", "reg.test/new:1"}
+
+
 def test_how_sure_it_is_depends_on_the_state(api: Api) -> None:
     api.put(
         PODS,
