@@ -16,6 +16,7 @@ _SHOWN = 600
 _ACCOUNT = re.compile(r"^Error: (.*?)(?=\n\nUse --debug|\nhelm\.go:|\Z)", re.DOTALL | re.MULTILINE)
 _KUBERNETES = re.compile(r"chart requires kubeVersion: (.+) which is incompatible with Kubernetes (\S+)")
 _SCHEMA = "values don't meet the specifications of the schema(s)"
+_FAR = re.compile(r'Get "https?://')
 _REFUSED = re.compile(r"execution error at \(([^()\s]+?):(\d+)(?::\d+)?\): (.*)", re.DOTALL)
 _EXECUTING = re.compile(r"([^\s:]+):(\d+):\d+:\s+executing \"[^\"]*\" at <([^<>]*)>: ((?:(?! at <).)*)\Z", re.DOTALL)
 _YAML = re.compile(r"YAML parse error on (\S+): (?:error converting YAML to JSON: )?(.*)", re.DOTALL)
@@ -41,7 +42,7 @@ def render_faults(complaint: str, tree: ChartTree) -> list[Finding]:
     if words == LIBRARY:
         return []
     if _SCHEMA in words:
-        return list(_schema(words, tree.metadata.name))
+        return list(_schema(words, tree.metadata.name)) or [_plain(words)]
     kubernetes = _KUBERNETES.search(words)
     if kubernetes:
         return [
@@ -59,6 +60,11 @@ def render_faults(complaint: str, tree: ChartTree) -> list[Finding]:
 def is_bad_yaml(complaint: str) -> bool:
     """Tell whether templates were rendered, and one of them is not YAML: helm prints them when it is asked to."""
     return bool(_YAML.search(complaint))
+
+
+def is_far_schema(complaint: str) -> bool:
+    """Tell whether a schema could not be had from its URL; what it would say of the values is not known then."""
+    return _SCHEMA in complaint and bool(_FAR.search(complaint))
 
 
 def _plain(words: str) -> Finding:

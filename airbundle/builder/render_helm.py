@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from airbundle.builder.chart_finder import FoundChart
 from airbundle.builder.render_cache import RenderCache, Rendered, render_key
-from airbundle.builder.render_faults import is_bad_yaml, render_faults, render_habits
+from airbundle.builder.render_faults import is_bad_yaml, is_far_schema, render_faults, render_habits
 from airbundle.builder.render_gaps import render_gaps
 from airbundle.bundle.chart_values import ChartTree, chart_tree, coalesce, merge_files
 from airbundle.bundle.inventory import KubernetesTarget
@@ -133,16 +133,21 @@ class HelmRenderer:
         return rendered, faults
 
     def _run_twice(self, job: HelmJob, archive: bytes, tree: ChartTree) -> tuple[Done | None, list[Finding]]:
-        """Run helm, and once more where it holds back what it rendered because some of it isn't YAML."""
+        """Run helm, and once more where it holds back what can be told.
+
+        That is what it rendered when some of it isn't YAML; and all, when a schema can't be fetched.
+        """
         with TemporaryDirectory(dir=self.home.path) as directory:
             arguments = self._arguments(job, archive, Path(directory))
-            done = self._run(arguments, job)
+            done = self._run(["template", *arguments], job)
+            if done.code and is_far_schema(done.complaint):  # told as a habit of the chart
+                done = self._run(["template", "--skip-schema-validation", *arguments], job)
             if not done.code:
                 return done, []
             faults = render_faults(done.complaint, tree)
             if not is_bad_yaml(done.complaint):
                 return None, faults
-            again = self._run(["--debug", *arguments], job)
+            again = self._run(["template", "--debug", *arguments], job)
             return (again if again.output.strip() else None), faults
 
     def _run(self, arguments: Sequence[str | Path], job: HelmJob) -> Done:
@@ -152,7 +157,7 @@ class HelmRenderer:
     def _arguments(self, job: HelmJob, archive: bytes, directory: Path) -> list[str | Path]:
         chart = directory / "chart.tgz"
         chart.write_bytes(archive)
-        arguments: list[str | Path] = ["template", "--include-crds", "--namespace", job.namespace or DEFAULT_NAMESPACE]
+        arguments: list[str | Path] = ["--include-crds", "--namespace", job.namespace or DEFAULT_NAMESPACE]
         arguments += ["--kube-version", self.target.version] if self.target.version else []
         for version in self.target.api_versions:
             arguments += ["--api-versions", version]

@@ -284,6 +284,15 @@ def test_helm_fetches_nothing_while_it_renders(
     assert (finding.code, finding.found) == ("calls-out", "shop/values.schema.json: https://schema.test/x.json")
 
 
+def test_a_chart_whose_schema_is_far_away_is_rendered_without_it(kitchen: Kitchen) -> None:
+    schema = '{"properties": {"image": {"$ref": "https://schema.invalid/x.json#/y"}}}'
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n", "values.schema.json": schema})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": {"name": "r"}}]
+    (rendering,), (finding,) = kitchen.render()
+    assert images(rendering) == ["a:1"]
+    assert (finding.code, finding.severity) == ("calls-out", "warning")
+
+
 BAD_VALUES = [
     (b"a: \xff\n", "values.yaml:1: the values are not UTF-8; found byte 0xff; expected UTF-8 text"),
     (b"a:\n\tb: 1\n", "values.yaml:2: a tab indents this line; expected spaces"),

@@ -158,3 +158,31 @@ def test_no_helm_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Helm.find({"PATH": str(tmp_path)})
     assert "AIRBUNDLE_HELM" in caught.value.hint
     assert os.environ.get("PATH")
+
+
+def test_a_remembered_version_needs_no_start(tmp_path: Path) -> None:
+    program = program_that(tmp_path, "echo v3.99.0")
+
+    class Memory:
+        known: dict[Path, str] = {}
+
+        def of(self, program: Path) -> str:
+            return self.known.get(program, "")
+
+        def keep(self, program: Path, version: str) -> None:
+            self.known[program] = version
+
+    memory = Memory()
+    assert Helm.find({"PATH": str(tmp_path)}, versions=memory).version == "v3.99.0"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert Helm.find({"PATH": str(tmp_path)}, versions=memory) == Helm(program, "v3.99.0")
+
+
+def test_how_helm_ended_whatever_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.test:1")
+    program = program_that(tmp_path, 'echo "$1 $https_proxy"; echo no >&2; exit 3')
+    with HelmHome() as home:
+        done = Helm(program, "v3").ended("template", home=home, what="x")
+        assert (done.code, done.output, done.complaint) == (3, b"template http://127.0.0.1:9\n", "no\n")
+        with pytest.raises(TooLong):
+            Helm(program, "v3").ended("template", home=home, what="x", output_limit=5)
