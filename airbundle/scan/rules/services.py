@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -89,15 +89,16 @@ class Services:
 
     def pods_behind(self, service: Service) -> tuple[Pods, ...]:
         """Return the pods that a Service selects."""
-        return tuple(
-            pods
-            for pods in self._pods
-            if pods.manifest.namespace == service.manifest.namespace and service.selector.items() <= pods.labels.items()
-        )
+        near = self._pods.get(service.manifest.namespace, ())
+        return tuple(pods for pods in near if service.selector.items() <= pods.labels.items())
 
     @cached_property
-    def _pods(self) -> list[Pods]:
-        return [pods for manifest in self._scene.manifests for pods in _pods_of(manifest)]
+    def _pods(self) -> Mapping[str, Sequence[Pods]]:
+        found: dict[str, list[Pods]] = {}
+        for manifest in self._scene.manifests:
+            for pods in _pods_of(manifest):
+                found.setdefault(manifest.namespace, []).append(pods)
+        return found
 
     def _add(self, manifest: Manifest) -> None:
         spec = mapping(manifest.body.get("spec"))
