@@ -37,11 +37,8 @@ _KEY_NAMES = frozenset(
     {"password", "secret", "secretkey", "secret-key", "secret_key", "admin", "root", "user", "redis", "postgres"}
 )
 """What `secretKey` may hold where it means the key of a Secret."""
-_NAME_OF_SECRET = re.compile(
-    r"(?i)(?<!shared)(?<!shared[_-])(?<!client)(?<!client[_-])(?<!jwt)(?<!jwt[_-])(?<!cookie)(?<!cookie[_-])(?<!session)"
-    r"(?<!session[_-])(?<!form)(?<!form[_-])(?<!macaroon)(?<!macaroon[_-])(?<!signing)(?<!signing[_-])secret$"
-)
-"""In fields and values `secret` mostly means the name of one."""
+_OWN_SECRET = re.compile(r"(?i)(?:shared|client|jwt|cookie|session|form|macaroon|signing)[_-]?secret$")
+"""In fields and values other names that end so mostly mean the name of a Secret."""
 _USER_NAME = re.compile(r"(?i)(?:user(?:name)?|login|account)$")
 _SETTING = re.compile(
     rf"""(?i)({_NAMED})["']?[ \t]{{0,20}}[:=][ \t]{{0,20}}"""
@@ -113,9 +110,9 @@ def is_weak(name: str, value: str, *, in_field: bool = False) -> bool:
     value, last = value.strip().lower(), _last(name)
     if value not in KNOWN or not _is_password(last):
         return False
-    return not (
-        (_SECRET_KEY.search(last) and value in _KEY_NAMES) or (in_field and _NAME_OF_SECRET.search(last) is not None)
-    )
+    if _SECRET_KEY.search(last) and value in _KEY_NAMES:
+        return False
+    return not (in_field and last.lower().endswith("secret") and _OWN_SECRET.search(last) is None)
 
 
 def _is_password(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Settings by which a program reports to its makers, or asks them for updates: their hosts are compiled in."""
+"""Settings by which a program reports to its makers, or asks for updates or else hosts that are compiled in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airbundle.scan.rules.texts import Text, holds_any
 _ON = re.compile(
     r"(?i)(check[_-]?for[_-]?(?:plugin[_-]?)?updates|reporting[_-]?enabled|report[_-]?stats|telemetry[_-]?enabled"
     r"|enable[_-]?telemetry|analytics[_-]?enabled|enable[_-]?analytics|usage[_-]?(?:stats|report|reporting)[_-]?enabled"
-    r"|(?:anonymous|send)[_-]?usage[_-]?(?:stats|statistics)|allow[_-]?tracking|send-?anonymous-?usage|check-?new-?version)"
+    r"|(?:anonymous|send)[_-]?usage[_-]?(?:stats|statistics)|allow[_-]?tracking|use[_-]external[_-]ip|send-?anonymous-?usage|check-?new-?version)"
     r"[\"']?[ \t]{0,20}[:=][ \t]{0,20}[\"']?(?:true|yes|on|1)\b"
 )
 _NOT_OFF = re.compile(
@@ -21,7 +21,7 @@ _NOT_OFF = re.compile(
     r"[\"']?[ \t]{0,20}[:=][ \t]{0,20}[\"']?(?:false|no|off|0)\b"
 )
 _FLAG = re.compile(r"(?i)-{1,2}[\w.]{0,40}?(send-?anonymous-?usage|check-?new-?version|(?:enable|send)-?telemetry)")
-_SIGNS = ("updates", "report", "telemetry", "analytics", "usage", "tracking")
+_SIGNS = ("updates", "report", "telemetry", "analytics", "usage", "tracking", "external")
 
 
 def find(scene: Scene) -> Iterator[Finding]:
@@ -46,7 +46,7 @@ def _in_line(scene: Scene, line: Text, setting: str) -> Iterator[Finding]:
 
 
 _FINDING = Finding(
-    "a program is set to report to its makers, or to ask them for updates",
+    "a setting makes a program ask hosts of the internet that are compiled in (telemetry, updates, STUN)",
     code="phone-home",
     hint="switch it off in the values",
     severity="warning",

@@ -129,7 +129,14 @@ def test_custom_resources() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["check_for_updates = true", "reporting_enabled: true", "report_stats: yes", '"telemetry_enabled": true']
+    "line",
+    [
+        "check_for_updates = true",
+        "reporting_enabled: true",
+        "report_stats: yes",
+        "use_external_ip: true",
+        '"telemetry_enabled": true',
+    ],
 )
 def test_settings_that_phone_home(line: str) -> None:
     (finding,) = findings(config(f"a: 1\n{line}\n"))
