@@ -13,6 +13,7 @@ _FLAG_ALONE = re.compile(r"--?([A-Za-z][\w.-]{0,120})")
 _ASSIGNED = re.compile(r"([A-Za-z_][\w.\[\]-]{0,120})=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _LENGTH_LIMIT = 1 << 20
+_RUNS = re.compile(r"[a-z]{0,3}c")  # sh -c, bash -euxc
 _SET = frozenset({"set", "set-string"})
 
 
@@ -32,7 +33,7 @@ def read_command(items: Sequence[tuple[str, str]]) -> Command:
         items: (path, text) of each, in their order; not text ones left out.
     """
     command = Command()
-    waiting = ""
+    waiting = ""  # the flag whose value may come next
     for path, text in items:
         flag = _FLAG.fullmatch(text)
         alone = _FLAG_ALONE.fullmatch(text)
@@ -44,7 +45,7 @@ def read_command(items: Sequence[tuple[str, str]]) -> Command:
             name, text = flag.group(1), flag.group(2)
         if name in _SET or (not flag and not name and _ASSIGNED.fullmatch(text) and "\n" not in text):
             command.pairs += _assignments(text, path)
-        elif "\n" in text or (not flag and " " in text.strip()):
+        elif _RUNS.fullmatch(name) or (not name and ("\n" in text or " " in text.strip())):
             command.scripts.append((path, text))
         elif name:
             command.pairs.append(Pair(name, text, path))

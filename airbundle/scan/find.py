@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from airbundle.errors import Finding
@@ -18,6 +19,7 @@ from airbundle.scan.pairs import Pair, images_of
 from airbundle.scan.seen import Seen
 from airbundle.scan.spelling import as_image
 from airbundle.scan.texts import is_structured, references
+from airbundle.scan.variables import image_variables
 from airbundle.scan.walk import Scope, Walk, join
 
 _SECRET_TYPES_WITHOUT = ("kubernetes.io/", "helm.sh/release", "bootstrap.kubernetes.io/")
@@ -29,6 +31,7 @@ _SCRIPT = re.compile(r"\.(?:sh|bash|py|pl|rb|lua|js)$", re.IGNORECASE)
 _SET_ASIDE = re.compile(r"[._-](?:bak|orig|old|disabled|dist|tmp|swp)$|~$", re.IGNORECASE)
 _FILE = re.compile(r"\.(?:ya?ml|json|toml|ini|conf|cfg|properties|env|sh|tpl|txt|md|hcl|alloy)$", re.IGNORECASE)
 _ASSIGNS = re.compile(r"^[\w\"' .-]{1,100}(?:: | ?= ?[\"'\w])")
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ROOT = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
@@ -41,8 +44,9 @@ def find(manifests: Sequence[Manifest]) -> Scanned:
     """Find images, and the container images that no kubelet would take for a reference."""
     sightings: list[Sighting] = []
     findings: list[Finding] = []
+    keys = image_variables(manifests)
     for manifest in manifests:
-        walk = _walked(manifest)
+        walk = _walked(manifest, keys.get((manifest.kind, manifest.name), {}))
         limit = _limit(manifest)
         sightings += [_sighting(manifest, seen.at_most(limit)) for seen in _surest(walk.seen)]
         findings += [_unreadable(manifest, path, text) for path, text in walk.unreadable if _is_meant(manifest, text)]
@@ -86,20 +90,20 @@ def _unreadable(manifest: Manifest, path: str, text: str) -> Finding:
     )
 
 
-def _walked(manifest: Manifest) -> Walk:
+def _walked(manifest: Manifest, variables: Mapping[str, str]) -> Walk:
     walk = Walk()
     body, kind = manifest.body, manifest.kind
     walk.annotations(manifest.metadata.get("annotations"), "metadata.annotations", Scope())
     if kind == "CustomResourceDefinition":
         walk.seen += _schema_images(body)
     elif kind == "ConfigMap":
-        _texts(walk, body.get("data"), "data", "ConfigMap", says_image(manifest.name))
+        _texts(walk, body.get("data"), "data", "ConfigMap", says=says_image(manifest.name), variables=variables)
         _texts(walk, _decoded(body.get("binaryData")), "binaryData", "ConfigMap")
     elif kind == "Secret":
         if not str(body.get("type") or "").startswith(_SECRET_TYPES_WITHOUT):
             says = says_image(manifest.name)
-            _texts(walk, _decoded(body.get("data")), "data", "Secret", says)
-            _texts(walk, body.get("stringData"), "stringData", "Secret", says)
+            _texts(walk, _decoded(body.get("data")), "data", "Secret", says=says, variables=variables)
+            _texts(walk, body.get("stringData"), "stringData", "Secret", says=says, variables=variables)
     elif not is_silent(manifest.api_version, kind):
         walk.mapping({key: value for key, value in body.items() if key not in _ROOT}, "", Scope())
         walk.seen += _known(manifest, walk.seen)
@@ -122,8 +126,15 @@ def _known(manifest: Manifest, found: Sequence[Seen]) -> Iterator[Seen]:
             yield Seen(spelled.image, spelled.written, "certain", f"field {path}", path)
 
 
-def _texts(walk: Walk, data: Any, path: str, label: str, says: Says = "") -> None:
-    """Search the files and values of a ConfigMap or a Secret; `says` is what its own name says."""
+def _texts(
+    walk: Walk, data: Any, path: str, label: str, *, says: Says = "", variables: Mapping[str, str] = _NO_VARIABLES
+) -> None:
+    """Search the files and values of a ConfigMap or a Secret.
+
+    Args:
+        says: what its own name says.
+        variables: its keys that containers take as variables, with the variables' names.
+    """
     values: list[Pair] = []
     for key, value in _mapping(data).items():
         if isinstance(value, str) and (is_structured(value) or _FILE.search(key) or _ASSIGNS.search(value)):
@@ -132,7 +143,7 @@ def _texts(walk: Walk, data: Any, path: str, label: str, says: Says = "") -> Non
             text.text(value, join(path, key), scope, script=_SCRIPT.search(key) is not None)
             walk.seen += [seen.at_most(_surest_of_file(key)) for seen in text.seen]
         elif isinstance(value, str):
-            values.append(Pair(key, value, join(path, key)))
+            values.append(Pair(variables.get(key, key), value, join(path, key)))
     walk.pairs(values, Scope(label=label, texts=1, says=says))
 
 

@@ -48,6 +48,15 @@ def _seen(text: str) -> dict[str, str]:
         ("args: [--set, 'image.repository=q.io/a/b,image.tag=1']", {"q.io/a/b:1": "certain"}),
         ("args: ['--sidecar-images=a=q.io/a/b:1,b=q.io/a/c:2']", {"q.io/a/b:1": "certain", "q.io/a/c:2": "certain"}),
         ("args: [--default-base-image=quay.io/thanos/thanos]", {"quay.io/thanos/thanos:latest": "likely"}),
+        (
+            'args: [--job-images, "1=q.io/a/b:1\\n2=q.io/a/c:2"]',
+            {"q.io/a/b:1": "certain", "q.io/a/c:2": "certain"},
+        ),
+        (
+            "args: [--note, 'see q.io/a/b:1 there', --run-image, 'q.io/a/c:1']",
+            {"q.io/a/b:1": "likely", "q.io/a/c:1": "certain"},
+        ),
+        ("command: [bash, -ec, 'JOB_IMAGE=q.io/a/b:1 exec run']", {"q.io/a/b:1": "certain"}),
         ("args: [JOB_IMAGE=q.io/a/b:1]", {"q.io/a/b:1": "certain"}),
         (f"args: ['--reloader-image=q.io/a/b:1@{DIGEST}']", {f"q.io/a/b:1@{DIGEST}": "certain"}),
         ("command: [sh, -c, 'run --worker-image q.io/a/b:1 && sleep 5']", {"q.io/a/b:1": "certain"}),
@@ -266,3 +275,18 @@ def test_values_that_are_packed_are_unpacked() -> None:
     packed = base64.b64encode(gzip.compress(b"image: q.io/a/b:v1\n", mtime=0)).decode()
     text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\nbinaryData: {{config.yaml: {packed}}}\n"
     assert _seen(text) == {"q.io/a/b:v1": "certain"}
+
+
+def test_a_variable_says_what_the_key_of_a_secret_is() -> None:
+    pod = _pod(
+        """\
+        env:
+          - {name: JOB_IMAGE_NAME, valueFrom: {secretKeyRef: {name: s, key: a}}}
+          - {name: JOB_IMAGE_TAG, valueFrom: {secretKeyRef: {name: s, key: b}}}
+          - {name: OTHER_IMAGE, valueFrom: {configMapKeyRef: {name: m, key: other}}}
+        """
+    )
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: q.io/a/b, b: v1, c: x}\n"
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {other: 'q.io/a/c:1'}\n"
+    assert _seen(f"{pod}---\n{secret}---\n{config}") == {"q.io/a/b:v1": "certain", "q.io/a/c:1": "certain"}
+    assert _seen(f"{secret}---\n{config}") == {"q.io/a/c:1": "likely"}
