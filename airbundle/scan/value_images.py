@@ -28,7 +28,10 @@ _SUFFIXES = (
     ("registry", "registry"), ("repository", "repository"), ("repo", "repository"), ("tag", "tag"),
     ("digest", "digest"), ("sha256", "digest"), ("sha", "digest"),
 )  # fmt: skip
-_ONLY_IN_IMAGES = {"name": "name", "version": "tag", "hub": "registry", "namespace": "namespace"}
+_ONLY_IN_IMAGES = {
+    "name": "name", "version": "tag", "hub": "registry", "host": "registry", "server": "registry", "path": "repository",
+    "namespace": "namespace", "org": "namespace", "organization": "namespace", "project": "namespace",
+}  # fmt: skip
 _SWITCHES = ("enabled", "enable", "create", "install", "deploy")
 _COUNTS = ("replicas", "replicaCount")
 _WHOLE = re.compile(
@@ -91,7 +94,7 @@ class _Scope:
 def spelled_images(values: Mapping[str, Any]) -> list[Composed]:
     """Return the images that `values` spell, in their order, those of parts that are off among them."""
     common = tuple(_common_registries(values.get("global")))
-    return list(_Walk().mapping(values, _Scope(common=common)))
+    return list(_Walk().mapping(values, _Scope(common=common, tag=_common_tag(values.get("global")))))
 
 
 def _common_registries(given: object) -> Iterator[Part]:
@@ -105,6 +108,14 @@ def _common_registries(given: object) -> Iterator[Part]:
         inner = given.get(above)
         if isinstance(inner, dict) and _text(inner.get("registry")):
             yield Part(f"global.{above}.registry", _text(inner["registry"]))
+
+
+def _common_tag(given: object) -> Part | None:
+    """`global.tag` and its other spelling: the tag of all images that have none of their own."""
+    for key in ("imageTag", "tag"):
+        if isinstance(given, dict) and _text(given.get(key)):
+            return Part(f"global.{key}", _text(given[key]))
+    return None
 
 
 class _Walk:
@@ -184,7 +195,8 @@ def _images_of(stem: str, roles: Mapping[str, Part], scope: _Scope) -> Iterator[
     registries = [*scope.common, *([own] if own else []), *([scope.registry] if scope.registry else [])]
     for number, reading in enumerate(readings):
         text = reading[-1].text
-        if not scope.is_image and not companions and ("repository" in filled or not re.search(r"[/:@]", text)):
+        plain = re.search(r"[/:@]", text) is None and not (scope.common and scope.tag)
+        if not scope.is_image and not companions and ("repository" in filled or plain):
             continue
         if stem and not companions and not _looks_like_image(text):
             continue
