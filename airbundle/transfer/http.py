@@ -49,7 +49,7 @@ class HttpClient:
         credentials: further credentials; by default the usual places.
         reporter: gets warnings and long waits.
         proxies: by default those of the environment.
-        lean: send small requests through http.client, too (docs/decisions/0031).
+        lean: send small requests through http.client, too (docs/decisions/0032).
     """
 
     def __init__(
