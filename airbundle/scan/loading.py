@@ -24,7 +24,7 @@ _UNFOLD = 8  # values that aliases may make of each character
 _UNFOLD_FLOOR = 2000
 _CACHED = 20_000  # scalars of one document that are kept
 
-_Parser: Any = getattr(yaml, "CParser", None) or getattr(yaml, "CSafeLoader", None) or yaml.SafeLoader
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN, _TEXT = "plain", "text"
 _SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp"))
 
