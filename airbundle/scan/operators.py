@@ -6,7 +6,7 @@ other charts. Where the render sets the image (argument, environment, field), th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -189,6 +189,8 @@ def _present(resource: Manifest, path: str) -> bool:
 
 def _place(added: AddedImage, instance: Running, resource: Manifest | None) -> Place:
     manifest = resource or instance.manifest
-    fields: Iterator[str] = (setter.name for setter in added.setters if setter.kind == "field")
-    path = next(fields, "spec") if resource else f"{instance.path}.image"
+    fields = [setter for setter in added.setters if setter.kind == "field"]
+    # What a person would set: the whole image, by the shortest way.
+    fields.sort(key=lambda setter: (setter.part != "image", len(setter.name)))
+    path = (fields[0].name if fields else "spec") if resource else f"{instance.path}.image"
     return Place(manifest.origin, manifest.template, str(manifest), path, phase=manifest.phase)

@@ -167,6 +167,11 @@ def test_what_the_operators_of_the_stack_run(manifests: list[Manifest], certain:
     assert not scanned.findings
 
 
+def test_the_place_is_the_field_that_a_person_would_set() -> None:
+    scanned = operator_images(own_knowledge(), [operator(CNPG), resource("postgresql.cnpg.io/Pooler")])
+    assert [one.place.path for one in scanned.sightings if one.certainty == "certain"] == ["spec.pgbouncer.image"]
+
+
 def test_every_default_says_where_it_was_read() -> None:
     for known in own_knowledge().operators:
         assert known.source, known.name
