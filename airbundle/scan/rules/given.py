@@ -14,6 +14,8 @@ from airbundle.scan.value_images import DEPTH_LIMIT, NODE_LIMIT, join_key
 _WORDS = re.compile(r"[^a-z0-9]+")
 OF_SITE = "site "
 """How the variants that are sites begin."""
+_TELLING = 5
+"""Characters of a text that may stand for several things."""
 _SUBCHART = re.compile(r"charts/([^/]+)/")
 
 
@@ -53,11 +55,19 @@ class ValueIndex:
     def _all_by_text(self) -> dict[str, list[Leaf]]:
         return _by_text(leaves(self._rendering.values))
 
-    def written(self, token: str, text: str, name: str = "") -> Leaf | None:
-        """Return the given value that is `text`, or that holds `token`, a part of it which is found nowhere else."""
-        exact = self._given_by_text.get(text.strip())
-        if exact:
-            return _best(exact, name)
+    def written(self, token: str, text: str, name: str, *, same_name: bool = False) -> Leaf | None:
+        """Return the given value that is `text`, or that holds `token`, a part of it which is found nowhere else.
+
+        Args:
+            token: empty when there is no such part.
+            text: what a render has.
+            name: what it is called there: the variable, the key, the field.
+            same_name: the value must be called alike: texts such as passwords stand for other things, too.
+        """
+        exact = self._given_by_text.get(text.strip(), [])
+        alike = [leaf for leaf in exact if _alike(leaf.key, name)]
+        if alike or (exact and not same_name and len(text.strip()) > _TELLING):
+            return _best(alike or exact, name)
         return next((leaf for leaf in self.given if token in leaf.value), None) if token else None
 
     def key(self, text: str, name: str = "", template: str = "") -> str:
@@ -69,7 +79,7 @@ class ValueIndex:
             template: the file of the chart that it comes from; tells the subchart.
         """
         found = self._all_by_text.get(text.strip(), [])
-        alike = [leaf for leaf in found if _alike(leaf.key, name)] or (found if len(text.strip()) > 5 else [])
+        alike = [leaf for leaf in found if _alike(leaf.key, name)] or (found if len(text.strip()) > _TELLING else [])
         if len(alike) > 1:
             inside = ".".join(_SUBCHART.findall(template))
             alike = [leaf for leaf in alike if inside and leaf.key.startswith(inside + ".")]
@@ -115,7 +125,7 @@ def _best(found: list[Leaf], name: str) -> Leaf:
 
 
 def _alike(key: str, name: str) -> bool:
-    """Whether the last part of a key and a name share an end: `auth.password` and `postgres-password`."""
+    """Whether the last part of a key and a name hold one another: `auth.password` and `postgres-password`."""
     last = _WORDS.sub("", key.lower().rpartition(".")[2])
     own = _WORDS.sub("", name.lower())
-    return bool(last and own) and (own.endswith(last) or last.endswith(own))
+    return min(len(last), len(own)) > 2 and (last in own or own in last)

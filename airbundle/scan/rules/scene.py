@@ -76,16 +76,17 @@ def place(manifest: Manifest, path: str) -> Place:
     return Place(manifest.origin, manifest.template, str(manifest), path, phase=manifest.phase)
 
 
-def tell(scene: Scene, text: Text, token: str, finding: Finding) -> Finding:
+def tell(scene: Scene, text: Text, token: str, finding: Finding, *, same_name: bool = False) -> Finding:
     """Return `finding` with where to go: the given value that the text stems from, else the object.
 
     Args:
         text: where it was found.
         token: the part of the text that is wrong; finds values that only make up a part of the text.
         finding: without `where`.
+        same_name: only values that are called alike count.
     """
     values = scene.values(text.manifest.origin)
-    leaf = values.written(token, text.value, text.name) if values else None
+    leaf = values.written(token, text.value, text.name, same_name=same_name) if values else None
     if leaf:
         return with_where(finding, str(leaf))
     key = values.key(text.value, text.name, text.manifest.template) if values else ""

@@ -95,3 +95,10 @@ def test_good_ones_and_certificates_are_left_alone() -> None:
         stringData: {password: Gw8-zkVn2q_1, tls.key: "-----BEGIN PRIVATE KEY-----\\npassword: admin\\n", user: admin}
     """
     assert codes(findings(secret)) == []
+
+
+def test_another_value_that_is_the_same_word_is_not_blamed() -> None:
+    config = "user: postgres\npassword: postgres\n"
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringData": {"app.yaml": config}}
+    (finding,) = findings(yaml.safe_dump(body), {"db": {"user": "postgres"}})
+    assert finding.where == "chart app 1.0.0: Secret apps/a: data.app.yaml → line 2"
