@@ -29,7 +29,9 @@ _WORKLOADS = frozenset({"Pod", "Deployment", "StatefulSet", "DaemonSet", "Replic
 _DOCUMENT = re.compile(r"\.(?:md|rst|adoc|html?)$|(?:^|[._-])(?:readme|changelog|license|notes)\b", re.IGNORECASE)
 _SCRIPT = re.compile(r"\.(?:sh|bash|py|pl|rb|lua|js)$", re.IGNORECASE)
 _SET_ASIDE = re.compile(r"[._-](?:bak|orig|old|disabled|dist|tmp|swp)$|~$", re.IGNORECASE)
-_FILE = re.compile(r"\.(?:ya?ml|json|toml|ini|conf|cfg|properties|env|sh|tpl|txt|md|hcl|alloy)$", re.IGNORECASE)
+_FILE = re.compile(
+    r"\.(?:ya?ml|json|toml|ini|conf|cfg|properties|env|sh|tpl|txt|md|hcl|alloy|tf|xml|groovy|js|py)$", re.IGNORECASE
+)
 _ASSIGNS = re.compile(r"^[\w\"' .-]{1,100}(?:: | ?= ?[\"'\w])")
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ROOT = frozenset({"apiVersion", "kind", "metadata", "status"})

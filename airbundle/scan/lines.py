@@ -25,6 +25,10 @@ _ASSIGNMENT = re.compile(
 _OPEN_ARRAY = re.compile(r"=\s*\[[^\]]*$")
 _HEADING = re.compile(r"""(\s*(?:-\s+)?)["']?([\w][\w./-]{0,120})["']?:\s*$""")
 _FLAG = re.compile(r"(?<![\w-])--?([A-Za-z][\w.-]{0,80})(?:=|[ \t]{1,20})[\"']?([^\s\"'=-][^\s\"']{2,400})")
+# Within a line: `template(image: 'x')`, `{ image = "x" }`, `<image>x</image>`; alone: `spark.container.image  x`.
+_NAMED = r"[\w.-]{0,80}[iI](?:mage|MAGE)[\w.-]{0,80}"
+_INLINE = re.compile(rf"""({_NAMED})["']?(?:\s{{0,5}}[:=]\s{{0,5}}["']|>)([^\s"'<>=:][^\s"'<>]{{2,400}})""")
+_SPACED = re.compile(rf"\s*({_NAMED})[ \t]{{1,40}}(\S+)\s*$")
 _RUNNER = re.compile(
     r"\b(?:docker|podman|nerdctl|crictl|ctr|crane|skopeo|kubectl|oc)\b.*\b(?:pull|run|debug|copy|inspect)\b"
 )
@@ -140,6 +144,10 @@ def _pairs(line: str, section: str) -> Iterator[Pair]:
         yield Pair(name, _bare(value), prefix + name)
     for name, value in _FLAG.findall(line):
         yield Pair(name, value, f"{prefix}--{name}")
+    if not assigned:
+        spaced = _SPACED.match(line)
+        for name, value in [*_INLINE.findall(line), *([spaced.groups()] if spaced else [])]:
+            yield Pair(name, value, prefix + name)
     built = _BUILT_FROM.match(line)
     if built:
         yield Pair("", built.group(1), f"{prefix}FROM")

@@ -234,7 +234,9 @@ class Walk:
             return
         certainty: Certainty = "certain"
         judgement = as_image(text)
-        if scope.texts and not (judgement and judgement.pinned):
+        if scope.texts and judgement is None:  # a template's words
+            return
+        if scope.texts and judgement is not None and not judgement.pinned:
             certainty = "likely"
         evidence = f"{scope.label}: {role}" if scope.label else role
         self._add(

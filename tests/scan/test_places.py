@@ -189,6 +189,11 @@ def test_fields_of_custom_resources(spec: str, expected: dict[str, str]) -> None
         ("a.toml", '[images]\nmain = "q.io/a/b:v1"\n', {"q.io/a/b:v1": "certain"}),
         ("a.toml", 'image = "q.io/a/b:v1" # q.io/a/c:v1\n', {"q.io/a/b:v1": "certain", "q.io/a/c:v1": "decoy"}),
         ("a.ini", "image = q.io/a/b:v1 ; q.io/a/c:v1\n", {"q.io/a/b:v1": "certain", "q.io/a/c:v1": "decoy"}),
+        ("main.tf", 'resource "x" { image = "q.io/a/b:v1" }\n', {"q.io/a/b:v1": "certain"}),
+        ("job.groovy", "podTemplate(containers: [c(name: 'm', image: 'maven:3.9')])\n", {"maven:3.9": "certain"}),
+        ("a.xml", "<job><image>q.io/a/b:v1</image></job>\n", {"q.io/a/b:v1": "certain"}),
+        ("spark.conf", "spark.container.image   q.io/a/b:v1\n", {"q.io/a/b:v1": "certain"}),
+        ("t.tpl", 'containers:\n- name: a\n  image: "{{ .hub }}/proxy:{{ .tag }}"\n', {}),
         ("example.yaml", "image: q.io/a/b:v1\n", {"q.io/a/b:v1": "likely"}),
         ("config.yaml.bak", "image: q.io/a/b:v1\n", {"q.io/a/b:v1": "likely"}),
         (
