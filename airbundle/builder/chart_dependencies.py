@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from airbundle.bundle.chart_metadata import Dependency, metadata_of
@@ -21,10 +22,11 @@ _DEPTH_LIMIT = 8
 
 def with_dependencies(
     files: Mapping[str, bytes], request: ChartRequest, finder: ChartFinder, depth: int = 0
-) -> tuple[dict[str, bytes], list[str]]:
-    """Return the files of a chart's directory with the dependencies that lack, and the names of those.
+) -> tuple[dict[str, bytes], list[str], list[Finding]]:
+    """Return the files of a chart's directory with the dependencies that lack.
 
-    Versions are those of Chart.lock where it names them.
+    Versions are those of Chart.lock where it names them. A dependency that can't be had is taken out of Chart.yaml: the
+    rest of the chart is worth looking at.
 
     Args:
         files: content by path below the chart's directory.
@@ -32,8 +34,11 @@ def with_dependencies(
         finder: has other charts.
         depth: of how many charts this one is a dependency.
 
+    Returns:
+        The files, the names of the dependencies that were had, and findings that name those that were not.
+
     Raises:
-        UsageError: it is no chart, or dependencies can't be had; each is named.
+        UsageError: it is no chart.
     """
     try:
         metadata = metadata_of(files, what=request.path)
@@ -41,7 +46,7 @@ def with_dependencies(
         pinned = _pinned(files, request.path)
     except VerificationError as error:
         raise UsageError(error.problem, hint="`helm lint` tells more") from None
-    complete, findings = dict(files), []
+    complete, added, findings = dict(files), [], []
     for dependency in missing:
         version = pinned.get(dependency.name, dependency.version)
         try:
@@ -50,10 +55,25 @@ def with_dependencies(
             findings.append(_lacks(dependency, version, request, error))
             continue
         complete[f"charts/{dependency.name}-airbundle.tgz"] = archive
+        added.append(dependency.name)
     if findings:
-        names = ", ".join(sorted(dependency.name for dependency in missing))
-        raise UsageError(f"{request.path}: dependencies can't be had: {names}", findings=findings)
-    return complete, [dependency.name for dependency in missing]
+        lacking = {dependency.name for dependency in missing} - set(added)
+        complete.update(_without(complete, lacking, request.path))
+    return complete, added, findings
+
+
+def _without(files: Mapping[str, bytes], names: Collection[str], what: str) -> dict[str, bytes]:
+    """Return Chart.yaml and requirements.yaml without some dependencies."""
+    changed = {}
+    for path in ("Chart.yaml", "requirements.yaml"):
+        body = load_yaml(files[path], what=f"{what}/{path}") if path in files else None
+        if not isinstance(body, dict):
+            continue
+        entries = body.get("dependencies")
+        if isinstance(entries, list):
+            kept = [entry for entry in entries if not isinstance(entry, dict) or entry.get("name") not in names]
+            changed[path] = json.dumps({**body, "dependencies": kept}).encode()
+    return changed
 
 
 def _pinned(files: Mapping[str, bytes], what: str) -> dict[str, str]:
@@ -76,7 +96,11 @@ def _archive(dependency: Dependency, version: str, request: ChartRequest, finder
             raise UsageError(f"{repository} leads out of the inventory")
         if depth >= _DEPTH_LIMIT:
             raise UsageError(f"dependencies are nested deeper than {_DEPTH_LIMIT}")
-        return finder.find(ChartRequest(dependency.name, path=path, where=where), depth=depth + 1).load()
+        found = finder.find(ChartRequest(dependency.name, path=path, where=where), depth=depth + 1)
+        errors = [finding for finding in found.findings if finding.severity == "error"]
+        if errors:
+            raise UsageError(errors[0].message, hint=errors[0].hint)
+        return found.load()
     if finder.directory is None and not repository.startswith(("http://", "https://", "oci://")):
         raise UsageError(
             f"its repository is {repository or 'nowhere'!r}; expected https://… or oci://…",

@@ -67,7 +67,7 @@ class ChartFinder:
 
         Raises:
             RemoteError, MissingContent: upstream fails, or lacks it; the directory lacks it.
-            UsageError: a local one is none, or its dependencies can't be had.
+            UsageError: a local one is none.
             VerificationError: what came is no chart.
         """
         if request.path:
@@ -179,9 +179,9 @@ class ChartFinder:
             archive = read_bounded(found[""], ARCHIVE_LIMIT)
             return FoundChart(sha256(archive), lambda: archive)
         files = read_chart_directory(found, what=request.path)
-        complete, added = with_dependencies(files, request, self, depth)
+        complete, added, lacking = with_dependencies(files, request, self, depth)
         digest = sha256(canonical_json([[name, sha256(data)] for name, data in sorted(complete.items())]))
-        odd = (_incomplete(request, added),) if added else ()
+        odd = (*([_incomplete(request, added)] if added else []), *lacking)
         return FoundChart(digest, lambda: pack_chart(complete, what=request.path)[1], odd)
 
 

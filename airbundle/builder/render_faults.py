@@ -13,7 +13,7 @@ FAILED = "render-failed"
 LIBRARY = "library charts are not installable"
 _SHOWN = 600
 
-_ACCOUNT = re.compile(r"^Error: (.*?)(?=\n\nUse --debug|\nhelm\.go:|\Z)", re.DOTALL | re.MULTILINE)
+_ACCOUNT = re.compile(r"^Error: (.*?)(?=\n+Use --debug|\nhelm\.go:|\Z)", re.DOTALL | re.MULTILINE)
 _KUBERNETES = re.compile(r"chart requires kubeVersion: (.+) which is incompatible with Kubernetes (\S+)")
 _SCHEMA = "values don't meet the specifications of the schema(s)"
 _FAR = re.compile(r'Get "https?://')

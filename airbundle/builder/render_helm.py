@@ -83,13 +83,16 @@ class HelmRenderer:
         if known is None:
             known, findings = self._render(job)
             if known is None:
-                return None, [_placed(finding, job) for finding in (*job.chart.findings, *findings)]
+                lacking = any(finding.severity == "error" for finding in job.chart.findings)
+                # What a chart without one of its parts complains of leads nobody anywhere.
+                about = job.chart.findings if lacking else (*job.chart.findings, *findings)
+                return None, [_placed(finding, job) for finding in about]
             if self.cache and not findings:
                 self.cache.write(key, known)
         else:
             findings = []
-        about = [*job.chart.findings, *known.findings, *findings]
-        return _rendering(job, known), [_placed(finding, job) for finding in about]
+        told = [*job.chart.findings, *known.findings, *findings]
+        return _rendering(job, known), [_placed(finding, job) for finding in told]
 
     def _key(self, job: HelmJob) -> str:
         return render_key(

@@ -213,17 +213,34 @@ def test_chart_lock_pins_dependencies(workshop: Workshop, charts: list[Chart], r
 def test_dependencies_that_cannot_be_had_are_named(workshop: Workshop, entry: dict[str, str], said: str) -> None:
     unpacked(workshop, dependencies=[{"name": "lost", "version": "1.0.0", **entry}])
     renderings, (finding,) = render(workshop)
-    assert renderings == []
+    assert [b"mine/templates/configmap.yaml" in rendering.output for rendering in renderings] == [True]
     assert (finding.code, finding.where) == ("chart-dependency", "bundle.yaml:1 charts[0]")
     assert "charts/mine: its dependency lost 1.0.0 is not in charts/ and can't be had: " in str(finding)
     assert said in str(finding)
 
 
+def test_a_chart_that_cannot_do_without_a_dependency_says_so_once(workshop: Workshop) -> None:
+    chart = unpacked(workshop, dependencies=[{"name": "lost", "version": "1.0.0", "repository": ""}])
+    (chart / "templates" / "x.yaml").write_text('{{ include "lost.name" . }}\n')
+    renderings, (finding,) = render(workshop)
+    assert renderings == []
+    assert finding.code == "chart-dependency"
+
+
+def test_old_charts_name_dependencies_elsewhere(workshop: Workshop, charts: list[Chart]) -> None:
+    chart = unpacked(workshop, apiVersion="v1")
+    entries = [{"name": "redis", "version": "^18", "repository": "https://x.invalid"}, {"name": "lost", "version": "1"}]
+    (chart / "requirements.yaml").write_text(json.dumps({"dependencies": entries}))
+    (rendering,), findings = render(workshop, charts_from=charts[0].archive.parent)
+    assert "# Source: mine/charts/redis/" in rendering.output.decode()
+    assert [finding.severity for finding in findings] == ["warning", "error"]
+    assert "its dependency lost 1 is not in charts/" in str(findings[1])
+
+
 def test_charts_that_depend_on_each_other_have_an_end(workshop: Workshop) -> None:
     chart = unpacked(workshop, dependencies=[{"name": "other", "version": "*", "repository": "file://../other"}])
     write_chart(chart.parent, "other", dependencies=[{"name": "mine", "version": "*", "repository": "file://../mine"}])
-    renderings, findings = render(workshop)
-    assert renderings == []
+    _, findings = render(workshop)
     assert "can't be had" in str(findings[0])
 
 
