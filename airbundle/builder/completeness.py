@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from airbundle.scan.report import ScannedImage, ScanReport
 
 MISSING = "image-missing"
+LOOK_FIRST = "mend what could not be looked at, and scan again: it may run more"
+IDLE = "`--allow-missing {patterns}` lets no image pass: a pattern is held against the whole name, such as NAME:*"
 
 
 def check_complete(
@@ -47,7 +48,7 @@ def check_complete(
     report = scan_inventory(locker, lock, options, reporter=reporter)
     remember(report, locker, lock, options)
     if not report.complete:
-        raise _incomplete(report, inventory)
+        raise _incomplete(report, options.mending(inventory))
 
 
 def remember(report: ScanReport, locker: Locker, lock: Lock, options: ScanOptions) -> None:
@@ -56,14 +57,16 @@ def remember(report: ScanReport, locker: Locker, lock: Lock, options: ScanOption
         _Known.of(locker, lock, options).keep()
 
 
-def _incomplete(report: ScanReport, inventory: str) -> CheckFailed:
-    command = shlex.join(["airbundle", "scan", inventory, "--write"])
+def _incomplete(report: ScanReport, command: str) -> CheckFailed:
     missing = len(report.missing)
     told = [f"{missing} {'image is' if missing == 1 else 'images are'} certain to run and missing"] if missing else []
     told += [f"{len(report.failed)} charts or manifests can't be looked at"] if report.failed else []
+    hint = f"`{command}` adds what is missing, then run `airbundle lock`; or `--allow-missing PATTERN`"
+    if report.idle:
+        hint += f". {IDLE.format(patterns=', '.join(report.idle))}"
     return CheckFailed(
         f"the bundle would not be complete: {' and '.join(told)}",
-        hint=f"`{command}` adds what is missing, then run `airbundle lock`; or `--allow-missing PATTERN`",
+        hint=hint if report.missing else LOOK_FIRST,
         findings=[*map(_finding, report.missing), *report.failed],
         body={"missing": [str(image.image) for image in report.missing]},
     )

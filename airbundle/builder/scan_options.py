@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -9,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from airbundle.bundle.digest import sha256
+from airbundle.errors import UsageError
 
 OWN_KNOWLEDGE = "operators.yaml"
 """What airbundle knows of operators, beside this file."""
@@ -35,6 +37,26 @@ class ScanOptions:
     max_age: timedelta | None = None
     allowed: tuple[str, ...] = ()
     rules: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a directory of charts that isn't there: with charts of the inventory alone nothing else would tell.
+
+        Raises:
+            UsageError: it is none.
+        """
+        if self.charts_from is not None and not self.charts_from.is_dir():
+            raise UsageError(
+                f"--charts {self.charts_from}: there is no such directory", hint="name one that holds .tgz"
+            )
+
+    def mending(self, inventory: str) -> str:
+        """Return the command that adds what such a scan of `inventory` found missing: a site's images, too."""
+        words = ["airbundle", "scan", inventory]
+        for site in self.sites:
+            words += ["--site", str(site)]
+        if self.charts_from is not None:
+            words += ["--charts", str(self.charts_from)]
+        return shlex.join([*words, "--write"])
 
 
 @lru_cache(maxsize=1)

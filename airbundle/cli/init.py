@@ -13,7 +13,7 @@ from airbundle.cli.console import Console
 from airbundle.errors import UsageError
 
 HELP = "Write a commented bundle.yaml into DIR, or with --site a site.yaml. What is there is never overwritten."
-EXAMPLE = "  airbundle init messenger && airbundle lock messenger"
+EXAMPLE = "  airbundle init messenger"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     write_new(path, template.replace("@NAME@", name))
     console.say(f"wrote {path}")
-    console.say("next: edit it" + ("" if args.site else f", then `airbundle lock {shlex.quote(args.directory)}`"))
+    name = shlex.quote(args.directory)
+    console.say("next: edit it" + ("" if args.site else f", then `airbundle scan {name}` and `airbundle lock {name}`"))
     return {"path": str(path)}
 
 

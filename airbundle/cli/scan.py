@@ -115,7 +115,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.write:
         body["written"] = _write(report, args, console)
     if (not args.write and report.missing) or report.failed or (args.strict and _errors(report)):
-        raise _failure(summary(report), report, args, body)
+        raise _failure(summary(report), report, body, "" if args.write else options.mending(args.inventory))
     return body
 
 
@@ -185,15 +185,17 @@ def _errors(report: ScanReport) -> bool:
     return any(finding.severity == "error" for finding in report.findings)
 
 
-def _failure(problem: str, report: ScanReport, args: argparse.Namespace, body: dict[str, Any]) -> CheckFailed:
-    """Return the error; with text its findings are told already."""
+def _failure(problem: str, report: ScanReport, body: dict[str, Any], mending: str) -> CheckFailed:
+    """Return the error; with text its findings are told already. `mending` adds what is missing; empty: it has run."""
+    from airbundle.builder.completeness import IDLE, LOOK_FIRST
     from airbundle.builder.kitchen import UNAVAILABLE
     from airbundle.errors import CheckFailed, RemoteError
 
-    hint = ""
-    if report.missing and not args.write:
-        hint = f"`{shlex.join(['airbundle', 'scan', args.inventory, '--write'])}` adds what is missing"
-    error = CheckFailed(problem, hint=hint, body=body)
+    hints = [LOOK_FIRST] if report.failed else []
+    if report.missing and mending:
+        hints.append(f"`{mending}` adds what is missing")
+        hints += [IDLE.format(patterns=", ".join(report.idle))] if report.idle else []
+    error = CheckFailed(problem, hint=". ".join(hints), body=body)
     if not report.missing and any(finding.code == UNAVAILABLE for finding in report.failed):
         error.exit_code = RemoteError("").exit_code  # upstream's fault, and perhaps gone tomorrow
     return error

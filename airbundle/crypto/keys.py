@@ -165,6 +165,8 @@ def load_signer(uri: str, passphrase: Passphrase) -> Signer:
 
 def _file_signer(uri: str, passphrase: Passphrase) -> Signer:
     path = Path(_file_path(uri))
+    if not path.exists():
+        raise UsageError(f"{path}: no such file", hint="`airbundle key generate -o FILE` makes a release key")
     return FileSigner(decode_private_key(read_private_file(path), passphrase, what=f"key {path}"))
 
 

@@ -136,6 +136,12 @@ class ScanReport:
         return any(fnmatchcase(str(image.image), pattern) for pattern in self.allowed)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """The patterns of `allowed` that no missing image has."""
+        lacking = [str(image.image) for image in self.of("certain", held=False)]
+        return tuple(each for each in self.allowed if not any(fnmatchcase(image, each) for image in lacking))
+
+    @property
     def complete(self) -> bool:
         """Whether everything was looked at, and nothing that is certain to run is missing."""
         return not self.missing and not self.failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from airbundle.bundle.sizes import human
 from airbundle.errors import Finding
@@ -42,14 +43,22 @@ def summary(report: ScanReport) -> str:
     """Return the answer in one line."""
     held = sum(image.held is not None for image in report.of("certain"))
     missing, failed = len(report.missing), len(report.failed)
-    parts = [f"{report.sources} renders", f"{held} of {len(report.of('certain'))} certain images in the inventory"]
+    parts = [
+        _counted(report.sources, "render"),
+        f"{held} of {len(report.of('certain'))} certain images in the inventory",
+    ]
     parts += [f"{missing} missing"] if missing else []
     parts += [f"{failed} could not be looked at"] if failed else []
     likely = len(report.of("likely", held=False))
     parts += [f"{likely} likely ones not in it"] if likely else []
     errors = sum(finding.severity == "error" for finding in report.findings)
-    parts += [f"{errors} errors and {len(report.findings) - errors} warnings"] if report.findings else []
+    warnings = len(report.findings) - errors
+    parts += [f"{_counted(errors, 'error')} and {_counted(warnings, 'warning')}"] if report.findings else []
     return ("complete: " if report.complete else "NOT COMPLETE: ") + ", ".join(parts)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -73,9 +82,10 @@ def _images(title: str, images: Iterable[ScannedImage], *, mend: bool = False) -
         notes: list[str] = [image.pin] if image.pin == "floating" else []
         notes += [human(image.size)] if image.size else []
         yield f"  {image.image}" + (f"  ({', '.join(notes)})" if notes else "")
-        for sighting in image.sightings[:_PLACES]:
-            yield f"      {_place(sighting)}"
-        left = len(image.sightings) - _PLACES
+        places = _places(image.sightings)
+        for place in places[:_PLACES]:
+            yield f"      {place}"
+        left = len(places) - _PLACES
         if left > 0:
             yield f"      and {left} more {'place' if left == 1 else 'places'}"
         if image.why:
@@ -85,11 +95,24 @@ def _images(title: str, images: Iterable[ScannedImage], *, mend: bool = False) -
     yield ""
 
 
-def _place(sighting: Sighting) -> str:
+def _places(sightings: Iterable[Sighting]) -> list[str]:
+    """Return the places in words; one that several variants and sites have is one."""
+    variants: dict[Sighting, list[str]] = {}
+    for sighting in sightings:
+        origin = sighting.place.origin
+        variants.setdefault(sighting.at(origin=replace(origin, variant="")), []).append(origin.variant)
+    return [_place(sighting, names) for sighting, names in variants.items()]
+
+
+def _place(sighting: Sighting, variants: Sequence[str]) -> str:
+    named = ", ".join(filter(None, variants))
+    if named and "" in variants:
+        named = f"and {named}"
+    place = replace(sighting.place, origin=replace(sighting.place.origin, variant=named))
     key = sighting.place.values_key
     about = sighting.evidence + (f"; set by {key}" if key else "")
     phase = "" if sighting.place.phase == "run" else f" [{sighting.place.phase}]"
-    return f"{sighting.place}{phase} ({about})"
+    return f"{place}{phase} ({about})"
 
 
 def markdown_lines(report: ScanReport) -> Iterator[str]:
@@ -104,7 +127,7 @@ def markdown_lines(report: ScanReport) -> Iterator[str]:
         held = "yes" if image.held else "allowed" if report.is_allowed(image) else "**no**"
         if image.certainty == "decoy" and not image.held:
             held = "no"
-        places = "<br>".join(_cell(_place(sighting)) for sighting in image.sightings[:_PLACES])
+        places = "<br>".join(_cell(place) for place in _places(image.sightings)[:_PLACES])
         size = human(image.size) if image.size else ""
         yield f"| `{image.image}` | {image.certainty} | {held} | {image.pin} | {size} | {places} |"
     for title, findings in (("Could not be looked at", report.failed), ("Findings", report.findings)):

@@ -126,6 +126,31 @@ def test_what_may_be_missing_stands_in_the_statement(shop: Workshop) -> None:
     assert shop.run("inspect", answer.body["path"]).body["allowedMissing"] == [f"{UPSTREAM}/sidecar:*"]
 
 
+def test_a_pattern_that_lets_nothing_pass_is_told(shop: Workshop) -> None:
+    shop.lock()
+    for answer in (
+        shop.build(shop.root, "--allow-missing", f"{UPSTREAM}/sidecar"),
+        shop.connected("scan", "--allow-missing", f"{UPSTREAM}/sidecar"),
+    ):
+        assert answer.code == 3
+        assert f"`--allow-missing {UPSTREAM}/sidecar` lets no image pass" in answer.body["errors"][0]["hint"]
+
+
+def test_the_mend_takes_the_sites_along(shop: Workshop) -> None:
+    shop.lock()
+    site = shop.root / "berlin.yaml"
+    site.write_text("apiVersion: airbundle.dev/v1\nkind: Site\nmetadata: {name: berlin}\ndomain: berlin.internal\n")
+    for answer in (shop.build(shop.root, "--site", str(site)), shop.connected("scan", "--site", str(site))):
+        assert answer.code == 3
+        assert f" --site {site} --write`" in answer.body["errors"][0]["hint"]
+
+
+def test_a_directory_of_charts_that_is_not_there_is_wrong_usage(shop: Workshop) -> None:
+    answer = shop.connected("scan", "--charts", str(shop.root / "nowhere"))
+    assert answer.code == 2
+    assert "there is no such directory" in answer.body["errors"][0]["message"]
+
+
 def test_a_registry_says_which_likely_images_exist(shop: Workshop) -> None:
     write_shop(shop, HEAD + CHART, **{"templates/notes.yaml": CONFIG % (UPSTREAM, UPSTREAM)})
     images = {image["image"]: image for image in shop.connected("scan").body["images"]}
@@ -147,10 +172,12 @@ def test_a_chart_that_fails_does_not_hide_the_others(shop: Workshop) -> None:
     assert answer.code == 3
     assert answer.body["missing"] == [SIDECAR]
     assert "greeting.word" in json.dumps(answer.body["failed"])
+    assert answer.body["errors"][0]["hint"].startswith("mend what could not be looked at")
     shop.lock()
     refused = shop.build(shop.root)
     assert refused.code == 3
     assert "greeting.word" in refused.errors
+    assert "--write" not in refused.body["errors"][0]["hint"]
 
 
 def test_a_chart_that_cannot_be_had_is_upstreams_fault(shop: Workshop) -> None:

@@ -12,7 +12,8 @@ from airbundle.cli.main import main
 
 def test_writes_a_commented_inventory_that_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", str(tmp_path / "My App")]) == 0
-    assert f"`airbundle lock '{tmp_path}/My App'`" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert all(f"`airbundle {command} '{tmp_path}/My App'`" in out for command in ("scan", "lock"))
     raw = (tmp_path / "My App" / "bundle.yaml").read_bytes()
     assert parse_inventory(raw).name == "my-app"
     assert raw.count(b"#") > 20

@@ -201,8 +201,9 @@ def test_other_formats_are_named(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_key_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file") as error:
         load_signer(str(tmp_path / "missing"), never)
+    assert "key generate" in error.value.hint
     with pytest.raises(UsageError, match="no regular file"):
         load_signer(str(tmp_path), never)
     os.mkfifo(tmp_path / "fifo")

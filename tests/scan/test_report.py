@@ -146,6 +146,26 @@ def test_the_text_names_image_place_and_mend() -> None:
     assert text.endswith(summary(answer))
 
 
+def test_places_that_differ_in_the_variant_alone_are_told_once() -> None:
+    def of(variant: str, key: str = "") -> Sighting:
+        return seen("a:1", key=key).at(origin=replace(ORIGIN, variant=variant))
+
+    both = report(of(""), of("production"), of("site berlin"), of("staging", "other.image"))
+    for lines in (list(text_lines(both)), "\n".join(markdown_lines(both)).replace("<br>", "\n").split("\n")):
+        places = [line[line.index("chart shop") :] for line in lines if "chart shop" in line]
+        assert [place.split(":")[0] for place in places] == [
+            "chart shop 1.0.0 [and production, site berlin]",
+            "chart shop 1.0.0 [staging]",
+        ]
+    assert len(both.to_json()["images"][0]["places"]) == 4
+
+
+def test_patterns_that_let_no_image_pass_are_known() -> None:
+    answer = report(seen("a:1"), seen("b:1"), have=(held("b:1"),))
+    allowed = ("docker.io/library/a", "docker.io/library/a:*", "docker.io/library/b:*")
+    assert replace(answer, allowed=allowed).idle == ("docker.io/library/a", "docker.io/library/b:*")
+
+
 def test_markdown_has_a_row_for_each_image_and_no_cell_that_breaks_it() -> None:
     answer = report(seen("a:1", evidence="argument | --x"), findings=(Finding("a | b", code="x"),))
     lines = list(markdown_lines(answer))
