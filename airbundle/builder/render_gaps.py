@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from airbundle.bundle.chart_values import GLOBAL, ChartTree
+from airbundle.bundle.chart_values import GLOBAL, ChartTree, coalesce
 from airbundle.errors import Finding
 from airbundle.transfer.problems import clean
 
@@ -15,6 +15,9 @@ _SOMETHING = re.compile(rb"^(?!---|[ \t]*#)[^\n]*\S", re.MULTILINE)
 _HELMS_OWN = frozenset({GLOBAL, "tags", "enabled"})
 _TOLD = ("README.md", "values.yaml", "NOTES.txt")
 """Files that tell of values and read none."""
+_IDENTIFIER = re.compile(r"[a-z][A-Za-z0-9]*")
+_CLOSE, _CLOSE_BELOW = 0.75, 0.65
+"""How alike two names are that may be meant for one another; deeper down a stranger alone says nothing."""
 
 
 def render_gaps(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> list[Finding]:
@@ -65,7 +68,8 @@ def _missing_parts(output: bytes, tree: ChartTree, given: Mapping[str, Any]) -> 
 def _unread(tree: ChartTree, given: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield a warning for each value that neither the chart's own values nor a text in it know.
 
-    Only whole parts are looked at, the first level of a chart and of its subcharts: deeper down free forms are usual.
+    Whole parts are looked at, the first level of a chart and of its subcharts. Deeper down free forms are usual:
+    there a name has to look like one that stands in its place in the chart's own values, and that isn't given.
     """
     known = dict(tree.subcharts)
     yield from _unread_keys(tree, tree.values, known, given, "")
@@ -74,6 +78,27 @@ def _unread(tree: ChartTree, given: Mapping[str, Any]) -> Iterator[Finding]:
         if isinstance(below, dict):
             own = {**subchart.values, **_mapping(tree.values.get(name))}
             yield from _unread_keys(tree, own, dict(subchart.subcharts), below, f"{name}.")
+    for key, own in coalesce(tree).items():
+        if key not in known:
+            yield from _mistyped(tree, own, given.get(key), f"{key}.")
+            continue
+        for inner, owned in _mapping(own).items():
+            yield from _mistyped(tree, owned, _mapping(given.get(key)).get(inner), f"{key}.{inner}.")
+
+
+def _mistyped(tree: ChartTree, own: Any, given: Any, prefix: str) -> Iterator[Finding]:
+    """Yield a warning for each name below `prefix` that looks like a mistyped one of the chart's own."""
+    if not isinstance(own, dict) or not isinstance(given, dict):
+        return
+    for key, value in given.items():
+        if key in own:
+            yield from _mistyped(tree, own[key], value, f"{prefix}{key}.")
+            continue
+        left = [each for each in own if each not in given]
+        if _IDENTIFIER.fullmatch(key) and value is not None:
+            close = get_close_matches(key, left, n=1, cutoff=_CLOSE_BELOW)
+            if close and not _is_mentioned(tree, key):
+                yield _unread_value(prefix + key, f"did you mean {clean(prefix + close[0])!r}?")
 
 
 def _unread_keys(
@@ -84,14 +109,14 @@ def _unread_keys(
         meant = key in own or key in parts or key in _HELMS_OWN or key.startswith(("x-", "_", ".")) or value is None
         if meant or _is_mentioned(tree, key):
             continue
-        close = get_close_matches(key, [*own, *parts], n=1, cutoff=0.75)
+        close = get_close_matches(key, [*own, *parts], n=1, cutoff=_CLOSE)
         hint = f"did you mean {clean(prefix + close[0])!r}?" if close else "compare with the chart's own values.yaml"
-        yield Finding(
-            f"the value {clean(prefix + key)!r} is given, and nothing in the chart reads it",
-            code="value-unread",
-            hint=hint,
-            severity="warning",
-        )
+        yield _unread_value(prefix + key, hint)
+
+
+def _unread_value(key: str, hint: str) -> Finding:
+    message = f"the value {clean(key)!r} is given, and nothing in the chart reads it"
+    return Finding(message, code="value-unread", hint=hint, severity="warning")
 
 
 def _is_mentioned(tree: ChartTree, key: str) -> bool:

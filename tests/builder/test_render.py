@@ -217,13 +217,16 @@ UNREAD = [
     ("imgae: b:2\n", "the value 'imgae' is given, and nothing in the chart reads it (did you mean 'image'?)"),
     ("db: {prot: 1}\n", "the value 'db.prot' is given, and nothing in the chart reads it (did you mean 'db.port'?)"),
     ("nothing: {at: all}\n", "reads it (compare with the chart's own values.yaml)"),
+    ("side: {image: {tga: v2}}\n", "'side.image.tga' is given, and nothing in the chart reads it (did you mean 'side."),
+    ("db: {disk: {sise: 1Gi}}\n", "'db.disk.sise' is given, and nothing in the chart reads it (did you mean 'db.disk."),
 ]
 
 
-@pytest.mark.parametrize(("values", "said"), UNREAD, ids=["top", "subchart", "unlike"])
+@pytest.mark.parametrize(("values", "said"), UNREAD, ids=["top", "subchart", "unlike", "deep", "deep-below"])
 def test_a_value_that_nothing_reads(kitchen: Kitchen, values: str, said: str) -> None:
-    write_chart(kitchen.directory / "charts/shop/charts", "db", files={"values.yaml": "port: 5\n"})
-    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    write_chart(kitchen.directory / "charts/shop/charts", "db", files={"values.yaml": "port: 5\ndisk: {size: 1Gi}\n"})
+    own = "image: a:1\nside: {image: {repository: b, tag: v1}}\n"
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": own})
     kitchen.write("values.yaml", values)
     kitchen.fields["charts"] = [
         {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
@@ -234,10 +237,14 @@ def test_a_value_that_nothing_reads(kitchen: Kitchen, values: str, said: str) ->
 
 
 def test_values_that_are_read_without_being_in_the_charts_own(kitchen: Kitchen) -> None:
-    text = "a: {{ .Values.optional }}\nb: {{ .Values.db.extra }}\n"
+    text = "a: {{ .Values.optional }}\nb: {{ .Values.db.extra }}\nc: {{ .Values.pod.read }}\n"
     write_chart(kitchen.directory / "charts/shop/charts", "db", files={"values.yaml": "port: 5\n"})
-    kitchen.chart("shop", {"templates/x.yaml": text})
-    kitchen.write("values.yaml", "x-own: &x {a: 1}\noptional: *x\ndb: {extra: 1}\nglobal: {x: 1}\ntags: {y: true}\n")
+    own = "pod: {reads: 1, labels: {app: x}, limits: {cpu: 1}}\n"
+    kitchen.chart("shop", {"templates/x.yaml": text, "values.yaml": own})
+    # Read; a free form; the chart's own name beside it; names that are no variables.
+    free = "pod: {read: 1, labels: {team: x, app: y, apps: z, a.b/app: 1}, limits: {memory: 1Gi}}\n"
+    given = "x-own: &x {a: 1}\noptional: *x\ndb: {extra: 1}\nglobal: {x: 1}\ntags: {y: true}\n"
+    kitchen.write("values.yaml", given + free)
     kitchen.fields["charts"] = [
         {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
     ]
