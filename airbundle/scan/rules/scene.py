@@ -92,7 +92,7 @@ def tell(scene: Scene, text: Text, token: str, finding: Finding, *, same_name: b
     key = values.key(text.value, text.name, text.manifest.template) if values else ""
     hint = finding.hint
     if key:
-        hint = f"set the value {key}" + (f": {hint}" if hint else "")
+        hint = f"{hint}; the value {key} sets it" if hint else f"set the value {key}"
     return with_where(finding, str(place(text.manifest, text.path)), hint)
 
 

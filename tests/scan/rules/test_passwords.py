@@ -84,7 +84,7 @@ def test_what_the_chart_has_names_the_value_to_set() -> None:
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {admin-password: prom-operator}\n"
     values = {"grafana": {"adminPassword": "prom-operator"}}
     (finding,) = run_rules(objects(secret), [rendering(defaults=values)])
-    assert "set the value grafana.adminPassword" in finding.hint
+    assert "the value grafana.adminPassword sets it" in finding.hint
 
 
 def test_good_ones_and_certificates_are_left_alone() -> None:
