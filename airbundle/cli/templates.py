@@ -42,6 +42,8 @@ charts:
   #     name: cert-manager
   #     namespace: cert-manager
   #     values: [values/cert-manager.yaml]
+  #   variants:                               # further values that sites may use: scan looks for their images, too
+  #     large: [values/cert-manager-large.yaml]
   # - name: redis
   #   repo: oci://registry-1.docker.io/bitnamicharts
   #   version: "*"                            # the newest
