@@ -128,15 +128,16 @@ class _Walk:
         groups = _groups(values, scope)
         scope = _inherit(replace(scope, off=scope.off or _own_switch(values, scope.path)), groups.get("", {}))
         taken: set[str] = set()
+        off_switches = _off_switches(values)
         for stem, roles in groups.items():
-            off = scope.off or (_switch_beside(values, stem, scope.path) if stem else "")
+            off = scope.off or (_switch_beside(off_switches, stem, scope.path) if stem else "")
             for image in _images_of(stem, roles, replace(scope, off=off)):
                 taken.update(part.key for part in image.repository)
                 yield image
         for key, value in values.items():
             path = join_key(scope.path, str(key))
             if path not in taken:
-                off = scope.off or _switch_beside(values, str(key), scope.path)
+                off = scope.off or _switch_beside(off_switches, str(key), scope.path)
                 yield from self.value(value, str(key), replace(scope, path=path, off=off, depth=scope.depth + 1))
 
     def value(self, value: object, key: str, scope: _Scope) -> Iterator[Composed]:
@@ -248,16 +249,24 @@ def _own_switch(values: Mapping[str, Any], path: str) -> str:
     return ""
 
 
-def _switch_beside(values: Mapping[str, Any], stem: str, path: str) -> str:
-    """Key of a switch for `stem` beside it: `metricsEnabled: false`, `enableMetrics: false`."""
-    lower = stem.lower()
-    if not lower:
-        return ""
+def _off_switches(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys of a map that are off, by their lower case; of two the first."""
+    off: dict[str, str] = {}
     for key, value in values.items():
         if _is_false(value):
-            word = str(key).lower()
-            if any(word in {lower + switch, switch + lower} for switch in (*_SWITCHES, "use")):
-                return join_key(path, str(key))
+            off.setdefault(str(key).lower(), str(key))
+    return off
+
+
+def _switch_beside(off: Mapping[str, str], stem: str, path: str) -> str:
+    """Key of a switch for `stem` beside it: `metricsEnabled: false`, `enableMetrics: false`."""
+    lower = stem.lower()
+    if not lower or not off:
+        return ""
+    for switch in (*_SWITCHES, "use"):
+        for word in (lower + switch, switch + lower):
+            if word in off:
+                return join_key(path, off[word])
     return ""
 
 
