@@ -20,7 +20,7 @@ from airbundle.bundle.release import RELEASE_NAME, Release
 from airbundle.bundle.semver import find, parse_version
 from airbundle.bundle.terms import CHART_NAME, CHART_REPOSITORY, CHART_VERSION, dns_label
 from airbundle.bundle.values_file import ValuesFile, read_values
-from airbundle.errors import AirbundleError, DocumentError, Finding, UsageError
+from airbundle.errors import AirbundleError, DocumentError, Finding, Interrupted, UsageError
 from airbundle.scan.model import Rendering
 from airbundle.transfer.problems import clean
 
@@ -220,6 +220,8 @@ def _inside(
                 )
             elif name != "values.yaml":
                 files.append(read_values(raw, {}, f"{by} {path}"))
+    except Interrupted:
+        raise
     except AirbundleError as error:
         findings += error.findings or [Finding(f"{by}: {error.problem}", by.source, "values-file", hint=error.hint)]
     return tuple(files)

@@ -12,7 +12,7 @@ from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.release import Release
 from airbundle.bundle.template import PLACEHOLDERS, site_names
 from airbundle.bundle.values_file import VALUES_LIMIT, ValuesFile, read_values
-from airbundle.errors import AirbundleError, Finding
+from airbundle.errors import AirbundleError, Finding, Interrupted
 from airbundle.store.host import read_bounded
 from airbundle.store.inventory_dir import InventoryDir
 from airbundle.store.site_dir import SiteDir
@@ -56,6 +56,8 @@ def chart_jobs(
         for variant, paths in [("", ()), *further.items()]:
             try:
                 values = _values(opened, release, paths, case, chart.where)
+            except Interrupted:
+                raise
             except AirbundleError as error:
                 findings += error.findings or [Finding(error.problem, chart.where, "values-file", hint=error.hint)]
                 continue
@@ -82,7 +84,7 @@ def _values(
     opened: InventoryDir, release: Release, further: Sequence[str], case: Case, where: str
 ) -> tuple[ValuesFile, ...]:
     paths = [*release.values, *further]
-    raw = [(path, read_bounded(opened.resolve(path, where=where), VALUES_LIMIT)) for path in paths]
+    raw = [(path, read_bounded(opened.file(path, where=where), VALUES_LIMIT)) for path in paths]
     if case.site is not None:
         raw += case.site.read_values(release.name, VALUES_LIMIT)
     return tuple(read_values(data, case.setting.names, path) for path, data in raw)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from airbundle.builder.render_kustomize import has_kustomization, is_kustomization, kustomize
 from airbundle.bundle.release import Release
 from airbundle.bundle.template import fill, used_names
-from airbundle.errors import AirbundleError, DocumentError, Finding, HostError
+from airbundle.errors import AirbundleError, DocumentError, Finding, HostError, Interrupted
 from airbundle.scan.model import Origin, Rendering
 from airbundle.store.host import read_bounded
 from airbundle.store.inventory_dir import InventoryDir
@@ -49,6 +49,8 @@ def read_manifests(
     try:
         for name, raw in _texts(opened, path, where, findings):
             renderings += _filled(name, raw, release, settings, findings)
+    except Interrupted:
+        raise
     except HostError as error:
         findings.append(Finding(error.problem, where, "manifest", hint=error.hint))
     except AirbundleError as error:
@@ -80,6 +82,8 @@ def _texts(opened: InventoryDir, path: str, where: str, findings: list[Finding])
 def _read(real: Path, name: str, where: str, findings: list[Finding]) -> bytes:
     try:
         return read_bounded(real, FILE_LIMIT)
+    except Interrupted:
+        raise
     except AirbundleError as error:
         findings.append(Finding(f"{name}: {error.problem}", where, "manifest", hint=error.hint))
         return b""

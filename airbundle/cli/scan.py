@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.connected import add_inventory, add_registries, open_client, tidy_cache
-from airbundle.cli.console import Console
+from airbundle.cli.console import Console, plain
 
 if TYPE_CHECKING:
     from airbundle.builder.cluster_scan import ClusterImages
@@ -166,7 +166,7 @@ def _tell(report: ScanReport, args: argparse.Namespace, console: Console) -> Non
 
     lines = markdown_lines(report) if args.markdown else text_lines(report, every=args.all)
     for line in lines:
-        console.say(line)
+        console.say(plain(line, line=True))  # names of objects and files may hold line breaks
 
 
 def _write(report: ScanReport, args: argparse.Namespace, console: Console) -> list[str]:

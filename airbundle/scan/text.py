@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from airbundle.scan.report import ScannedImage, ScanReport
 
 _PLACES = 4
 """Places of one image that text names; JSON has all of them."""
+_MARKUP = re.compile(r"[\\`*|]|(?<=\])\(")
 _TITLES = {
     "certain": "MISSING: certain to run, and not in the inventory",
     "likely": "Likely to run, and not in the inventory",
@@ -147,4 +149,6 @@ def markdown_lines(report: ScanReport) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    # Names of objects are anybody's: no links, pictures, code or cells of their own.
+    text = _MARKUP.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return " ".join(text.splitlines())

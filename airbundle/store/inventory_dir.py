@@ -48,6 +48,17 @@ class InventoryDir:
             raise _wrong(where, f"{path!r} is not there", found="nothing", expected=f"a file or directory at {real}")
         return real
 
+    def file(self, path: str, *, where: str = "") -> Path:
+        """Return where a regular file of the inventory really is: reading a pipe would wait for ever.
+
+        Raises:
+            DocumentError: as `resolve`, or it is something else.
+        """
+        real = self.resolve(path, where=where)
+        if not real.is_file():
+            raise _wrong(where, f"{path!r} is no file", expected="a regular file")
+        return real
+
     def files(self, path: str, *, where: str = "") -> list[tuple[str, Path]]:
         """Return the regular files at or below a path as (name relative to it, real path), sorted by name.
 

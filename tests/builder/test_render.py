@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from airbundle.builder import render_manifests
 from airbundle.builder.render import UNAVAILABLE
-from airbundle.errors import DocumentError, HostError, UsageError
+from airbundle.errors import DocumentError, HostError, Interrupted, UsageError
 from airbundle.scan.model import Rendering
 from tests.builder.rendering import POD, Kitchen, images
 from tests.support.helm import package, write_chart
@@ -426,3 +428,26 @@ def test_equal_texts_are_one(kitchen: Kitchen) -> None:
     kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "variants": {"same": "none.yaml"}}]
     one, two = kitchen.fine()
     assert one.output is two.output
+
+
+def test_values_that_are_a_pipe_are_told_and_not_waited_for(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\n"})
+    os.mkfifo(kitchen.directory / "values.yaml")
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
+    ]
+    renderings, findings = kitchen.render()
+    assert renderings == []
+    assert [finding.message for finding in findings] == ["'values.yaml' is no file"]
+
+
+def test_a_signal_is_no_finding(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    kitchen.write("m/a.yaml", "kind: Pod\n")
+    kitchen.fields["manifests"] = ["m"]
+
+    def stop(*_: object) -> bytes:
+        raise Interrupted
+
+    monkeypatch.setattr(render_manifests, "read_bounded", stop)
+    with pytest.raises(Interrupted):
+        kitchen.render()

@@ -117,6 +117,16 @@ def test_text_and_markdown(shop: Workshop, capsys: pytest.CaptureFixture[str]) -
     assert f"| `{SIDECAR}` | certain | **no** |" in capsys.readouterr().out
 
 
+def test_a_name_with_line_breaks_begins_no_line(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    pod = DEPLOYMENT.replace("name: web}", 'name: "web\\ncomplete: all is well"}', 1)
+    write_shop(shop, HEAD + CHART, **{"templates/web.yaml": pod})
+    capsys.readouterr()
+    assert main(["scan", str(shop.root / "inventory"), "--offline", "--cache-dir", str(shop.root / "cache")]) == 3
+    told = capsys.readouterr().out
+    assert "web\\ncomplete: all is well" in told
+    assert not any(line.startswith("complete") for line in told.splitlines())
+
+
 def test_what_may_be_missing_stands_in_the_statement(shop: Workshop) -> None:
     shop.lock()
     answer = shop.build(shop.root, "--allow-missing", f"{UPSTREAM}/sidecar:*")

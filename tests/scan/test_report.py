@@ -181,3 +181,11 @@ def test_the_json_document_is_json_and_whole() -> None:
     (image,) = body["images"]
     assert (image["certainty"], image["inInventory"], image["pin"]) == ("certain", False, "floating")
     assert image["places"][0]["object"] == "Deployment shop/web"
+
+
+def test_markdown_takes_no_markup_from_names() -> None:
+    answer = report(seen("a:1", evidence="field [x](https://evil.test/) ![y](https://evil.test/) `z` **w**\u2028# h"))
+    (row,) = [line for line in markdown_lines(answer) if "library/a:1" in line]
+    assert "[x]\\(https" in row
+    assert "![y]\\(" in row
+    assert "\\`z\\` \\*\\*w\\*\\* # h" in row
