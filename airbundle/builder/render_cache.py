@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from airbundle import __version__
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import canonical_json
 from airbundle.errors import Finding
@@ -89,7 +90,7 @@ def render_key(
         helm: its version.
     """
     texts = [sha256(text.encode()) for text in values]
-    body = [_FORM, chart, texts, release, namespace, kubernetes, sorted(api_versions), helm]
+    body = [_FORM, __version__, chart, texts, release, namespace, kubernetes, sorted(api_versions), helm]
     return sha256(canonical_json(body))
 
 

@@ -22,7 +22,7 @@ from airbundle.bundle.reference import Reference
 from airbundle.bundle.site import Site
 from airbundle.bundle.statement import parse_time
 from airbundle.bundle.template import PLACEHOLDERS, site_names
-from airbundle.errors import Finding
+from airbundle.errors import Finding, RemoteError
 from airbundle.progress import SILENT, Reporter
 from airbundle.scan.model import ORDER, Manifest, Rendering, Scanned, Sighting
 from airbundle.scan.operators import operator_images
@@ -82,12 +82,17 @@ def scan_inventory(
     images = _aged(images, lock, options.max_age)
     if running is not None:
         images = [_as_run(image, running.digests.get(image.image, ())) for image in images]
+    unasked: list[Finding] = []
     if options.upstream and lock is not None:
-        images = _moved(images, locker, lock)
+        try:
+            images = _moved(images, locker, lock)
+        except RemoteError as error:
+            problem = f"whether upstream has moved is not known: {error.problem}"
+            unasked = [Finding(problem, code="upstream", hint=error.hint, severity="warning")]
     told = [*about_renders, *dict.fromkeys(finding for each in looked for finding in each.findings)]
     return ScanReport(
         images=tuple(images),
-        findings=(*(finding for finding in told if finding.severity != "error"), *scanned.findings, *found),
+        findings=(*(finding for finding in told if finding.severity != "error"), *scanned.findings, *found, *unasked),
         failed=tuple(finding for finding in told if finding.severity == "error"),
         unused=tuple(unused_entries(images, held_images(opened.inventory, lock))),
         allowed=options.allowed,

@@ -110,12 +110,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         if lock is not None and options.keep_renders:
             remember(report, locker, lock, options)
     tidy_cache(cache, console)
-    _tell(report, args, console)
+    mending = "" if args.write else options.mending(args.inventory)
+    _tell(report, args, console, mending)
     body = report.to_json()
     if args.write:
         body["written"] = _write(report, args, console)
     if (not args.write and report.missing) or report.failed or (args.strict and _errors(report)):
-        raise _failure(summary(report), report, body, "" if args.write else options.mending(args.inventory))
+        raise _failure(summary(report), report, body, mending)
     return body
 
 
@@ -161,10 +162,10 @@ def _running(args: argparse.Namespace, console: Console) -> ClusterImages | None
         return cluster_images(cluster, namespaces=args.namespace, reporter=console.reporter)
 
 
-def _tell(report: ScanReport, args: argparse.Namespace, console: Console) -> None:
+def _tell(report: ScanReport, args: argparse.Namespace, console: Console, mending: str) -> None:
     from airbundle.scan.text import markdown_lines, text_lines
 
-    lines = markdown_lines(report) if args.markdown else text_lines(report, every=args.all)
+    lines = markdown_lines(report) if args.markdown else text_lines(report, every=args.all, mending=mending)
     for line in lines:
         console.say(plain(line, line=True))  # names of objects and files may hold line breaks
 

@@ -20,11 +20,17 @@ _TITLES = {
 }
 
 
-def text_lines(report: ScanReport, *, every: bool = False) -> Iterator[str]:
-    """Yield the lines of the answer; `every` lists what the inventory has and what is a decoy, too."""
+def text_lines(report: ScanReport, *, every: bool = False, mending: str = "") -> Iterator[str]:
+    """Yield the lines of the answer.
+
+    Args:
+        report: the answer.
+        every: list what the inventory has and what is a decoy, too.
+        mending: the command that adds what is missing; empty where nothing shall be said of it.
+    """
     yield from _section("COULD NOT BE LOOKED AT: what these run is not known", report.failed)
     missing = report.missing
-    yield from _images(_TITLES["certain"], missing, mend=True)
+    yield from _images(_TITLES["certain"], missing, mending=mending)
     allowed = [image for image in report.of("certain", held=False) if image not in missing]
     yield from _images("Missing, and allowed to be", allowed)
     yield from _images(_TITLES["likely"], report.of("likely", held=False))
@@ -75,7 +81,7 @@ def _section(title: str, findings: Iterable[Finding]) -> Iterator[str]:
     return _list(title, [f"{finding.severity:<7} {finding.code:<18} {finding}" for finding in findings])
 
 
-def _images(title: str, images: Iterable[ScannedImage], *, mend: bool = False) -> Iterator[str]:
+def _images(title: str, images: Iterable[ScannedImage], *, mending: str = "") -> Iterator[str]:
     images = list(images)
     if not images:
         return
@@ -92,8 +98,8 @@ def _images(title: str, images: Iterable[ScannedImage], *, mend: bool = False) -
             yield f"      and {left} more {'place' if left == 1 else 'places'}"
         if image.why:
             yield f"      but {image.why}"
-    if mend:
-        yield "  mend: `airbundle scan INVENTORY --write` adds them to bundle.yaml, then `airbundle lock`"
+    if mending:
+        yield f"  mend: `{mending}` adds them to bundle.yaml, then `airbundle lock`"
     yield ""
 
 

@@ -258,6 +258,17 @@ def test_a_tag_that_moved_is_stale(shop: Workshop) -> None:
     assert stale[SIDECAR] == ""
 
 
+def test_an_upstream_that_cannot_be_asked_hides_nothing(shop: Workshop) -> None:
+    shop.lock()
+    registries = {"mirrors": {UPSTREAM: {"endpoint": ["http://127.0.0.1:1"]}}}
+    (shop.root / "dead.yaml").write_text(json.dumps(registries))
+    words = (shop.root / "inventory", "--upstream", "--offline", "--registries", shop.root / "dead.yaml")
+    answer = shop.run("scan", *words)
+    assert answer.code == 3
+    assert answer.body["missing"] == [SIDECAR]
+    assert "upstream" in {finding["code"] for finding in answer.body["findings"]}
+
+
 def test_an_inventory_without_charts_needs_no_helm(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop.put(tiny_image("app"), "app", "1")
     workshop.inventory(images=[f"{UPSTREAM}/app:1"])

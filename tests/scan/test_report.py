@@ -137,10 +137,10 @@ def test_entries_that_nothing_seen_uses_are_told() -> None:
 
 def test_the_text_names_image_place_and_mend() -> None:
     answer = report(seen("a:1", key="web.image"), seen("c:1", "likely"), seen("d:1", "decoy"), have=(held("b:1"),))
-    text = "\n".join(text_lines(answer))
+    text = "\n".join(text_lines(answer, mending="airbundle scan x --write"))
     assert "docker.io/library/a:1" in text
     assert "chart shop 1.0.0: Deployment shop/web: spec.image (container; set by web.image)" in text
-    assert "--write" in text
+    assert "`airbundle scan x --write`" in text
     assert "library/d:1" not in text
     assert "library/d:1" in "\n".join(text_lines(answer, every=True))
     assert text.endswith(summary(answer))
