@@ -121,7 +121,7 @@ def _doubtful(finding: Finding) -> Finding:
 def _at_upstream(sightings: Iterable[Sighting], sites: Sequence[Site]) -> Iterator[Sighting]:
     """Give images that charts take from the site's registry the names that they have upstream (design §5)."""
     hosts = {(PLACEHOLDERS["registry"], "")}
-    hosts |= {(site_names(site)["registry"], site.registry.prefix.strip("/")) for site in sites}
+    hosts |= {(site_names(site).get("registry", ""), site.registry.prefix.strip("/")) for site in sites}
     prefixes = sorted((f"{host}/{prefix}/" if prefix else f"{host}/" for host, prefix in hosts if host), key=len)
     for sighting in sightings:
         prefix = next((prefix for prefix in reversed(prefixes) if sighting.image.name.startswith(prefix)), "")

@@ -211,6 +211,12 @@ def test_a_complete_inventory_is_scanned_once(shop: Workshop, monkeypatch: pytes
     assert "render" in shop.build(shop.root).text
 
 
+def test_a_site_that_names_no_registry_and_no_domain(shop: Workshop) -> None:
+    site = shop.root / "bare.yaml"
+    site.write_text("apiVersion: airbundle.dev/v1\nkind: Site\nmetadata: {name: bare}\n")
+    assert shop.connected("scan", "--offline", "--site", str(site)).body["missing"] == [SIDECAR]
+
+
 def test_names_at_the_sites_registry_are_those_of_upstream(shop: Workshop) -> None:
     release = "{name: shop, namespace: shop, values: [site.yaml]}"
     write_shop(shop, HEAD + CHART.replace("{name: shop, namespace: shop}", release))
