@@ -252,7 +252,8 @@ class Walk:
 
 
 def join(path: str, key: str) -> str:
-    """Return the path of a field."""
+    """Return the path of a field; a key without a letter is shown as one."""
+    key = key or "''"
     return f"{path}.{key}" if path and not path.endswith(ARROW) else path + key
 
 

@@ -16,7 +16,7 @@ from typing import Optional
 
 from airbundle.transfer.bulk_answer import BulkAnswer
 from airbundle.transfer.bulk_send import BROKEN, connect_fault, make_connection, write_request
-from airbundle.transfer.faults import os_fault
+from airbundle.transfer.faults import NO_HTTP_HINT, os_fault
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
@@ -125,11 +125,11 @@ class BulkEngine:
         except BROKEN as error:  # RemoteDisconnected is one of them
             if reused:
                 raise _Stale from None
-            raise Fault(error.strerror or "the connection was closed without an answer") from None
+            raise Fault(error.strerror or "the connection was closed without an answer", hint=NO_HTTP_HINT) from None
         except OSError as error:
             raise os_fault(error, connecting=False) from None
         except http.client.HTTPException as error:
-            raise Fault(f"no HTTP answer: {_name(error)}") from None
+            raise Fault(f"no HTTP answer: {_name(error)}", hint=NO_HTTP_HINT) from None
         finally:
             if not done:
                 self._drop(connection)

@@ -117,8 +117,8 @@ class Workshop:
         """Resolve an inventory."""
         return self.do("lock", inventory, "--registries", self.registries)
 
-    def build(self, inventory: Path, output: Path) -> Measured:
+    def build(self, inventory: Path, output: Path, *words: str) -> Measured:
         """Build a signed bundle into `output`; it must end well."""
-        done = self.run("build", inventory, "--registries", self.registries, "--key", self.key, "-o", output)
+        done = self.run("build", inventory, "--registries", self.registries, "--key", self.key, "-o", output, *words)
         assert done.code == 0, done.stderr
         return done

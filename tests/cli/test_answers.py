@@ -36,6 +36,9 @@ from tests.support.storage import Storage
 
 Words = list[object]
 
+pytestmark = pytest.mark.xdist_group("answers")
+"""One world, in which what one command leaves is what another needs: `uninstall` finds what `install` made."""
+
 
 @dataclass
 class World:
