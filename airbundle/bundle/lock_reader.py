@@ -12,6 +12,7 @@ from airbundle.errors import DocumentError, Finding, VerificationError
 
 _T = TypeVar("_T")
 _NONE: list[Any] = []
+_NAMES = ("kind", "ref", "requested", "source", "origin")
 _HINT = "bring back an earlier version of it, or delete it and run `airbundle lock`"
 
 
@@ -66,6 +67,12 @@ class _Reader:
             return ""
         return value
 
+    def texts(self, body: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+        found = [body.get(name, "") for name in names]
+        if set(map(type, found)) == {str}:
+            return found
+        return [self.text(body, name) for name in names]
+
     def items(self, body: Mapping[str, Any], name: str, above: str = "") -> list[Any]:
         value = body.get(name, _NONE)
         if not isinstance(value, list):
@@ -80,9 +87,9 @@ class _Reader:
         return value
 
     def descriptors(self, body: Mapping[str, Any], name: str) -> tuple[Descriptor, ...]:
-        values = self.items(body, name)
-        if not values:
+        if name not in body:
             return ()
+        values = self.items(body, name)
         found = (self.descriptor(value, f"{name}[{number}]") for number, value in enumerate(values))
         return tuple(descriptor for descriptor in found if descriptor is not None)
 
@@ -99,15 +106,16 @@ class _Reader:
         info = self.mapping(body.get("info", {}), "info")
         if descriptor is None:
             return None
+        kind, ref, requested, source, origin = self.texts(body, _NAMES)
         return LockedRoot(
-            kind=self.text(body, "kind"),
-            ref=self.text(body, "ref"),
-            requested=self.text(body, "requested"),
-            source=self.text(body, "source"),
-            origin=self.text(body, "origin"),
+            kind=kind,
+            ref=ref,
+            requested=requested,
+            source=source,
+            origin=origin,
             descriptor=descriptor,
             children=self.descriptors(body, "children"),
-            platforms=tuple(map(str, self.items(body, "platforms"))),
+            platforms=tuple(map(str, self.items(body, "platforms"))) if "platforms" in body else (),
             referrers=self.descriptors(body, "referrers"),
             blobs=self.descriptors(body, "blobs"),
             info={str(key): str(item) for key, item in info.items()},

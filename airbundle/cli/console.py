@@ -75,12 +75,10 @@ class Console:
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Print rows with their columns aligned."""
-        if not rows:
+        if not rows or self.json or self.quiet:
             return
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths))
-            self.say("  ".join(cells).rstrip())
+        form = "  ".join(f"{{:<{max(map(len, column))}}}" for column in zip(*rows))
+        self.say("\n".join([form.format(*row).rstrip() for row in rows]))
 
     def error(self, error: AirbundleError) -> None:
         """Print an error: what, each finding, and the next step."""
