@@ -13,7 +13,7 @@ from airbundle.cli.arguments import add_bundle, bundle_paths
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
-    from airbundle.bundle.lock import LockedRoot
+    from airbundle.bundle.lock_glance import LockGlance
     from airbundle.store.reader import BundleFile
 
 HELP = "Show what a bundle holds. Reads only its head; `verify` proves it."
@@ -68,14 +68,14 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
     from airbundle.bundle.index import kind_of, ref_of, total_of
 
     statement = bundle.statement
-    lock = _by_name(bundle)
+    lock = _glance(bundle)
     roots = []
     for root in bundle.index:
         entry: dict[str, Any] = {"kind": kind_of(root), "ref": ref_of(root), "digest": root.digest}
         entry.update(mediaType=root.media_type, size=total_of(root))
-        locked = lock.get((kind_of(root), ref_of(root)))
-        if locked is not None:
-            entry.update(origin=locked.origin, platforms=_platforms(locked), info=dict(locked.info))
+        name = kind_of(root), ref_of(root)
+        if name in lock:
+            entry.update(origin=lock.origin(name), platforms=lock.platforms(name), info=lock.info(name))
         roots.append(entry)
     return {
         "name": statement.name,
@@ -92,38 +92,35 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "externalSize": statement.contents.left_out_size,
         "allowedMissing": list(statement.allowed_missing),
         "signatures": [key_id for key_id, _ in bundle.signatures],
-        "installer": _installer(bundle),
+        "installer": _installer(bundle, lock),
         "roots": roots,
     }
 
 
-def _installer(bundle: BundleFile) -> dict[str, Any] | None:
+def _installer(bundle: BundleFile, lock: LockGlance) -> dict[str, Any] | None:
     if not bundle.has_installer:
         return None
     digest, size = bundle.statement.subjects["installer"]
     return {
         "digest": digest,
         "size": size,
-        "version": bundle.lock.installer_version,
+        "version": lock.installer_version,
     }
 
 
-def _by_name(bundle: BundleFile) -> dict[tuple[str, str], LockedRoot]:
-    return {(root.kind, root.ref): root for root in bundle.lock.roots}
+def _glance(bundle: BundleFile) -> LockGlance:
+    from airbundle.bundle.layout import LOCK_MEMBER
+    from airbundle.bundle.lock_glance import LockGlance
 
-
-def _platforms(root: LockedRoot) -> list[str]:
-    """Return what is carried of an index; `platforms` of the lock is what was asked for."""
-    found = [str(child.platform) for child in root.children if child.platform and child.platform.os != "unknown"]
-    return list(dict.fromkeys(found)) or list(root.platforms)
+    return LockGlance(bundle.bound_bytes(LOCK_MEMBER), f"{bundle.path.name}: {LOCK_MEMBER}")
 
 
 def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
     from airbundle.bundle.index import kind_of, ref_of, total_of
     from airbundle.bundle.sizes import human
 
-    _show_head(bundle, console)
-    lock = _by_name(bundle)
+    lock = _glance(bundle)
+    _show_head(bundle, lock, console)
     rows = [("KIND", "NAME", "DIGEST", "SIZE", "PLATFORMS")]
     hidden: Counter[str] = Counter()
     for root in bundle.index:
@@ -131,8 +128,8 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
         if not every and kind in _COMPANIONS:
             hidden[kind] += 1
             continue
-        locked = lock.get((kind, ref)) if kind == "image" else None
-        platforms = _shown(",".join(_platforms(locked))) if locked else ""
+        carried = lock.platforms((kind, ref)) if kind == "image" and (kind, ref) in lock else ()
+        platforms = _shown(",".join(carried)) if carried else ""
         rows.append((kind, ref, root.digest[:19], human(total_of(root)), platforms))
     console.say()
     console.table(rows)
@@ -143,7 +140,7 @@ def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
         console.say(f"and {counts} (--all lists them)")
 
 
-def _show_head(bundle: BundleFile, console: Console) -> None:
+def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
     from airbundle.bundle.sizes import human
 
     statement = bundle.statement
@@ -159,7 +156,7 @@ def _show_head(bundle: BundleFile, console: Console) -> None:
     ]
     if bundle.has_installer:
         digest, size = statement.subjects["installer"]
-        rows.append(("installer", f"airbundle {_shown(bundle.lock.installer_version)}, {human(size)}, {digest}"))
+        rows.append(("installer", f"airbundle {_shown(lock.installer_version)}, {human(size)}, {digest}"))
     else:
         rows.append(("installer", "none"))
     if statement.base:

@@ -1,0 +1,66 @@
+"""A glance at a lock: what `inspect` shows of 10,000 entries, without an object for each and its parts.
+
+What has another form than a lock's is left out. Whoever acts on a lock reads it whole (`lock_reader`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airbundle.bundle.lock import LOCK_LIMIT
+from airbundle.bundle.oci import parse_json
+
+
+class LockGlance:
+    """A lock's entries as they stand in its JSON.
+
+    Args:
+        raw: its bytes, bound by a statement.
+        where: its name, for errors.
+
+    Raises:
+        VerificationError: it is no JSON.
+    """
+
+    def __init__(self, raw: bytes, where: str) -> None:
+        body = _mapping(parse_json(raw, what=where, limit=LOCK_LIMIT))
+        self.installer_version = _text(_mapping(body.get("installer")).get("version"))
+        roots = [root for root in _list(body.get("roots")) if isinstance(root, dict)]
+        self._roots = {(_text(root.get("kind")), _text(root.get("ref"))): root for root in roots}
+
+    def __contains__(self, root: tuple[str, str]) -> bool:
+        """Tell whether it has an entry of this kind and name."""
+        return root in self._roots
+
+    def origin(self, root: tuple[str, str]) -> str:
+        """Return where the bytes of (kind, name) come from."""
+        return _text(self._roots[root].get("origin"))
+
+    def info(self, root: tuple[str, str]) -> dict[str, str]:
+        """Return the facts for people about (kind, name)."""
+        return {key: _text(value) for key, value in _mapping(self._roots[root].get("info")).items()}
+
+    def platforms(self, root: tuple[str, str]) -> list[str]:
+        """Return what is carried of an index; `platforms` of the lock is what was asked for."""
+        body = self._roots[root]
+        platforms = [_mapping(_mapping(child).get("platform")) for child in _list(body.get("children"))]
+        carried = [_platform(platform) for platform in platforms if platform and platform.get("os") != "unknown"]
+        return list(dict.fromkeys(carried)) or list(map(_text, _list(body.get("platforms"))))
+
+
+def _platform(body: Mapping[str, Any]) -> str:
+    parts = (_text(body.get(name)) for name in ("os", "architecture", "variant"))
+    return "/".join(part for part in parts if part)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
