@@ -326,6 +326,10 @@ def test_serve_answers_when_it_is_stopped(world: World) -> None:
         ) as process:
             while process.poll() is None and not listens(port):
                 pass
+            # Who listens may still be starting: an answer of any kind comes from a worker that runs.
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(b"GET /v2/ HTTP/1.0\r\n\r\n")
+                connection.recv(1)
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate()
         assert process.returncode in (0, 143), err
