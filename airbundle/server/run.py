@@ -24,7 +24,7 @@ from airbundle.errors import AirbundleError, NoPermission, UsageError
 from airbundle.server.app import App, make_app
 from airbundle.server.library import Check
 from airbundle.server.listen import listen
-from airbundle.server.worker import Arbiter, Worker
+from airbundle.server.worker import Arbiter, Worker, ending_waits
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def serve(read: Callable[[], ServerConfig], ready: Callable[[str, App], None], *
     gc.collect()
     gc.freeze()
     master = os.getpid()
-    server = _Gunicorn(loader, app, listener=listener.detach(), context=context, ready=lambda app: ready(url, app))
+    with ending_waits():  # gunicorn makes a line and exit code 1 of all that is raised while it reads its settings
+        server = _Gunicorn(loader, app, listener=listener.detach(), context=context, ready=lambda app: ready(url, app))
     try:
         Arbiter(server).run()
     except SystemExit as ended:

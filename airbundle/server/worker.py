@@ -18,6 +18,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -45,16 +46,23 @@ _open: set[Connection] = set()
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
+@contextlib.contextmanager
+def ending_waits() -> Iterator[None]:
+    """Let signals that end the server wait until the block is done: gunicorn would take them for something else."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
 class Arbiter(arbiter.Arbiter):
     """gunicorn's master process. A signal that meets a worker between fork and its first own handler is not lost."""
 
     def spawn_worker(self) -> Any:
         """Fork a worker; returns in this process only."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        try:
+        with ending_waits():
             return super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 class Connection(gthread.TConn):
