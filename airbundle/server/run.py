@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import linecache
 import logging
 import os
 import resource
@@ -53,6 +54,7 @@ def serve(read: Callable[[], ServerConfig], ready: Callable[[str, App], None], *
     listener = listen(config.host, config.port)
     url = f"{config.scheme}://{join_host(config.host, listener.getsockname()[1])}"
     _allow_files()
+    print_no_sources()
     gc.collect()
     gc.freeze()
     master = os.getpid()
@@ -208,6 +210,15 @@ def _check_access_log(config: ServerConfig) -> None:
         raise NoPermission(
             f"write the access log {config.access_log}: {error.strerror}", hint="name a file that this user may write"
         ) from None
+
+
+def print_no_sources() -> None:
+    """Make tracebacks of this process name lines without their text.
+
+    Python would read the text from the zip file that the program runs from. Where an update has replaced that file,
+    this raises what nobody expects while an error is told of (EOFError), and a told error becomes the end of serving.
+    """
+    vars(linecache)["lazycache"] = lambda *_: False
 
 
 def _allow_files() -> None:

@@ -57,7 +57,44 @@ def ending_waits() -> Iterator[None]:
 
 
 class Arbiter(arbiter.Arbiter):
-    """gunicorn's master process. A signal that meets a worker between fork and its first own handler is not lost."""
+    """gunicorn's master process, with two mends of its signals.
+
+    A signal that meets a worker between fork and its first own handler is not lost. Workers that died are told of and
+    forgotten in the main loop, as newer versions do it: gunicorn 23 does it within the signal's handler, and where that
+    meets a line that is just being written (such as another worker's death) Python refuses to write, and serving ends.
+    """
+
+    stopping = False
+
+    def handle_chld(self, *from_signal: Any) -> None:
+        """Know that a worker died. Newer versions call this from the main loop, without arguments."""
+        if not from_signal:
+            super().handle_chld()
+        elif self.stopping:  # the main loop has ended, and `stop` writes nothing while it waits for this
+            self.reap_workers()
+        else:
+            self.wakeup()
+
+    def reap_workers(self) -> None:
+        """Tell of workers that died and forget them. No other death interrupts it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            super().reap_workers()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+    def manage_workers(self) -> None:
+        """Have as many workers as there should be; the main loop's every turn."""
+        self.reap_workers()
+        super().manage_workers()
+
+    def stop(self, graceful: bool = True) -> None:
+        """End the workers."""
+        self.stopping = True
+        # A worker that could not begin ends the server; when that is under way already, it is one that has ended.
+        vars(self).update(WORKER_BOOT_ERROR=None, APP_LOAD_ERROR=None)
+        self.reap_workers()
+        super().stop(graceful)
 
     def spawn_worker(self) -> Any:
         """Fork a worker; returns in this process only."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import linecache
 import os
 import re
 import shutil
@@ -11,17 +13,20 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServedBundle, ServerConfig
+from airbundle.server.run import print_no_sources
 from tests.server.site import APP, BIG, FILE, REDIS, SPARSE, Site, make_site
 from tests.support.bundles import make_images, write_bundle
 from tests.support.engine import Engine
@@ -390,6 +395,68 @@ def test_a_renewed_certificate_is_taken_without_a_restart(
         assert server.get("/healthz").status_code == 200
 
 
+def test_workers_that_die_while_it_tells_of_another_are_replaced(
+    tmp_path: Path, site: Site, gunicorn: Path | None
+) -> None:
+    reading, writing = os.pipe()
+    try:
+        config = ServerConfig((site.served,), port=0, workers=2)
+        with _configured(tmp_path, config, gunicorn, errors=writing) as server:
+            first = server.process.wait_for(lambda: _workers(server, 2), what="workers")
+            # A full pipe holds it within its line on the first death; the second must not make it write inside that.
+            _fill(writing)
+            for worker in first:
+                os.kill(worker, signal.SIGKILL)
+                time.sleep(0.5)
+            told = _drain(reading)
+            server.process.wait_for(lambda: _workers(server, 2, first), what="new workers")
+            assert server.get("/healthz").status_code == 200
+        told += _drain(reading)
+        assert told.count(b"SIGKILL") == 2
+        assert b"Logging error" not in told
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_traceback_needs_no_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "program.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("program_in_a_zip.py", "def fail():\n    raise ValueError('told')\n")
+    monkeypatch.syspath_prepend(path)
+    fail = importlib.import_module("program_in_a_zip").fail
+    path.write_bytes(b"an update under way")
+    monkeypatch.setattr(linecache, "lazycache", linecache.lazycache)
+    print_no_sources()
+    with pytest.raises(ValueError, match="told") as caught:
+        fail()
+    assert "in fail" in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
+
+
+def _workers(server: Server, count: int, dead: Set[int] = frozenset()) -> set[int] | None:
+    """Return the process ids of `count` workers beside the `dead`, or None."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    alive = {int(pid) for pid in children.split()} - dead
+    return alive if len(alive) == count else None
+
+
+def _fill(pipe: int) -> None:
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"." * 4096)
+    os.set_blocking(pipe, True)
+
+
+def _drain(pipe: int) -> bytes:
+    os.set_blocking(pipe, False)
+    drained = b""
+    with suppress(BlockingIOError):
+        while read := os.read(pipe, 65536):
+            drained += read
+    return drained
+
+
 def _serial(server: Server) -> object:
     context = server.context()
     assert isinstance(context, ssl.SSLContext)
@@ -402,11 +469,15 @@ def _serial(server: Server) -> object:
 
 @contextmanager
 def _configured(
-    directory: Path, config: ServerConfig, gunicorn: Path | None, authority: Authority | None = None
+    directory: Path,
+    config: ServerConfig,
+    gunicorn: Path | None,
+    authority: Authority | None = None,
+    errors: int = subprocess.STDOUT,
 ) -> Iterator[Server]:
     path = directory / "server.json"
     path.write_bytes(config.to_bytes())
-    with run_server(directory, [], "--config", str(path), gunicorn=gunicorn) as server:
+    with run_server(directory, [], "--config", str(path), gunicorn=gunicorn, errors=errors) as server:
         yield replace(server, ca_file=authority.ca_file if authority else None)
 
 

@@ -103,23 +103,30 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     death_signal: str = "KILL",
+    errors: int = subprocess.STDOUT,
 ) -> Running:
-    """Start `command`, its output appended to `log`; it gets `death_signal` from the kernel when this process dies."""
+    """Start `command`, its output appended to `log`; it gets `death_signal` from the kernel when this process dies.
+
+    `errors` is a descriptor for its standard error, which goes to the log with the rest by default.
+    """
     guarded = [program("setpriv", "util-linux"), "--pdeathsig", death_signal, "--", *map(str, command)]
     with log.open("ab") as output:
         begin = output.tell()
-        process = subprocess.Popen(
-            guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd
-        )
+        process = subprocess.Popen(guarded, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=env, cwd=cwd)
     return Running(process, log, begin)
 
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    errors: int = subprocess.STDOUT,
 ) -> Iterator[Running]:
     """Run `command` for the length of a `with` block."""
-    server = start(command, log, env=env, cwd=cwd)
+    server = start(command, log, env=env, cwd=cwd, errors=errors)
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ def run_server(
     tls: Authority | None = None,
     gunicorn: Path | None = None,
     env: Mapping[str, str] | None = None,
+    errors: int = subprocess.STDOUT,
 ) -> Iterator[Server]:
     """Run `airbundle serve` for the length of a `with` block, on a free loopback port.
 
@@ -89,6 +91,8 @@ def run_server(
         arguments: further ones.
         tls: serve HTTPS with a certificate of this CA.
         gunicorn: the wheel to use instead of what is installed.
+        env: further variables of its environment.
+        errors: a descriptor for its standard error, which goes to its log by default.
     """
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "access.log"
@@ -98,7 +102,8 @@ def run_server(
     if certificate:
         command += ["--tls-cert", certificate.cert, "--tls-key", certificate.key]
     path = os.pathsep.join([str(gunicorn)] if gunicorn else [])
-    environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
-    with running(command, directory / "server.log", env=environment) as process:
+    # Buffers as on a site, whatever this environment says.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "", **(env or {})}
+    with running(command, directory / "server.log", env=environment, errors=errors) as process:
         line = process.wait_for_line(r"^ready: (\S+)$", what="airbundle serve")
         yield Server(line[1], process, tls.ca_file if tls else None, log, certificate)
