@@ -19,7 +19,8 @@ PASSPHRASE_VARIABLE = "AIRBUNDLE_KEY_PASSPHRASE"  # noqa: S105 - the name of a v
 _PASSPHRASE_LIMIT = 4096
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# With marks that turn the direction of text round: a line that is shown backwards says something else.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def plain(text: str, *, line: bool = False) -> str:
@@ -29,8 +30,12 @@ def plain(text: str, *, line: bool = False) -> str:
         text: perhaps with names from registries, bundles and files inside.
         line: it is one line: a line break in it is no one's who may begin another.
     """
-    shown = _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    shown = _CONTROLS.sub(lambda match: _written_out(ord(match[0])), text)
     return shown.replace("\n", "\\n") if line else shown
+
+
+def _written_out(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class Console:

@@ -66,3 +66,13 @@ def test_names_of_others_do_not_drive_the_terminal(capsys: pytest.CaptureFixture
     assert not set(output.err + output.out) & {"\x1b", "\x9b"}
     assert [line for line in output.err.splitlines() if line.startswith("airbundle: all")] == []
     assert "\\x1b[2J" in output.err
+
+
+def test_text_of_others_does_not_turn_a_line_round(capsys: pytest.CaptureFixture[str]) -> None:
+    turning = "\u061c\u200e\u200f\u202a\u202d\u202e\u2066\u2069\u2028\u2029"
+    Console().say(f"found {turning} \u05e9\u05dc\u05d5\u05dd")
+    Console().error(UsageError(f"found {turning}"))
+    output = capsys.readouterr()
+    assert not set(output.out + output.err) & set(turning)
+    assert "\\u202e" in output.out and "\\u2028" in output.err
+    assert "\u05e9\u05dc\u05d5\u05dd" in output.out  # letters that run from the right stay
