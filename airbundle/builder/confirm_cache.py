@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from airbundle.bundle.digest import hex_of, is_digest, sha256
 from airbundle.bundle.oci import canonical_json
-from airbundle.store.host import private_directory, write_atomically
+from airbundle.store.host import private_directory, read_kept, write_atomically
 from airbundle.store.tidy import CONFIRMED
 
 _log = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ class Answers:
     def read(self, question: object) -> Confirmed | None:
         """Return the answer to a question (JSON values), or None without a fresh one."""
         try:
-            with self._path(question).open("rb") as file:
-                return self._fresh(json.loads(file.read(_ENTRY_LIMIT)))
+            return self._fresh(json.loads(read_kept(self._path(question), _ENTRY_LIMIT)))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

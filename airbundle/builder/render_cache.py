@@ -21,7 +21,7 @@ from airbundle import __version__
 from airbundle.bundle.digest import hex_of, sha256
 from airbundle.bundle.oci import canonical_json
 from airbundle.errors import Finding
-from airbundle.store.host import private_directory, write_atomically
+from airbundle.store.host import private_directory, read_kept, write_atomically
 from airbundle.store.tidy import RENDERS
 
 _T = TypeVar("_T")
@@ -122,8 +122,7 @@ class RenderCache:
         """
         path = self._directory / hex_of(key)
         try:
-            with path.open("rb") as file:
-                raw = file.read(ENTRY_LIMIT + 1)
+            raw = read_kept(path, ENTRY_LIMIT + 1)
             os.utime(path)  # tidying goes by the time of the last use
         except OSError:
             return None
@@ -142,8 +141,7 @@ class RenderCache:
     def of(self, program: Path) -> str:
         """Return the version of a helm, where its file is the one that was asked (see `Versions`)."""
         try:
-            with (self._directory / _HELM_FILE).open("rb") as file:
-                known = json.loads(file.read(4096))
+            known = json.loads(read_kept(self._directory / _HELM_FILE, 4096))
             return str(known["version"]) if known["program"] == _identity(program) else ""
         except (OSError, ValueError, KeyError, TypeError):
             return ""

@@ -56,6 +56,20 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
+def read_kept(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of a file that airbundle keeps for itself; a pipe in its place makes nobody wait.
+
+    Raises:
+        OSError: as the system says; callers do without.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        return file.read(limit)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Put `data` at `path` in one step: readers see the old bytes or the new ones. The mode is set despite the umask.
 

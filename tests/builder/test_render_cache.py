@@ -101,6 +101,18 @@ def test_a_damaged_entry_is_none(tmp_path: Path, damage: Any) -> None:
     assert cache.read(KEY) == RENDERED
 
 
+def test_a_pipe_in_the_place_of_an_entry_keeps_nobody_waiting(tmp_path: Path) -> None:
+    cache = RenderCache(tmp_path)
+    cache.write(KEY, RENDERED)
+    cache.keep(HELM, "v3")
+    for file in (entry(tmp_path), tmp_path / "renders" / "helm.json"):
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+    assert (cache.read(KEY), cache.of(HELM)) == (None, "")
+    cache.write(KEY, RENDERED)
+    assert cache.read(KEY) == RENDERED
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     cache = RenderCache(tmp_path / "cache")
