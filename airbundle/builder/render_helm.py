@@ -147,7 +147,8 @@ class HelmRenderer:
                 done = self._run(["template", "--skip-schema-validation", *arguments], job)
             if not done.code:
                 return done, []
-            faults = render_faults(done.complaint, tree)
+            killed = done.code < 0  # what it said before that, such as warnings, is not why
+            faults = render_faults(done.ending if killed else done.complaint.strip() or done.ending, tree)
             if not is_bad_yaml(done.complaint):
                 return None, faults
             again = self._run(["template", "--debug", *arguments], job)

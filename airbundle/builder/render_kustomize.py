@@ -72,7 +72,7 @@ def kustomize(
     except TooLong as error:
         return None, [Finding(error.problem, where, "kustomize")]
     if done.code:
-        words = clean(done.complaint, 600) or f"exit code {done.code}"
+        words = clean(done.complaint, 600) or done.ending
         return None, [Finding(f"the kustomization {path} can't be built: {words}", where, "kustomize")]
     return done.output, []
 

@@ -208,7 +208,7 @@ def _ask_version(program: Path, env: Mapping[str, str]) -> str:
     version = done.output.decode("utf-8", "replace").strip()
     match = _VERSION.fullmatch(version)
     if done.code or match is None:
-        said = clean(done.complaint or version) or f"exit code {done.code}"
+        said = clean(done.complaint or version) or done.ending
         raise HostError(f"{program}: found {said!r} for a version, expected helm 3", hint=_HINT)
     if (int(match[1]), int(match[2])) < _OLDEST:
         raise HostError(f"{program} is helm {version}, expected v3.8 or newer", hint=_HINT)

@@ -39,7 +39,7 @@ def helm_fault(done: Done, *, what: str, side: Side) -> Fault:
     text = _USERINFO.sub("//", done.complaint + "\n" + done.output[-4096:].decode("utf-8", "replace"))
     status_found = _STATUS.search(text)
     status = int(status_found[1]) if status_found else None
-    words = clean(_account(text)) or f"exit code {done.code}"
+    words = clean(_account(text)) or done.ending
     problem = f"{what}: helm says: {words}"
     if _RANGE.search(text):
         return Fault(words, passing=False, error=UsageError(problem, hint="see `helm pull --help`, --version"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -30,6 +31,14 @@ class Done:
     code: int
     output: bytes = field(repr=False)
     complaint: str = ""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: for programs that say nothing themselves, as when the system kills them."""
+        try:
+            return f"ended by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+        except ValueError:  # a signal without a name
+            return f"ended by signal {-self.code}"
 
 
 class TooLong(AirbundleError):

@@ -277,6 +277,19 @@ def test_charts_whose_render_depends_on_the_world(
     assert (finding.code, finding.found, finding.severity) == (code, found, "warning")
 
 
+@pytest.mark.parametrize(("end", "said"), [("kill -KILL $$", "ended by SIGKILL"), ("exit 3", "exit code 3")])
+def test_a_helm_that_ends_without_a_word(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, said: str
+) -> None:
+    silent = tmp_path / "helm"
+    silent.write_text(f"#!/bin/sh\n[ $1 = version ] && echo v3.17.3 && exit\n{end}\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("AIRBUNDLE_HELM", str(silent))
+    kitchen.chart("shop", {"templates/a.yaml": "a: b\n"})
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": {"name": "r"}}]
+    assert str(kitchen.wrong()).endswith(f"chart shop: helm can't render the chart: {said}")
+
+
 def test_helm_fetches_nothing_while_it_renders(
     kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
