@@ -91,9 +91,7 @@ def load_kubeconfig(
 
 
 def _paths(path: Path | None, environ: Mapping[str, str]) -> Sequence[Path]:
-    if path is not None:
-        return [path]
-    named = [Path(name) for name in environ.get("KUBECONFIG", "").split(os.pathsep) if name]
+    named = [path] if path else [Path(name) for name in environ.get("KUBECONFIG", "").split(os.pathsep) if name]
     home = [Path(environ["HOME"]) / ".kube" / "config"] if environ.get("HOME", "").startswith("/") else []
     found = [name for name in named or [*home, K3S_KUBECONFIG] if name.exists()]
     if not found:

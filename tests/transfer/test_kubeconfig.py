@@ -107,8 +107,10 @@ def test_a_file_that_is_named_is_the_only_one(home: Path) -> None:
     (home / "token").write_text("of-the-file\n")
     only.write_text(only.read_text().replace("client-key", "x"))
     assert load_kubeconfig(only, environ={"KUBECONFIG": "/none"}).token == "of-the-file"
-    with pytest.raises(HostError, match="none"):
+    with pytest.raises(UsageError, match="none is there"):
         load_kubeconfig(home / "none", environ={})
+    with pytest.raises(HostError, match="directory"):
+        load_kubeconfig(home, environ={})
 
 
 def test_what_is_wrong_is_said_without_what_is_secret(home: Path) -> None:
