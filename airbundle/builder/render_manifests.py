@@ -59,7 +59,7 @@ def read_manifests(
 
 
 def _texts(opened: InventoryDir, path: str, where: str, findings: list[Finding]) -> Iterator[tuple[str, bytes]]:
-    files = dict(opened.files(path, where=where))
+    files = dict(opened.files(path, where=where, odd=findings))
     if has_kustomization(files):
         built, about = kustomize(opened, path, where=where)
         findings += about

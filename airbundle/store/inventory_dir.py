@@ -59,10 +59,15 @@ class InventoryDir:
             raise _wrong(where, f"{path!r} is no file", expected="a regular file")
         return real
 
-    def files(self, path: str, *, where: str = "") -> list[tuple[str, Path]]:
+    def files(self, path: str, *, where: str = "", odd: list[Finding] | None = None) -> list[tuple[str, Path]]:
         """Return the regular files at or below a path as (name relative to it, real path), sorted by name.
 
         A file itself has the name "".
+
+        Args:
+            path: relative to the inventory.
+            where: the place that names it, for errors.
+            odd: takes what is wrong with single entries below it, which are left out then; None to raise the first.
 
         Raises:
             DocumentError: it isn't there, something in it leads out or is no regular file, or it holds too many.
@@ -71,7 +76,7 @@ class InventoryDir:
         if not top.is_dir():
             _check_regular(top, path, where)
             return [("", top)]
-        return sorted(self._walk(path, top, where))
+        return sorted(self._walk(path, top, where, odd))
 
     def digest(self) -> str:
         """Return the digest of the inventory's meaning and its own files. Raises as `local_digests`."""
@@ -98,22 +103,42 @@ class InventoryDir:
         files = [(name, _file_digest(real)) for name, real in self.files(path, where=where)]
         return files[0][1] if files and files[0][0] == "" else sha256(canonical_json(files))
 
-    def _walk(self, path: str, top: Path, where: str) -> Iterator[tuple[str, Path]]:
+    def _walk(self, path: str, top: Path, where: str, odd: list[Finding] | None) -> Iterator[tuple[str, Path]]:
+        def refuse(error: DocumentError) -> None:
+            if odd is None:
+                raise error
+            odd.extend(error.findings)
+
+        def unreadable(error: OSError) -> None:
+            name = f"{path}/{Path(error.filename).relative_to(top).as_posix()}".removesuffix("/.")
+            refuse(_wrong(where, f"{name!r} can't be read", found=error.strerror or "", expected="a directory"))
+
         count = 0
-        for directory, names, files in os.walk(top, followlinks=False):
+        for directory, names, files in os.walk(top, onerror=unreadable, followlinks=False):
             for name in sorted([*names, *files]):
                 here = Path(directory, name)
                 relative = here.relative_to(top).as_posix()
-                real = self.resolve(f"{path}/{relative}", where=where)
-                if real.is_dir():
-                    if here.is_symlink():
-                        raise _wrong(where, f"{path}/{relative} is a link to a directory", expected="the directory")
+                try:
+                    real = self._entry(here, f"{path}/{relative}", where)
+                except DocumentError as error:
+                    refuse(error)
                     continue
-                _check_regular(real, f"{path}/{relative}", where)
+                if real is None:
+                    continue
                 count += 1
                 if count > FILE_LIMIT:
                     raise _wrong(where, f"{path!r} holds too many files", expected=f"at most {FILE_LIMIT}")
                 yield relative, real
+
+    def _entry(self, here: Path, path: str, where: str) -> Path | None:
+        """Return where a file really is; None for a directory."""
+        real = self.resolve(path, where=where)
+        if not real.is_dir():
+            _check_regular(real, path, where)
+            return real
+        if here.is_symlink():
+            raise _wrong(where, f"{path} is a link to a directory", expected="the directory")
+        return None
 
 
 def open_inventory(path: Path) -> InventoryDir:

@@ -91,6 +91,17 @@ def test_links_lead_nowhere_out(kitchen: Kitchen, tmp_path: Path) -> None:
     assert "leads out of the inventory by a symbolic link" in str(kitchen.wrong())
 
 
+def test_one_bad_entry_does_not_hide_the_others(kitchen: Kitchen) -> None:
+    kitchen.write("m/a.yaml", "a: 1\n")
+    kitchen.write("m/deep/b.yaml", "b: 1\n")
+    (kitchen.directory / "m/dangling.yaml").symlink_to("nowhere.yaml")
+    kitchen.fields["manifests"] = ["m"]
+    renderings, (finding,) = kitchen.render()
+    assert [each.origin.source for each in renderings] == ["m/a.yaml", "m/deep/b.yaml"]
+    assert "'m/dangling.yaml' is not there" in str(finding)
+    assert finding.severity == "error"
+
+
 BASE = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: 'old:1'}]}\n"
 OVERLAY = "resources: [../base]\nnamePrefix: my-\nimages: [{name: old, newName: new.test/x, newTag: '2'}]\n"
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airbundle.errors import DocumentError, UsageError
+from airbundle.errors import DocumentError, Finding, UsageError
 from airbundle.store.inventory_dir import InventoryDir, open_inventory
 from tests.bundle.documents import minimal
 
@@ -101,6 +102,34 @@ def test_a_directory_may_not_be_a_link_within_a_chart(directory: Path) -> None:
 def test_a_pipe_is_no_file(directory: Path) -> None:
     os.mkfifo(directory / "charts/c/pipe")
     assert "is neither a file nor a directory" in refusal(directory)[0]
+
+
+def test_what_can_be_listed_is_where_odd_entries_are_asked_for(directory: Path, tmp_path: Path) -> None:
+    (directory / "charts/c/gone.yaml").symlink_to("nowhere.yaml")
+    (directory / "charts/c/out.yaml").symlink_to(tmp_path)
+    (directory / "charts/c/loop").symlink_to(".")
+    os.mkfifo(directory / "charts/c/pipe")
+    odd: list[Finding] = []
+    files = open_inventory(directory).files("charts/c", where="here", odd=odd)
+    assert [name for name, _ in files] == ["Chart.yaml", "templates/a.yaml"]
+    assert [(each.where, each.message.split("' ")[-1]) for each in odd] == [
+        ("here", "is not there"),
+        ("here", "charts/c/loop is a link to a directory"),
+        ("here", "leads out of the inventory by a symbolic link"),
+        ("here", "is neither a file nor a directory"),
+    ]
+
+
+def test_a_directory_that_cannot_be_read_is_not_passed_over(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> Any:  # root, who may run this, can read everything
+        if os.fspath(path).endswith("templates"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert "'charts/c/templates' can't be read; found Permission denied" in refusal(directory)[0]
 
 
 def test_the_inventory_itself_may_be_below_a_link(directory: Path, tmp_path: Path) -> None:
