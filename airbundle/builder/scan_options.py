@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from airbundle.errors import UsageError
 
 OWN_KNOWLEDGE = "operators.yaml"
 """What airbundle knows of operators, beside this file."""
+_PATTERN = re.compile(r"(?:[A-Za-z0-9._/:@*?\]-]|\[!?\]?[^\]]*\])+")
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,21 @@ class ScanOptions:
     rules: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a directory of charts that isn't there: with charts of the inventory alone nothing else would tell.
+        """Refuse a directory of charts that isn't there, and patterns that no image can have: nothing else would tell.
 
         Raises:
-            UsageError: it is none.
+            UsageError: there is one.
         """
         if self.charts_from is not None and not self.charts_from.is_dir():
             raise UsageError(
                 f"--charts {self.charts_from}: there is no such directory", hint="name one that holds .tgz"
             )
+        for pattern in self.allowed:
+            if not _PATTERN.fullmatch(pattern):
+                raise UsageError(
+                    f"--allow-missing {pattern!r}: a pattern which no image can have",
+                    hint="write for example 'docker.io/library/busybox:*'; '[' begins a set such as [0-9]",
+                )
 
     def mending(self, inventory: str) -> str:
         """Return the command that adds what such a scan of `inventory` found missing: a site's images, too."""

@@ -146,6 +146,16 @@ def test_a_pattern_that_lets_nothing_pass_is_told(shop: Workshop) -> None:
         assert f"`--allow-missing {UPSTREAM}/sidecar` lets no image pass" in answer.body["errors"][0]["hint"]
 
 
+def test_a_pattern_that_no_image_can_have_is_wrong_usage(shop: Workshop) -> None:
+    shop.lock()
+    answers = [shop.connected("scan", "--allow-missing", pattern) for pattern in ("[", "", "a b", "docker.io/[a")]
+    for answer in (*answers, shop.build(shop.root, "--allow-missing", "[")):
+        assert answer.code == 2
+        assert "which no image can have" in answer.body["errors"][0]["message"]
+    words = [word for pattern in ("docker.io/[!a-c]*", "[[]::1]:5000/*") for word in ("--allow-missing", pattern)]
+    assert shop.connected("scan", *words).code == 3
+
+
 def test_the_mend_takes_the_sites_along(shop: Workshop) -> None:
     shop.lock()
     site = shop.root / "berlin.yaml"
