@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 ENTRY_LIMIT = 128 * 1024 * 1024
 """Most bytes of an entry, packed or not."""
-_FORM = 2
+_FORM = 3
 """Part of each key: another number whenever an entry holds something else."""
 _HELM_FILE = "helm.json"
 _LEAST_PROGRAM = 1 << 20

@@ -11,6 +11,8 @@ from airbundle.bundle.chart_values import GLOBAL, ChartTree, coalesce
 from airbundle.errors import Finding
 from airbundle.transfer.problems import clean
 
+UNREAD = "value-unread"
+"""Code of findings about values that nobody reads; their place is the value's name, until its file is known."""
 _SOMETHING = re.compile(rb"^(?!---|[ \t]*#)[^\n]*\S", re.MULTILINE)
 _HELMS_OWN = frozenset({GLOBAL, "tags", "enabled"})
 _TOLD = ("README.md", "values.yaml", "NOTES.txt")
@@ -116,7 +118,7 @@ def _unread_keys(
 
 def _unread_value(key: str, hint: str) -> Finding:
     message = f"the value {clean(key)!r} is given, and nothing in the chart reads it"
-    return Finding(message, code="value-unread", hint=hint, severity="warning")
+    return Finding(message, where=key, code=UNREAD, hint=hint, severity="warning")
 
 
 def _is_mentioned(tree: ChartTree, key: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from airbundle.builder.chart_finder import FoundChart
 from airbundle.builder.render_cache import RenderCache, Rendered, render_key
 from airbundle.builder.render_faults import is_bad_yaml, is_far_schema, render_faults, render_habits
-from airbundle.builder.render_gaps import render_gaps
+from airbundle.builder.render_gaps import UNREAD, render_gaps
 from airbundle.bundle.chart_values import ChartTree, chart_tree, coalesce, merge_files
 from airbundle.bundle.inventory import KubernetesTarget
 from airbundle.bundle.values_file import ValuesFile
@@ -23,8 +24,8 @@ OUTPUT_LIMIT = 32 * 1024 * 1024
 """Most bytes that one chart may render to; real ones of 5 MB exist."""
 TIMEOUT = 120.0
 """Seconds that one render may take."""
-OF_CHART = frozenset({"reads-cluster", "calls-out", "chart-unavailable"})
-"""Codes of findings that have nothing to do with values."""
+OF_CHART = frozenset({"reads-cluster", "calls-out", "chart-unavailable", UNREAD})
+"""Codes of findings that are the same whatever else is set."""
 DEFAULT_NAMESPACE = "default"
 
 
@@ -188,7 +189,18 @@ def _rendering(job: HelmJob, known: Rendered) -> Rendering:
 
 def _placed(finding: Finding, job: HelmJob) -> Finding:
     """Give a finding the place and name of what was rendered; what holds for each value set is the chart's own."""
-    if finding.where:
+    if finding.where and finding.code != UNREAD:
         return finding
+    where = _file_of(finding.where, job) if finding.code == UNREAD else job.where
     label = replace(job, variant="").label if finding.code in OF_CHART else job.label
-    return replace(finding, where=job.where, message=f"{label}: {finding.message.removeprefix(f'{job.label}: ')}")
+    return replace(finding, where=where, message=f"{label}: {finding.message.removeprefix(f'{job.label}: ')}")
+
+
+def _file_of(value: str, job: HelmJob) -> str:
+    """Return the last values file that sets a value, given by its dotted name."""
+    return next((file.name for file in reversed(job.values) if _has(file.body, value)), job.where)
+
+
+def _has(values: Mapping[str, Any], value: str) -> bool:
+    inner = [(value[len(name) + 1 :], below) for name, below in values.items() if value.startswith(f"{name}.")]
+    return value in values or any(isinstance(below, dict) and _has(below, rest) for rest, below in inner)

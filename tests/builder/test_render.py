@@ -234,8 +234,26 @@ def test_a_value_that_nothing_reads(kitchen: Kitchen, values: str, said: str) ->
         {"name": "shop", "path": "charts/shop", "release": {"name": "r", "values": ["values.yaml"]}}
     ]
     finding = kitchen.wrong()
-    assert (finding.code, finding.severity) == ("value-unread", "warning")
+    assert (finding.code, finding.severity, finding.where) == ("value-unread", "warning", "values.yaml")
     assert said in str(finding)
+
+
+def test_a_value_that_nothing_reads_is_told_once_and_where_it_is_set(kitchen: Kitchen) -> None:
+    kitchen.chart("shop", {"templates/pod.yaml": POD, "values.yaml": "image: a:1\nside: {tag: v1}\n"})
+    kitchen.write("base.yaml", "imgae: b:2\nside: {tga: x}\n")
+    kitchen.write("large.yaml", "imgae: b:3\na.b: 1\n")
+    release = {"name": "r", "values": ["base.yaml"]}
+    kitchen.fields["charts"] = [
+        {"name": "shop", "path": "charts/shop", "release": release, "variants": {"large": ["large.yaml"]}}
+    ]
+    for _ in range(2):  # made, and taken from the cache
+        _, findings = kitchen.render(sites=[kitchen.site(f"berlin{_}")])
+        assert [(each.where, each.message.partition(" is given")[0]) for each in findings] == [
+            ("base.yaml", "chart shop: the value 'imgae'"),
+            ("base.yaml", "chart shop: the value 'side.tga'"),
+            ("large.yaml", "chart shop: the value 'imgae'"),
+            ("large.yaml", "chart shop: the value 'a.b'"),
+        ]
 
 
 def test_values_that_are_read_without_being_in_the_charts_own(kitchen: Kitchen) -> None:
