@@ -6,6 +6,7 @@ import argparse
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             remember(report, locker, lock, options)
     tidy_cache(cache, console)
     mending = "" if args.write else options.mending(args.inventory)
-    _tell(report, args, console, mending)
+    try:
+        if args.write:
+            report = replace(report, added=_write(report, args))
+    finally:
+        _tell(report, args, console, mending)
     body = report.to_json()
     if args.write:
-        body["written"] = _write(report, args, console)
-    if (not args.write and report.missing) or report.failed or (args.strict and _errors(report)):
+        body["written"] = list(report.added)
+    if not report.complete or (args.strict and _errors(report)):
         raise _failure(summary(report), report, body, mending)
     return body
 
@@ -168,18 +173,22 @@ def _tell(report: ScanReport, args: argparse.Namespace, console: Console, mendin
     lines = markdown_lines(report) if args.markdown else text_lines(report, every=args.all, mending=mending)
     for line in lines:
         console.say(plain(line, line=True))  # names of objects and files may hold line breaks
+    if report.added:
+        next_step = shlex.join(["airbundle", "lock", args.inventory])
+        console.say(f"{_file(args)}: {len(report.added)} added; next: {next_step}")
 
 
-def _write(report: ScanReport, args: argparse.Namespace, console: Console) -> list[str]:
+def _write(report: ScanReport, args: argparse.Namespace) -> tuple[str, ...]:
     from airbundle.builder.inventory_edit import add_images
+
+    return tuple(add_images(_file(args), [str(image.image) for image in report.missing]))
+
+
+def _file(args: argparse.Namespace) -> Path:
     from airbundle.bundle.inventory import INVENTORY_NAME
 
     path = Path(args.inventory)
-    file = path / INVENTORY_NAME if path.is_dir() else path
-    added = add_images(file, [str(image.image) for image in report.missing])
-    if added:
-        console.say(f"{file}: {len(added)} added; next: {shlex.join(['airbundle', 'lock', args.inventory])}")
-    return added
+    return path / INVENTORY_NAME if path.is_dir() else path
 
 
 def _errors(report: ScanReport) -> bool:
@@ -193,10 +202,13 @@ def _failure(problem: str, report: ScanReport, body: dict[str, Any], mending: st
     from airbundle.errors import CheckFailed, RemoteError
 
     hints = [LOOK_FIRST] if report.failed else []
-    if report.missing and mending:
+    if report.lacking and mending:
         hints.append(f"`{mending}` adds what is missing")
         hints += [IDLE.format(patterns=", ".join(report.idle))] if report.idle else []
+    elif report.lacking:
+        left = ", ".join(str(image.image) for image in report.lacking)
+        hints.append(f"the inventory has another image under the same name: change its entry by hand for {left}")
     error = CheckFailed(problem, hint=". ".join(hints), body=body)
-    if not report.missing and any(finding.code == UNAVAILABLE for finding in report.failed):
+    if not report.lacking and any(finding.code == UNAVAILABLE for finding in report.failed):
         error.exit_code = RemoteError("").exit_code  # upstream's fault, and perhaps gone tomorrow
     return error

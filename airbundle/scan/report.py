@@ -111,6 +111,7 @@ class ScanReport:
         unused: entries of the inventory that nothing seen runs.
         allowed: patterns of images that may be missing.
         sources: how many renders were looked at.
+        added: missing images that the inventory has been given since.
     """
 
     images: tuple[ScannedImage, ...] = ()
@@ -119,6 +120,7 @@ class ScanReport:
     unused: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     sources: int = 0
+    added: tuple[str, ...] = ()
 
     def of(self, certainty: Certainty, *, held: bool | None = None) -> tuple[ScannedImage, ...]:
         """Return the images of one certainty, with `held` only those that the inventory has, or lacks."""
@@ -130,6 +132,11 @@ class ScanReport:
     def missing(self) -> tuple[ScannedImage, ...]:
         """Images that are certain to run, that the inventory lacks, and that nobody allowed to be missing."""
         return tuple(image for image in self.of("certain", held=False) if not self.is_allowed(image))
+
+    @property
+    def lacking(self) -> tuple[ScannedImage, ...]:
+        """Missing images that have not been added."""
+        return tuple(image for image in self.missing if str(image.image) not in self.added)
 
     def is_allowed(self, image: ScannedImage) -> bool:
         """Tell whether a pattern of `allowed` lets this image be missing."""
@@ -143,8 +150,8 @@ class ScanReport:
 
     @property
     def complete(self) -> bool:
-        """Whether everything was looked at, and nothing that is certain to run is missing."""
-        return not self.missing and not self.failed
+        """Whether everything was looked at, and nothing that is certain to run is lacking."""
+        return not self.lacking and not self.failed
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""

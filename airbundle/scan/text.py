@@ -50,19 +50,21 @@ def text_lines(report: ScanReport, *, every: bool = False, mending: str = "") ->
 def summary(report: ScanReport) -> str:
     """Return the answer in one line."""
     held = sum(image.held is not None for image in report.of("certain"))
-    missing, failed = len(report.missing), len(report.failed)
+    missing, failed = len(report.lacking), len(report.failed)
     parts = [
         _counted(report.sources, "render"),
         f"{held} of {len(report.of('certain'))} certain images in the inventory",
     ]
     parts += [f"{missing} missing"] if missing else []
+    parts += [f"{len(report.added)} added"] if report.added else []
     parts += [f"{failed} could not be looked at"] if failed else []
     likely = len(report.of("likely", held=False))
     parts += [f"{likely} likely ones not in it"] if likely else []
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
     parts += [f"{_counted(errors, 'error')} and {_counted(warnings, 'warning')}"] if report.findings else []
-    return ("complete: " if report.complete else "NOT COMPLETE: ") + ", ".join(parts)
+    whole = "complete once it is locked" if report.added else "complete"
+    return f"{whole if report.complete else 'NOT COMPLETE'}: {', '.join(parts)}"
 
 
 def _counted(number: int, word: str) -> str:

@@ -106,6 +106,40 @@ def test_scan_tells_image_place_and_mend(shop: Workshop) -> None:
     assert by_name[SIDECAR]["places"][0]["evidence"].startswith("argument")
 
 
+def test_what_is_written_is_told_as_complete(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["scan", str(shop.root / "inventory"), "--offline", "--cache-dir", str(shop.root / "cache"), "--write"]
+    capsys.readouterr()
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "MISSING: certain to run" in told
+    assert "NOT COMPLETE" not in told
+    assert "complete once it is locked: 1 render" in told
+    assert "bundle.yaml: 1 added; next: airbundle lock" in told
+
+
+def test_what_cannot_be_written_is_told_all_the_same(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = f"images:\n  - {WEB}  # the front\n  # (end of the list)\n"
+    write_shop(shop, (HEAD + CHART).replace(listed, "operators: &x []\nimages: *x\n"))
+    capsys.readouterr()
+    code = main(["scan", str(shop.root / "inventory"), "--offline", "--cache-dir", str(shop.root / "cache"), "--write"])
+    assert code == 2
+    output = capsys.readouterr()
+    assert "images can't be added to this file" in output.err
+    assert "NOT COMPLETE: 1 render, 0 of 2 certain images in the inventory, 2 missing" in output.out
+
+
+def test_an_image_that_write_leaves_is_missing_still(shop: Workshop) -> None:
+    shop.lock()
+    digest = "sha256:" + "c" * 64
+    write_shop(shop, HEAD + CHART, **{"values.yaml": VALUES.replace("tag: 1.0.0", f"tag: 1.0.0@{digest}")})
+    shop.lock()
+    answer = shop.connected("scan", "--write")
+    assert answer.body["written"] == [SIDECAR]
+    assert answer.code == 3
+    assert not answer.body["complete"]
+    assert f"{WEB}@{digest}" in answer.body["errors"][0]["hint"]
+
+
 def test_text_and_markdown(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["scan", str(shop.root / "inventory"), "--offline", "--cache-dir", str(shop.root / "cache")]
     capsys.readouterr()

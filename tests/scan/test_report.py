@@ -146,6 +146,18 @@ def test_the_text_names_image_place_and_mend() -> None:
     assert text.endswith(summary(answer))
 
 
+def test_what_has_been_added_is_no_longer_lacking() -> None:
+    answer = replace(report(seen("a:1"), seen("b:1")), added=("docker.io/library/a:1",))
+    assert summary(answer).startswith("NOT COMPLETE: ")
+    assert summary(answer).endswith("1 missing, 1 added")
+    whole = replace(answer, added=("docker.io/library/a:1", "docker.io/library/b:1"))
+    assert summary(whole).startswith("complete once it is locked: ")
+    assert "missing" not in summary(whole)
+    assert whole.complete
+    assert not replace(whole, failed=(Finding("no render"),)).complete
+    assert len(whole.to_json()["missing"]) == 2  # as it was found
+
+
 def test_places_that_differ_in_the_variant_alone_are_told_once() -> None:
     def of(variant: str, key: str = "") -> Sighting:
         return seen("a:1", key=key).at(origin=replace(ORIGIN, variant=variant))
