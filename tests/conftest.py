@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import settings
 from tests.support.charts import Chart, make_charts
 from tests.support.corpus import Corpus
 from tests.support.corpus import corpus as make_corpus
-from tests.support.disk import mounted
+from tests.support.disk import SHARING, NotMounted, mounted, sharing
 from tests.support.engine import Engine, run_engine
 from tests.support.registries import Registry, run_registry
 from tests.support.tls import Authority
@@ -96,4 +97,15 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> list[Chart]:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """An empty file system of 2 MiB."""
     with mounted(tmp_path / "small", "size=2m") as directory:
+        yield directory
+
+
+@pytest.fixture(params=sorted(SHARING))
+def sharing_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 512 MiB that shares blocks between files. Where none can be mounted, that is told."""
+    with ExitStack() as ending:
+        try:
+            directory = ending.enter_context(sharing(tmp_path / "sharing", request.param))
+        except NotMounted as error:
+            pytest.skip(str(error))
         yield directory

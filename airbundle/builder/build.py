@@ -13,7 +13,7 @@ from airbundle.builder.images import ManifestStore
 from airbundle.builder.installer_zip import kept_zip
 from airbundle.builder.materialised import MaterialisedContent
 from airbundle.builder.pool import worker_pool
-from airbundle.builder.reuse import Origins, reuse_blobs
+from airbundle.builder.reuse import Origins, reuse_blobs, shared_blobs
 from airbundle.builder.signing import CONFIG_LIMIT, sign_images
 from airbundle.builder.unchanged import find_unchanged, has_same, known_sums
 from airbundle.bundle.content import BlobSource
@@ -126,6 +126,7 @@ class Builder:
                 remove_surplus_volumes(output, len(files))
             return BuildResult(there, changed=False, base=base, left_out=left_out)
         origins = Origins()
+        one_file = not options.split_size
         with BundleWriter.create(
             plan,
             output,
@@ -135,6 +136,7 @@ class Builder:
             sums=known_sums(self._given, plan, signatures, [size for _, size in files]),
             volume_size=options.split_size or None,
             records=self.cache.records,
+            shared=shared_blobs(plan.blobs_to_fetch, self._given, output.parent) if one_file else (),
         ) as writer:
             resumed = writer.resumed
             self._fill(writer, plan, origins, options.jobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from airbundle.builder.donors import Donor, Donors
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
@@ -12,7 +13,7 @@ from airbundle.bundle.oci import Descriptor
 from airbundle.errors import HostError, NoSpace
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.host import host_errors
-from airbundle.store.ranges import copy_segments
+from airbundle.store.ranges import can_share, copy_segments
 from airbundle.store.writer import BundleWriter
 
 
@@ -76,6 +77,28 @@ def reuse_blobs(
                 if _copy(writer, blob, donor, item.advance):
                     writer.copied(blob.digest)
                     origins.count(reused=blob.size)
+
+
+def shared_blobs(wanted: Sequence[Descriptor], donors: Donors, directory: Path) -> frozenset[str]:
+    """Return the digests of the blobs that `reuse_blobs` shares instead of copying them.
+
+    Args:
+        wanted: blobs of the bundle that will be written in one file.
+        donors: those with a proof count, where they are in one file too: a volume may cut a blob anywhere.
+        directory: where that file will lie.
+    """
+    proven = [donor for donor in donors.all if donor.proof is not None]
+    sharing = {donor.name for donor in proven if _can_share(donor, directory)}
+    if not sharing:
+        return frozenset()
+    owners = ((blob.digest, _first(proven, blob)) for blob in wanted)
+    return frozenset(digest for digest, donor in owners if donor is not None and donor.name in sharing)
+
+
+def _can_share(donor: Donor, directory: Path) -> bool:
+    if donor.file is None or len(donor.file.file.parts) != 1:
+        return False
+    return can_share(donor.file.file.parts[0].fd, directory)
 
 
 def _first(donors: Sequence[Donor], blob: Descriptor) -> Donor | None:

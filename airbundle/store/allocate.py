@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from airbundle.errors import NoSpace
@@ -48,31 +49,51 @@ def allocate(fd: int, size: int, path: Path) -> bool:
     Raises:
         NoSpace: the file system or the quota has no room, or takes no file that large.
     """
+    return allocate_around(fd, size, path, ())
+
+
+def allocate_around(fd: int, size: int, path: Path, holes: Sequence[tuple[int, int]]) -> bool:
+    """Do what `allocate` does, but for the holes: ranges that get blocks of another file instead of their own.
+
+    Blocks of their own would be taken there for nothing, and btrfs does not even give them back when others are shared
+    into their place: it keeps what was preallocated in one piece until the last byte of it is gone.
+
+    Args:
+        fd, size, path: the open file, its size in bytes, its name for errors.
+        holes: offset and bytes of each, in order.
+
+    Returns, Raises: as `allocate`.
+    """
     with host_errors("write", path):
         try:
-            _fallocate(fd, size)
-        except OSError as error:
-            if error.errno == errno.EFBIG:
-                raise NoSpace(f"cannot write {path} of {size} bytes: {error.strerror}", hint=LARGE_FILE_HINT) from None
-            if error.errno not in _CANNOT:
-                raise
-        else:
-            return True
-        try:
-            os.ftruncate(fd, size)
+            return _give_size(fd, size, holes)
         except OSError as error:
             if error.errno == errno.EFBIG:
                 raise NoSpace(f"cannot write {path} of {size} bytes: {error.strerror}", hint=LARGE_FILE_HINT) from None
             raise
-    return False
 
 
-def _fallocate(fd: int, size: int) -> None:
+def _give_size(fd: int, size: int, holes: Sequence[tuple[int, int]]) -> bool:
+    position, there = 0, True
+    try:
+        for start, length in (*holes, (size, 0)):
+            _fallocate(fd, position, start - position)
+            position = start + length
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+        there = False
+    if holes or not there:
+        os.ftruncate(fd, size)
+    return there
+
+
+def _fallocate(fd: int, start: int, length: int) -> None:
     try:
         call = ctypes.CDLL(None, use_errno=True).fallocate  # off_t has 64 bits wherever airbundle runs
     except (OSError, AttributeError):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
-    while size and call(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size)):
+    while length and call(fd, 0, ctypes.c_int64(start), ctypes.c_int64(length)):
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))

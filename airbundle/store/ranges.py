@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from airbundle.bundle.tar import ALIGNMENT
 from airbundle.store.volumes import CHUNK
 
 Segment = tuple[int, int, int]
@@ -18,7 +22,28 @@ Segment = tuple[int, int, int]
 
 _AT_ONCE = 64 * 1024 * 1024
 """Bytes asked of the kernel at once: soon enough to stop, and to tell how far it is."""
+_FICLONERANGE = 0x4020940D
+_CLONE_RANGE = struct.Struct("=qQQQ")
+"""Descriptor, offset and bytes of the source, offset in the target (ioctl_ficlonerange(2))."""
 _CANNOT = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+
+
+def can_share(source: int, directory: Path) -> bool:
+    """Tell whether files in `directory` can share blocks with an open file; tried with one that has no name.
+
+    A file system may be able to and yet refuse: another mount, a quota, larger blocks than ours.
+    """
+    try:
+        probe = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        fcntl.ioctl(probe, _FICLONERANGE, _CLONE_RANGE.pack(source, 0, ALIGNMENT, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(probe)
+    return True
 
 
 def copy_segments(source: Sequence[Segment], target: Sequence[Segment], advance: Callable[[int], None]) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from airbundle.bundle.content import Hasher, WriteAt
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import encode_signatures
+from airbundle.bundle.tar import ALIGNMENT
 from airbundle.errors import AirbundleError, HostError, VerificationError
 from airbundle.progress import SILENT, Reporter
-from airbundle.store.allocate import allocate, check_room
+from airbundle.store.allocate import allocate, allocate_around, check_room
 from airbundle.store.checksum import Follower, remove_checksums, write_checksums
 from airbundle.store.host import host_errors
 from airbundle.store.journal import Journal
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 _NOTED = 1024 * 1024
 """How many bytes of a blob may be written before the journal hears of it: what each connection may lose to a SIGKILL.
 A line for each costs microseconds, and 100 KB for a gigabyte."""
+_LARGE = 1024 * 1024
+"""Bytes from which on it is worth a system call to leave a shared blob's room out."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class BundleWriter:
         sums: Sequence[str] = (),
         volume_size: int | None = None,
         records: VerifiedRecords | None = None,
+        shared: Collection[str] = (),
     ) -> BundleWriter:
         """Open the output, or what an earlier run left of the same bundle.
 
@@ -108,6 +112,8 @@ class BundleWriter:
             sums: hex SHA-256 of each file, where they are known already: of a bundle that is copied as a whole.
             volume_size: write volumes of this many bytes instead of one file.
             records: where the finished bundle is recorded as verified: each blob is, before it is `done`.
+            shared: digests of blobs whose blocks will be another file's (see `segments`); no room is made for them.
+                Not for volumes.
 
         Raises:
             Busy: another run writes the same output.
@@ -122,7 +128,9 @@ class BundleWriter:
         with ExitStack() as undo:
             journal = Journal(out.with_name(out.name + ".partial.journal"), _identity(plan, volume_size))
             undo.callback(journal.close)
-            file, preallocated = _open_parts(journal, _identity(plan, volume_size), out, partial, sizes)
+            file, preallocated = _open_parts(
+                journal, _identity(plan, volume_size), out, partial, sizes, holes=_holes(plan, shared)
+            )
             undo.callback(file.close)
             writer = cls(plan, out, file, journal, preallocated=preallocated)
             writer._begin(reporter, signatures)
@@ -314,6 +322,13 @@ def output_files(plan: BundlePlan, out: Path, volume_size: int | None) -> list[t
     return [(out.with_name(volume_name(out.name, number)), size) for number, size in enumerate(sizes, 1)]
 
 
+def _holes(plan: BundlePlan, shared: Collection[str]) -> list[tuple[int, int]]:
+    """Return offset and bytes of what will be shared: the whole blocks of large blobs, in file order."""
+    members = (plan.table[digest] for digest in shared)
+    large = (member for member in members if member.size >= _LARGE)
+    return sorted((member.offset, member.size // ALIGNMENT * ALIGNMENT) for member in large)
+
+
 def _identity(plan: BundlePlan, volume_size: int | None) -> str:
     return f"{sha256(plan.statement)} {plan.total_size} {volume_size or 0}"
 
@@ -323,7 +338,13 @@ def _final(partial: Path) -> Path:
 
 
 def _open_parts(
-    journal: Journal, identity: str, out: Path, partial: Sequence[Path], sizes: Sequence[int]
+    journal: Journal,
+    identity: str,
+    out: Path,
+    partial: Sequence[Path],
+    sizes: Sequence[int],
+    *,
+    holes: Sequence[tuple[int, int]],
 ) -> tuple[ByteFile, bool]:
     """Open the partial files with their full sizes. Anything that is not whole, or of another bundle, goes first."""
     whole = all(_size(path) == size for path, size in zip(partial, sizes))
@@ -334,7 +355,7 @@ def _open_parts(
             undo.callback(journal.remove)
             remove_partials(out)
             undo.callback(remove_partials, out)
-            check_room(out.parent, sum(sizes), what=out.name)
+            check_room(out.parent, sum(sizes) - sum(length for _, length in holes), what=out.name)
         files = []
         preallocated = True
         for path, size in zip(partial, sizes):
@@ -343,7 +364,8 @@ def _open_parts(
             undo_close = ExitStack()
             undo_close.callback(os.close, fd)
             undo.push(undo_close)
-            preallocated = allocate(fd, size, path) and preallocated
+            there = allocate_around(fd, size, path, holes) if holes else allocate(fd, size, path)
+            preallocated = there and preallocated
             files.append((path, fd, size))
         undo.pop_all()
     if not preallocated:

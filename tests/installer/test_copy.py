@@ -17,6 +17,7 @@ from airbundle.progress import SILENT
 from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.store.volumes import cut
 from tests.installer.bundles import Key, chart, content, sign_and_write
+from tests.support.disk import shared_bytes, used
 from tests.support.images import layer, noise, tiny_image
 
 BASE = layer({"base": noise("base", 3_000_000)})
@@ -209,6 +210,19 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
     with pytest.raises(NoSpace, match="No space left"):
         copy(bundle, small_disk)
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_copy_on_a_disk_that_shares_takes_no_room(path: Path, sharing_disk: Path) -> None:
+    there, kept = sharing_disk / path.name, sharing_disk / "kept"
+    shutil.copyfile(path, there)
+    kept.mkdir()
+    before = used(sharing_disk)
+    with open_bundle([there]) as bundle:
+        assert space_needed(bundle, kept, whole=True) == 0
+        made = copy(bundle, kept)
+        assert made.path.read_bytes() == path.read_bytes()
+    assert shared_bytes(made.path) >= path.stat().st_size
+    assert used(sharing_disk) - before < 1_000_000
 
 
 def test_shared_bytes_are_verified_by_reading(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.store.ranges import Segment, copy_segments
+from airbundle.store.ranges import Segment, can_share, copy_segments
 from tests.support.images import noise
 
 
@@ -61,6 +61,16 @@ def test_a_target_that_is_full_is_an_error(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
     os.close(source)
     os.close(target)
+
+
+def test_files_share_blocks_on_one_disk_that_can(sharing_disk: Path, elsewhere: Path) -> None:
+    one, other = open_new(sharing_disk / "a", noise("ranges", 10_000)), open_new(elsewhere / "a", bytes(10_000))
+    assert can_share(one, sharing_disk)
+    assert not can_share(one, elsewhere)
+    assert not can_share(other, sharing_disk)
+    assert not can_share(one, sharing_disk / "nowhere")
+    os.close(one)
+    os.close(other)
 
 
 @given(st.lists(st.integers(1, 50), max_size=8), st.lists(st.integers(1, 50), max_size=8))
