@@ -15,6 +15,7 @@ from pathlib import Path
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.inventory import INVENTORY_NAME, Inventory, parse_inventory
+from airbundle.bundle.lock import LOCK_NAME
 from airbundle.bundle.oci import canonical_json
 from airbundle.bundle.yamldoc import SIZE_LIMIT
 from airbundle.errors import DocumentError, Finding, UsageError
@@ -62,7 +63,8 @@ class InventoryDir:
     def files(self, path: str, *, where: str = "", odd: list[Finding] | None = None) -> list[tuple[str, Path]]:
         """Return the regular files at or below a path as (name relative to it, real path), sorted by name.
 
-        A file itself has the name "".
+        A file itself has the name "". The inventory and its lock do not belong to the directory that they lie in:
+        the lock changes with each lock.
 
         Args:
             path: relative to the inventory.
@@ -123,7 +125,7 @@ class InventoryDir:
                 except DocumentError as error:
                     refuse(error)
                     continue
-                if real is None:
+                if real is None or (here.parent == self.root and here.name in {self.inventory.where, LOCK_NAME}):
                     continue
                 count += 1
                 if count > FILE_LIMIT:
