@@ -17,10 +17,11 @@ from airbundle.builder.sources import SourceResolver
 from airbundle.bundle.chart_index import chart_clashes
 from airbundle.bundle.durations import expires_at
 from airbundle.bundle.image_source import REGISTRY as FROM_REGISTRY
-from airbundle.bundle.inventory import ChartRequest, FileRequest, ImageRequest, Inventory
+from airbundle.bundle.inventory import ChartRequest, FileRequest, ImageRequest, Inventory, ManifestRequest
 from airbundle.bundle.lock import LATEST, Lock, LockedRoot
 from airbundle.bundle.lockfit import changed_files
 from airbundle.bundle.lockmatch import database_misfits, file_misfit, image_misfit, root_key
+from airbundle.bundle.release import Release
 from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, Finding, UsageError
 from airbundle.progress import SILENT, Reporter
@@ -145,6 +146,8 @@ class Locker:
         jobs = [self._image_job(image) for image in inventory.images]
         jobs += [self._chart_job(chart) for chart in inventory.charts]
         jobs += [self._file_job(file) for file in inventory.files]
+        deployed: list[ChartRequest | ManifestRequest] = [*inventory.charts, *inventory.manifests]
+        jobs += [self._release_job(request, request.release) for request in deployed if request.release]
         if inventory.clamav is not None:
             work = _bind(self.sources.clamav, inventory.clamav)
             jobs.append(Job("clamav", "clamav", "clamav", inventory.clamav.where, False, work))
@@ -166,6 +169,10 @@ class Locker:
     def _file_job(self, file: FileRequest) -> Job:
         work = _bind(self.sources.file, file)
         return Job("file", file.name, file.requested, file.where, bool(file.path), work, (file.name,))
+
+    def _release_job(self, request: ChartRequest | ManifestRequest, release: Release) -> Job:
+        work = _bind(self.sources.release, request)
+        return Job("release", release.name, f"release {release.name}", release.where, True, work)
 
     def _run(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Sequence[LockedRoot]]:
         """Run all jobs; one that fails does not stop the others, and all failures are told at once."""

@@ -15,7 +15,15 @@ from airbundle.bundle.clamav_artifact import FILE_TYPE, TITLE, clamav_artifacts
 from airbundle.bundle.content import Materialised
 from airbundle.bundle.digest import hex_of
 from airbundle.bundle.image_source import DOCKER_DAEMON
-from airbundle.bundle.inventory import CVDUPDATE, CaRequest, ChartRequest, ClamavRequest, FileRequest, ImageRequest
+from airbundle.bundle.inventory import (
+    CVDUPDATE,
+    CaRequest,
+    ChartRequest,
+    ClamavRequest,
+    FileRequest,
+    ImageRequest,
+    ManifestRequest,
+)
 from airbundle.bundle.lock import CACHE, REGISTRY, LockedRoot
 from airbundle.bundle.lockmatch import clamav_origin
 from airbundle.bundle.oci import (
@@ -26,6 +34,13 @@ from airbundle.bundle.oci import (
     Manifest,
     airbundle_type,
     artifact_manifest,
+)
+from airbundle.bundle.release_artifact import (
+    DESCRIPTION_TYPE,
+    FILES_LIMIT,
+    describe_release,
+    release_layers,
+    release_paths,
 )
 from airbundle.crypto.ca import check_bundled
 from airbundle.errors import UsageError
@@ -168,6 +183,32 @@ class SourceResolver:
         ref = f"file/{request.name}:{hex_of(digest)[:12]}"
         return [_locked("file", ref, request.requested, request.requested, made)]
 
+    def release(self, request: ChartRequest | ManifestRequest) -> Sequence[LockedRoot]:
+        """Return the root of a release: how it is deployed, with its values files and manifests as they are now.
+
+        Raises:
+            DocumentError: a file of it can't be carried.
+            UsageError: it has more files than a release can have.
+        """
+        assert request.release is not None  # noqa: S101 - asked for only where there is one
+        where, name = request.release.where, request.release.name
+        named = [
+            ("/".join(part for part in (path, inner) if part not in ("", ".")), real)
+            for path in release_paths(request)
+            for inner, real in self.opened.files(path, where=where)
+        ]
+        files = {path: self.cache.add_file(real, FILE_TYPE) for path, real in named}
+        if len(files) > FILES_LIMIT:
+            raise UsageError(
+                f"{where}: the release {name} has {len(files)} files, expected at most {FILES_LIMIT}",
+                hint="make several releases of it, or a chart",
+            )
+        description = self.cache.add(describe_release(request), DESCRIPTION_TYPE)
+        layers = release_layers(description, {path: (file.digest, file.size) for path, file in files.items()})
+        made = self._manifest("release", layers, {"name": name})
+        ref = f"release/{name}:{hex_of(made.descriptor.digest)[:12]}"
+        return [_locked("release", ref, f"release {name}", _deployed(request), made)]
+
     def ca(self, request: CaRequest) -> Sequence[LockedRoot]:
         """Return the root of a bundled CA: its certificate and its encrypted key, byte for byte.
 
@@ -216,6 +257,9 @@ class SourceResolver:
             Descriptor(FILE_TYPE, digest, self.cache.path(digest).stat().st_size, {TITLE: name})
             for name, digest in files
         )
+        return self._manifest(kind, layers, info)
+
+    def _manifest(self, kind: str, layers: tuple[Descriptor, ...], info: dict[str, str]) -> Materialised:
         artifact_type = airbundle_type(kind)
         self.cache.add(EMPTY_JSON, EMPTY_DESCRIPTOR.media_type)
         made = self.cache.add(artifact_manifest(artifact_type, layers), OCI_MANIFEST)
@@ -238,6 +282,10 @@ def _locked(kind: str, ref: str, requested: str, origin: str, made: Materialised
         blobs=made.blobs,
         info=made.info,
     )
+
+
+def _deployed(request: ChartRequest | ManifestRequest) -> str:
+    return request.path if isinstance(request, ManifestRequest) else request.requested
 
 
 def _chart_info(metadata: ChartMetadata) -> dict[str, str]:

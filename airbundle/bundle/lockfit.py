@@ -29,7 +29,8 @@ def lock_misfits(inventory: Inventory, lock: Lock, *, local: Mapping[str, str] |
     """
     changed = changed_files(lock, local or {})
     findings = [*_metadata(inventory, lock), *_images(inventory, lock), *_charts(inventory, lock)]
-    findings += [*_files(inventory, lock), *_databases(inventory, lock, changed), *_ca(inventory, lock)]
+    findings += [*_files(inventory, lock), *_releases(inventory, lock)]
+    findings += [*_databases(inventory, lock, changed), *_ca(inventory, lock)]
     if local is None or inventory.digest(local) == lock.inventory:
         return findings
     findings += _own_files(inventory, changed, "has changed since it was locked", told=findings)
@@ -75,6 +76,12 @@ def _charts(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
 def _files(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
     wanted = [(file.name, file.where, partial(file_misfit, file)) for file in inventory.files]
     return _entries(inventory, lock, "file", wanted)
+
+
+def _releases(inventory: Inventory, lock: Lock) -> Iterable[Finding]:
+    # Its settings and files belong to the inventory's own digest.
+    wanted = [(release.name, release.where, _fits) for release in inventory.releases]
+    return _entries(inventory, lock, "release", wanted)
 
 
 def _fits(root: LockedRoot) -> None:  # noqa: ARG001 - the signature of a check

@@ -64,12 +64,23 @@ def test_local_files_that_changed_or_are_new_are_named() -> None:
     manifests = [{"path": path, "release": {"name": path[0]}} for path in ("a.yaml", "b.yaml")]
     inventory = inventory_with(manifests=manifests)
     local = {"a.yaml": OTHER, "b.yaml": DIGEST}
-    (changed,) = lock_misfits(inventory, lock_of(local={"a.yaml": DIGEST, "b.yaml": DIGEST}), local=local)
+    releases = (*ROOTS, *(root("release", f"release/{name}:1", "", info={"name": name}) for name in "ab"))
+    before = lock_of(releases, local={"a.yaml": DIGEST, "b.yaml": DIGEST})
+    (changed,) = lock_misfits(inventory, before, local=local)
     assert str(changed).startswith("bundle.yaml:")
     assert "the local file a.yaml has changed" in changed.message
-    (new,) = lock_misfits(inventory, lock_of(local={"a.yaml": OTHER}), local=local)
+    (new,) = lock_misfits(inventory, lock_of(releases, local={"a.yaml": OTHER}), local=local)
     assert "the local file b.yaml is new" in new.message
-    assert lock_misfits(inventory, lock_of(inventory=inventory.digest(local), local=local), local=local) == []
+    fits = lock_of(releases, inventory=inventory.digest(local), local=local)
+    assert lock_misfits(inventory, fits, local=local) == []
+
+
+def test_a_release_that_the_lock_lacks_or_has_too_many_is_told() -> None:
+    inventory = inventory_with(manifests=[{"path": "a.yaml", "release": {"name": "a"}}])
+    (missing,) = lock_misfits(inventory, lock_of())
+    assert "the release a is not in the lock" in missing.message
+    (extra,) = lock_misfits(inventory_with(), lock_of((*ROOTS, root("release", "release/b:1", "", info={"name": "b"}))))
+    assert "the release b is in the lock, and not in bundle.yaml" in extra.message
 
 
 def test_another_spelling_of_the_same_image_fits() -> None:
