@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from airbundle.errors import UsageError
 
-_KEY_LIMIT = 64 * 1024
-
 if TYPE_CHECKING:
     from airbundle.store.cache import Cache
 
@@ -113,16 +111,3 @@ def open_cache(args: argparse.Namespace) -> Cache:
     from airbundle.store.cache import Cache
 
     return Cache(Path(args.cache_dir) if args.cache_dir else None)
-
-
-def read_key(path: Path) -> bytes:
-    """Return the bytes of a public key's file.
-
-    Raises:
-        UsageError: there is no such file, or it is no key.
-    """
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_KEY_LIMIT)
-    except OSError as error:
-        raise UsageError(f"--key {path}: {error.strerror}", hint="name the file of the public key") from None

@@ -104,9 +104,9 @@ def _check(args: argparse.Namespace, console: Console) -> Check:
     from datetime import datetime, timezone
 
     from airbundle.bundle.trust import check_trust, trust_keys
-    from airbundle.cli.arguments import read_key
+    from airbundle.crypto.keyfile import read_public_file
 
-    trusted = trust_keys(None, [read_key(Path(name)) for name in args.key], 1) if args.key else None
+    trusted = trust_keys(None, [read_public_file(Path(name)) for name in args.key], 1) if args.key else None
 
     def check(bundle: BundleFile) -> None:
         if trusted is None:

@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[bytes, int]:
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: there is no such file") from None
     except OSError as error:
         raise _failed(path, "read", error) from None
     if len(data) > KEY_FILE_LIMIT:

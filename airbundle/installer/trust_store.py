@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from airbundle.bundle.trust import TrustState, trust_keys
+from airbundle.crypto.keyfile import read_public_file
 from airbundle.errors import TrustError, UsageError
 from airbundle.installer.journal import Journal
 from airbundle.installer.state import StateDirectory
-from airbundle.installer.verify import read_keys, read_trust, write_trust
+from airbundle.installer.verify import read_trust, write_trust
 
 
 def add_keys(state: StateDirectory, paths: Sequence[Path], threshold: int | None) -> TrustState:
@@ -26,7 +27,7 @@ def add_keys(state: StateDirectory, paths: Sequence[Path], threshold: int | None
         TrustError: the threshold can't be met.
         Busy: another run is under way.
     """
-    pems = read_keys(paths)
+    pems = [read_public_file(path) for path in paths]
 
     def change(before: TrustState | None) -> TrustState:
         added = trust_keys(None, pems)

@@ -13,15 +13,14 @@ from pathlib import Path
 
 from airbundle.bundle.statement import Statement
 from airbundle.bundle.trust import TrustState, check_trust, trust_keys
-from airbundle.errors import TrustError, UsageError
+from airbundle.crypto.keyfile import read_public_file
+from airbundle.errors import TrustError
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.sources import open_blobs
 from airbundle.installer.state import StateDirectory
-from airbundle.store.host import host_errors
 from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.store.union import BlobUnion
 
-_KEY_LIMIT = 64 * 1024
 _TRUST_LIMIT = 1024 * 1024
 
 
@@ -81,26 +80,6 @@ def write_trust(state: StateDirectory, trust: TrustState) -> None:
     write_file(state.trust, trust.to_bytes(), FILE)
 
 
-def read_keys(paths: Sequence[Path]) -> list[bytes]:
-    """Return the bytes of public key files.
-
-    Raises:
-        UsageError: one isn't there, or is too long for a key.
-    """
-    found = []
-    for path in paths:
-        with host_errors("read the key", path):
-            try:
-                with path.open("rb") as stream:
-                    raw = stream.read(_KEY_LIMIT + 1)
-            except (FileNotFoundError, IsADirectoryError):
-                raise UsageError(f"--key {path}: there is no such file") from None
-        if len(raw) > _KEY_LIMIT:
-            raise UsageError(f"--key {path}: more than {_KEY_LIMIT} bytes are no public key")
-        found.append(raw)
-    return found
-
-
 @contextmanager
 def open_trusted(
     paths: Sequence[Path], state: StateDirectory, gate: Gate, bases: Sequence[Path] = ()
@@ -126,7 +105,7 @@ def open_trusted(
                 hint=f"give the public key, which came to you by another way than the bundle: --key release.pub "
                 f"({bundle.path.name} says it is signed by {_signers(bundle)})",
             )
-        trust = trust_keys(known, read_keys(gate.keys), gate.threshold)
+        trust = trust_keys(known, [read_public_file(path) for path in gate.keys], gate.threshold)
         now = datetime.now(timezone.utc)
         statement = check_trust(
             bundle.statement_raw,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_what_is_refused_makes_nothing(
     got, body = run(capsys, *arguments, "--state-dir", tmp_path / "state", "--yes")
     assert got == code and words in body["errors"][0]["message"]
     assert not (tmp_path / "state").exists()
+
+
+def test_a_pipe_in_the_place_of_a_key_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.pub")
+    code, body = run(capsys, "add", tmp_path / "pipe.pub", "--state-dir", tmp_path / "state", "--yes")
+    assert code == 2 and "pipe.pub is no regular file" in body["errors"][0]["message"]
 
 
 def test_it_asks(tmp_path: Path, keys: list[Key], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -126,6 +127,14 @@ def test_a_key_that_is_none_is_a_usage_error(build: Build, tmp_path: Path, conte
     if content is not None:
         (tmp_path / "key").write_bytes(content)
     assert main(["verify", str(build(FIRST)), "--key", str(tmp_path / "key")]) == 2
+
+
+def test_a_key_that_is_no_file_is_refused_and_not_waited_for(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.pub")
+    assert main(["verify", str(build(FIRST)), "--key", str(tmp_path / "pipe.pub")]) == 2
+    assert "pipe.pub is no regular file" in capsys.readouterr().err
 
 
 def test_how_prints_the_commands_of_the_page(build: Build, keys: list[str], tmp_path: Path) -> None:
