@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airbundle.errors import AirbundleError, UsageError
+from airbundle.errors import AirbundleError, Finding, UsageError
 from airbundle.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 PASSPHRASE_VARIABLE = "AIRBUNDLE_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable, not a passphrase
 _PASSPHRASE_LIMIT = 4096
-
+_ALIKE = 20
+"""Most findings of one message that are printed."""
 
 # With marks that turn the direction of text round: a line that is shown backwards says something else.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -36,6 +38,18 @@ def plain(text: str, *, line: bool = False) -> str:
 
 def _written_out(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _told(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each finding; of many that say the same, such as of each blob of a bundle, the first few."""
+    count = Counter[str]()
+    for finding in findings:
+        count[finding.message] += 1
+        if count[finding.message] <= _ALIKE:
+            yield f"warning: {finding}" if finding.severity == "warning" else str(finding)
+    for message, number in count.items():
+        if number > _ALIKE:
+            yield f"and {number - _ALIKE} more: {message} (--json lists all)"
 
 
 class Console:
@@ -86,9 +100,9 @@ class Console:
         self.say("\n".join([form.format(*row).rstrip() for row in rows]))
 
     def error(self, error: AirbundleError) -> None:
-        """Print an error: what, each finding, and the next step."""
+        """Print an error: what, its findings, and the next step."""
         lines = [f"airbundle: {error.problem}"]
-        lines += [f"  {'warning: ' if finding.severity == 'warning' else ''}{finding}" for finding in error.findings]
+        lines += [f"  {text}" for text in _told(error.findings)]
         if error.hint:
             lines.append(f"  next: {error.hint}")
         sys.stderr.write("\n".join(plain(text, line=True) for text in lines) + "\n")

@@ -76,3 +76,17 @@ def test_text_of_others_does_not_turn_a_line_round(capsys: pytest.CaptureFixture
     assert not set(output.out + output.err) & set(turning)
     assert "\\u202e" in output.out and "\\u2028" in output.err
     assert "\u05e9\u05dc\u05d5\u05dd" in output.out  # letters that run from the right stay
+
+
+def test_of_many_findings_alike_the_first_are_told_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [Finding("a blob is gone", where=f"x/app:{number}") for number in range(1000)]
+    others = [Finding("the disk is full"), Finding("it is late", severity="warning")]
+    Console().error(UsageError("no", findings=[others[0], *lost, others[1]], hint="go home"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["airbundle: no", "  the disk is full", "  x/app:0: a blob is gone"]
+    assert lines[21:] == [
+        "  x/app:19: a blob is gone",
+        "  warning: it is late",
+        "  and 980 more: a blob is gone (--json lists all)",
+        "  next: go home",
+    ]
