@@ -7,10 +7,10 @@ Spec: moby `image/spec/v1.2.md`, "Combined Image JSON + Filesystem Changeset For
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from airbundle.bundle.content import Node, walk
+from airbundle.bundle.content import Node
 from airbundle.bundle.digest import hex_of
 from airbundle.bundle.index import IMAGE, kind_of, ref_of
 from airbundle.bundle.oci import ATTESTATION_TYPE, Descriptor, Platform, canonical_json
@@ -26,19 +26,18 @@ _KNOWN_TO_ALL = {
 """Media types of layers that every engine reads; docker before 23 has no zstd."""
 
 
-def docker_manifest(roots: Iterable[Descriptor], load: Callable[[Descriptor], bytes | None]) -> bytes:
+def docker_manifest(roots: Iterable[tuple[Descriptor, Iterable[Node]]]) -> bytes:
     """Return the bytes of `manifest.json`.
 
     Args:
-        roots: the entries of `index.json`.
-        load: gives a carried manifest's verified bytes, None for one that is not carried.
+        roots: the entries of `index.json`, each with its carried manifests, as `content.walk` yields them.
     """
     entries: dict[str, dict[str, Any]] = {}
     doubtful: set[str] = set()
-    for root in roots:
+    for root, nodes in roots:
         if kind_of(root) != IMAGE:
             continue
-        node = _chosen(root, load)
+        node = _chosen(nodes)
         if node is None or node.manifest.config is None:
             continue
         entry = entries.setdefault(
@@ -59,9 +58,8 @@ def _path(digest: str) -> str:
     return BLOBS + hex_of(digest)
 
 
-def _chosen(root: Descriptor, load: Callable[[Descriptor], bytes | None]) -> Node | None:
-    candidates = [node for node in walk(root, load, what=ref_of(root)) if not node.manifest.is_index]
-    images = [node for node in candidates if not is_attestation(node.descriptor)]
+def _chosen(nodes: Iterable[Node]) -> Node | None:
+    images = [node for node in nodes if not node.manifest.is_index and not is_attestation(node.descriptor)]
     for node in images:
         platform = node.descriptor.platform
         if platform is not None and platform.satisfies(_DEFAULT):

@@ -6,9 +6,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from airbundle.bundle.content import walk
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.docker_archive import docker_manifest
-from airbundle.bundle.index import encode_index
+from airbundle.bundle.index import encode_index, ref_of
 from airbundle.bundle.layout import (
     DOCKER_NAME,
     HEAD,
@@ -150,7 +151,7 @@ def _documents(content: BundleContent, toc: Toc) -> dict[str, bytes]:
     return {
         OCI_LAYOUT_NAME: OCI_LAYOUT,
         INDEX_NAME: encode_index(content.index),
-        DOCKER_NAME: docker_manifest(content.index, load),
+        DOCKER_NAME: docker_manifest((root, walk(root, load, what=ref_of(root))) for root in content.index),
         LOCK_MEMBER: content.lock.to_bytes(),
         TOC_NAME: toc.to_bytes(),
     }

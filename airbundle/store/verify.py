@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from airbundle.bundle.content import piece_buffer, walk
+from airbundle.bundle.content import Node, piece_buffer
 from airbundle.bundle.docker_archive import docker_manifest
 from airbundle.bundle.index import ref_of
 from airbundle.bundle.layout import DOCKER_NAME, HEAD, INDEX_NAME, LOCK_MEMBER, OCI_LAYOUT, OCI_LAYOUT_NAME
+from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import INSTALLER
 from airbundle.bundle.table import BlobTable
 from airbundle.bundle.tar import END, Member, frame, padded
@@ -21,6 +23,7 @@ from airbundle.errors import DigestMismatch, Finding, VerificationError
 from airbundle.progress import Phase, Reporter
 from airbundle.store.checksum import range_sum
 from airbundle.store.damage import carry_again, damaged_files
+from airbundle.store.delta import nodes_of
 from airbundle.store.reader import BundleFile
 from airbundle.store.volumes import CHUNK, bundle_path
 
@@ -40,13 +43,12 @@ def verify_head(bundle: BundleFile) -> None:
     bundle.bound_bytes(LOCK_MEMBER)
     for name in HEAD:
         _padding(bundle, bundle.head[name])
-    expected = docker_manifest(bundle.index, bundle.manifest)
+    expected = docker_manifest(_roots(bundle))
     _same(bundle, bundle.head[DOCKER_NAME].offset, expected, DOCKER_NAME)
     if bundle.head[DOCKER_NAME].size != len(expected):
         raise VerificationError(f"{bundle.path.name}: {DOCKER_NAME} does not follow from index.json", hint=_HINT)
     _frames(bundle, table)
     _installer(bundle)
-    _closure(bundle)
 
 
 def _same(bundle: BundleFile, position: int, expected: bytes, region: str) -> None:
@@ -74,13 +76,18 @@ def _frames(bundle: BundleFile, table: BlobTable) -> None:
     _same(bundle, table.end, END, "end of the archive")
 
 
-def _closure(bundle: BundleFile) -> None:
-    """Check that everything a root needs is there, in the size its manifest says and in the order said, and no more."""
+def _roots(bundle: BundleFile) -> Iterator[tuple[Descriptor, list[Node]]]:
+    """Yield the roots with their manifests, each read once.
+
+    On the way, and after the last: check that everything a root needs is there, in the size its manifest says and in
+    the order said, and no more.
+    """
     sizes = dict(bundle.toc.blobs + bundle.toc.external)
     needed: set[str] = set()
     metadata: set[str] = set()
     for root in bundle.index:
-        for node in walk(root, bundle.manifest, what=ref_of(root)):
+        nodes = nodes_of(bundle, root)
+        for node in nodes:
             for blob in (node.descriptor, *node.manifest.blobs):
                 if sizes.get(blob.digest) != blob.size:
                     found = f"{sizes[blob.digest]} bytes" if blob.digest in sizes else "no such blob"
@@ -91,6 +98,7 @@ def _closure(bundle: BundleFile) -> None:
                 metadata.add(node.manifest.config.digest)
         if root.digest not in needed:
             raise VerificationError(f"{ref_of(root)}: its manifest {root.digest} is not in the bundle")
+        yield root, nodes
     if len(needed) != len(sizes):
         stray = next(digest for digest in sizes if digest not in needed)
         raise VerificationError(f"airbundle/toc.json: nothing in index.json needs {stray}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airbundle.bundle.content import walk
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.docker_archive import docker_manifest
 from airbundle.bundle.index import kind_of, ref_of, total_of
@@ -53,7 +54,10 @@ def manifests_of(*artifacts: Artifact) -> dict[str, bytes]:
 
 
 def docker_view(content: BundleContent) -> list[dict[str, Any]]:
-    raw = docker_manifest(content.index, lambda descriptor: content.small.get(descriptor.digest))
+    def load(descriptor: Descriptor) -> bytes | None:
+        return content.small.get(descriptor.digest)
+
+    raw = docker_manifest((root, walk(root, load, what="test")) for root in content.index)
     found: list[dict[str, Any]] = json.loads(raw)
     return found
 

@@ -436,6 +436,21 @@ def test_a_blob_that_nothing_needs_is_named(tmp_path: Path) -> None:
         bundle.verify_head()
 
 
+def test_a_manifest_is_read_once(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_bundle([sample.path]) as bundle:
+        asked: list[str] = []
+        read = bundle.manifest
+
+        def manifest(descriptor: Descriptor) -> bytes | None:
+            asked.append(descriptor.digest)
+            return read(descriptor)
+
+        monkeypatch.setattr(bundle, "manifest", manifest)
+        bundle.verify_head()
+    assert set(asked) >= {root.digest for root in sample.made.content.index}
+    assert len(asked) == len(set(asked))
+
+
 def test_metadata_must_be_what_it_is_said_to_be(tmp_path: Path) -> None:
     made = some()
     toc = plan_bundle(made.content).toc
