@@ -91,10 +91,13 @@ def unpacked() -> Path:
         identity = hashlib.sha256(json.dumps(wheels, sort_keys=True).encode()).hexdigest()[:16]
         problems = []
         for base in cache_candidates():
-            target = base / "native" / identity
+            # Without symbolic links: what they lead through could be replaced as well.
+            target = Path(os.path.realpath(base)) / "native" / identity
             try:
+                _refuse_strangers(target)
                 if not _is_whole(target, wheels):
                     _unpack(container, wheels, target)
+                    _refuse_strangers(target)  # above the directories that are there only now, too
                 return target
             except OSError as error:
                 problems.append(f"{base}: {error.strerror}")
@@ -155,6 +158,25 @@ def _given(arguments: Sequence[str]) -> str | None:
         if word == "--cache-dir" and index + 1 < len(arguments):
             return arguments[index + 1]
     return None
+
+
+def _refuse_strangers(target: Path) -> None:
+    """Refuse a directory above `target` whose owner, or everybody, could put other code in the place of ours.
+
+    Root may, this user may, and whoever has `/`: in a user namespace root is known by another number there. A
+    directory for all is no harm when it is sticky, such as `/tmp`. Groups are not looked at: many users have one of
+    their own, and a umask that lets it write.
+    """
+    trusted = {0, os.geteuid(), Path("/").stat().st_uid}
+    for directory in target.parents:
+        try:
+            info = directory.lstat()
+        except FileNotFoundError:
+            continue
+        if info.st_uid not in trusted:
+            raise HostError(f"{directory} belongs to another user, who could replace what is unpacked below it")
+        if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
+            raise HostError(f"{directory} can be written by everybody, who could replace what is unpacked below it")
 
 
 def _is_whole(target: Path, wheels: list[dict[str, Any]]) -> bool:
