@@ -16,7 +16,7 @@ from typing import Optional
 
 from airbundle.transfer.bulk_answer import BulkAnswer
 from airbundle.transfer.bulk_send import BROKEN, connect_fault, make_connection, write_request
-from airbundle.transfer.faults import NO_HTTP_HINT, os_fault
+from airbundle.transfer.faults import NO_HTTP_HINT, closed_fault, os_fault
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
@@ -101,7 +101,7 @@ class BulkEngine:
         connection = make_connection(url, tls, proxy, self._settings.connect_timeout)
         with self._lock:
             if self._closed:
-                raise Fault("the client is closed", passing=False)
+                raise closed_fault()
             self._busy.add(connection)
         try:
             connection.connect()

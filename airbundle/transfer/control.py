@@ -10,7 +10,7 @@ from typing import Optional
 
 import httpx
 
-from airbundle.transfer.faults import NO_HTTP_HINT, os_fault, slow_fault
+from airbundle.transfer.faults import NO_HTTP_HINT, closed_fault, os_fault, slow_fault
 from airbundle.transfer.pace import Pace
 from airbundle.transfer.proxies import Proxy
 from airbundle.transfer.settings import HttpSettings
@@ -35,6 +35,7 @@ class ControlEngine:
         self._route = route
         self._clients: dict[tuple[bool, TlsSettings, Proxy | None], httpx.Client] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def exchange(self, request: Request) -> Answer:
         """Send the request and read the answer's head. Raises Fault."""
@@ -54,11 +55,17 @@ class ControlEngine:
             raise _fault(error) from None
         except httpx.InvalidURL as error:
             raise Fault(f"httpx refuses the URL: {error}", passing=False) from None
+        except RuntimeError:
+            if client.is_closed:
+                raise closed_fault() from None
+            raise
 
     def _client(self, request: Request) -> httpx.Client:
         tls, proxy = self._route(request)
         key = (request.url.scheme == "https", tls, proxy)
         with self._lock:
+            if self._closed:
+                raise closed_fault()
             if key not in self._clients:
                 self._clients[key] = self._make(*key)
             return self._clients[key]
@@ -76,8 +83,9 @@ class ControlEngine:
         )
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; nothing is sent from then on."""
         with self._lock:
+            self._closed = True
             for client in self._clients.values():
                 client.close()
             self._clients.clear()

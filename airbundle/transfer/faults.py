@@ -54,6 +54,11 @@ def slow_fault(*, connecting: bool) -> Fault:
     return Fault("nothing came in time")
 
 
+def closed_fault() -> Fault:
+    """Return the fault for a request that comes after the client was closed, as when a run is interrupted."""
+    return Fault("the client is closed", passing=False)
+
+
 def _tls_fault(error: ssl.SSLError, connecting: bool) -> Fault:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Fault(

@@ -18,6 +18,7 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.auth import Authorizer
 from airbundle.transfer.bulk import BulkEngine
 from airbundle.transfer.credentials import CredentialStore
+from airbundle.transfer.faults import closed_fault
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.problems import Response, refusal, status_fault
 from airbundle.transfer.proxies import Proxies, Proxy
@@ -74,6 +75,7 @@ class HttpClient:
         self._lean = lean
         self._lock = threading.Lock()
         self._made_control: ControlEngine | None = None
+        self._closed = False
         self._bulk = BulkEngine(self.settings, self._route)
         store = CredentialStore.from_environment(tell=reporter.warn) if credentials is None else credentials
         self._authorizer = Authorizer(self, self.registries, store)
@@ -273,6 +275,8 @@ class HttpClient:
     def _control(self) -> ControlEngine:
         with self._lock:
             if self._made_control is None:
+                if self._closed:
+                    raise closed_fault()
                 from airbundle.transfer.control import ControlEngine
 
                 self._made_control = ControlEngine(self.settings, self._route)
@@ -312,6 +316,7 @@ class HttpClient:
         """Close all connections and end all waits; operations under way fail."""
         self._pause.close()
         with self._lock:
+            self._closed = True
             if self._made_control is not None:
                 self._made_control.close()
         self._bulk.close()

@@ -626,6 +626,26 @@ def test_closing_ends_what_is_under_way(bulk: bool) -> None:
     assert len(ended) == 1
 
 
+@pytest.mark.parametrize("used", [False, True])
+@both_engines
+def test_a_closed_client_sends_nothing_more(bulk: bool, used: bool) -> None:
+    with fault_server(lambda turn, n: turn.reply(200, OK)) as server, client(bulk=bulk) as http:
+        if used:
+            http.request("GET", server.url, what="x")
+        http.close()
+        with pytest.raises(AirbundleError, match="the client is closed"):
+            http.request("GET", server.url, what="x")
+        assert len(server.requests) == used
+
+
+def test_a_client_that_was_closed_before_its_first_request_sends_nothing() -> None:
+    with fault_server(lambda turn, n: turn.reply(200, OK)) as server, HttpClient(FAST) as http:
+        http.close()
+        with pytest.raises(AirbundleError, match="the client is closed"):
+            http.request("GET", server.url, what="x")
+        assert not server.requests
+
+
 @both_engines
 def test_a_dripping_server_is_noticed(bulk: bool) -> None:
     def script(turn: Turn, n: int) -> None:
