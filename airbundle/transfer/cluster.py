@@ -104,7 +104,7 @@ class Cluster:
             else:
                 items, token = self._items(response, what)
                 yield from ({"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in items)
-                count += len(items)
+                count += max(len(items), 1)  # empty pages have an end, too
                 if not token:
                     return
                 if token in tokens:

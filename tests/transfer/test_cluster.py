@@ -132,6 +132,8 @@ def test_there_is_an_end_to_what_is_read(authority: Authority, monkeypatch: pyte
         endless,
     ):
         assert len(names(endless)) == 10
+    with serving(lambda turn, _: turn.reply(200, pods(following=str(next(number)))), authority) as (_, empty):
+        assert names(empty) == []
     with serving(lambda turn, _: turn.reply(200, pods("a", following="x")), authority) as (_, circular):
         with pytest.raises(RemoteError, match="again and again"):
             names(circular)
