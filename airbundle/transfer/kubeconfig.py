@@ -245,6 +245,6 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _text(body: Mapping[str, Any], key: str, where: str) -> str:
     value = body.get(key)
-    if value is not None and not isinstance(value, str):
+    if value is not None and (not isinstance(value, str) or "\0" in value):
         raise UsageError(f"{where}: {key} is no text")
     return value or ""

@@ -86,6 +86,8 @@ def run_program(
             )
         except OSError as error:
             raise HostError(f"{what}: {command[0]} can't be started: {error.strerror}") from None
+        except ValueError as error:  # a NUL in its arguments, a `=` in the name of a variable
+            raise HostError(f"{what}: {command[0]} can't be started: {error}") from None
         killed = threading.Event()
 
         def kill() -> None:

@@ -191,6 +191,9 @@ def test_a_plugin_that_fails_is_named_and_nothing_that_it_says_is(home: Path) ->
     assert "apiVersion" in refused(home, plugin(home, "", apiVersion="example/v1"))
     assert "ask questions" in refused(home, plugin(home, "", interactiveMode="Always"))
     assert "expected a command" in refused(home, plugin(home, "", args=[1]))
+    for words in ({"args": ["a\0b"]}, {"env": [{"name": "A=B", "value": "x"}]}):
+        assert "can't be started" in refused(home, plugin(home, "", **words))
+    assert "command is no text" in refused(home, plugin(home, "", command="a\0b"))
     missing = refused(home, plugin(home, "", command="no-such-program", installHint="install it"))
     assert "can't be started" in missing
     assert "install it" in missing
