@@ -12,9 +12,9 @@ import http.client
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,11 +84,9 @@ def push(host: str, jobs: list[Job]) -> None:
 
 
 def _threads(work: Callable[[], None]) -> None:
-    threads = [threading.Thread(target=work) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for done in [pool.submit(work) for _ in range(CONNECTIONS)]:
+            done.result()  # a floor that has failed is none
 
 
 def main() -> None:
