@@ -32,7 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="move these entries to what upstream has now; may be repeated",
     )
     parser.add_argument("--renew", action="store_true", help="give a new serial and expiry although nothing changed")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 3 when upstream has moved")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit 3 when upstream has moved: images of registries and engines, and charts "
+        "(databases, OCI layouts and archives are not looked at)",
+    )
     parser.add_argument("--no-installer", action="store_true", help="leave the parts of the installer out")
 
 
