@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from airbundle.builder import reuse
 from airbundle.crypto.keys import generate_key
 from airbundle.store.reader import open_bundle
 from tests.builder.conftest import UPSTREAM, Answer, Workshop
@@ -112,3 +113,15 @@ def test_volumes_cut_anywhere_are_copied(workshop: Workshop, old: Path, sharing_
     )
     assert answer.body["reused"] >= SAME
     assert verified(out / "shop-2.0.0.airbundle.001")
+
+
+def test_where_sharing_fails_after_all_the_bytes_are_copied(
+    workshop: Workshop, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.put(OLD, "app", "1.0")
+    workshop.put(NEW, "app", "2.0")
+    old = build(workshop, "1.0", tmp_path / "old")
+    monkeypatch.setattr(reuse, "can_share", lambda *_: True)
+    new = build(workshop, "2.0", tmp_path / "new", "--cache", old)
+    assert new.stat().st_blocks * 512 >= SAME
+    assert verified(new)
