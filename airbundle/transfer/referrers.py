@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airbundle.bundle.digest import hex_of
-from airbundle.bundle.oci import OCI_INDEX, Descriptor, canonical_json, parse_json, parse_manifest
+from airbundle.bundle.oci import OCI_INDEX, Descriptor, Manifest, canonical_json, parse_json, parse_manifest
 
 
 def fallback_tag(digest: str) -> str:
@@ -36,13 +36,12 @@ def with_referrers(index: bytes | None, referrers: Sequence[Descriptor], *, what
     return canonical_json(body)
 
 
-def referrer_descriptor(raw: bytes, media_type: str, digest: str) -> Descriptor:
+def referrer_descriptor(manifest: Manifest, digest: str) -> Descriptor:
     """Return how a manifest with a subject is listed among its subject's referrers."""
-    manifest = parse_manifest(raw, media_type, what=digest)
     return Descriptor(
         manifest.media_type,
         digest,
-        len(raw),
+        len(manifest.raw),
         annotations=manifest.annotations,
         artifact_type=manifest.kind_type if not manifest.is_index else manifest.artifact_type,
     )

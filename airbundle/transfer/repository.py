@@ -190,7 +190,7 @@ class Repository(Reading):
         if stored and stored != digest:
             raise DigestMismatch(f"{what}: the registry stored {stored[:80]}, expected {digest}")
         if manifest.subject is not None and "oci-subject" not in response.headers:
-            referrer = referrer_descriptor(raw, manifest.media_type, digest)
+            referrer = referrer_descriptor(manifest, digest)
             if unlisted is not None:
                 unlisted(manifest.subject.digest, referrer)
             else:
