@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import tempfile
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,43 +89,43 @@ def run_program(
             raise HostError(f"{what}: {command[0]} can't be started: {error.strerror}") from None
         except ValueError as error:  # a NUL in its arguments, a `=` in the name of a variable
             raise HostError(f"{what}: {command[0]} can't be started: {error}") from None
-        killed = threading.Event()
-
-        def kill() -> None:
-            killed.set()
-            process.kill()
-
-        timer = threading.Timer(timeout, kill)
-        timer.daemon = True
-        timer.start()
         try:
-            output = _read(process, output_limit)
-            code = process.wait()
+            output, left = _read(process, output_limit, timeout)
+            code = process.wait(left)
+        except subprocess.TimeoutExpired:
+            raise TooLong(
+                f"{what}: {Path(command[0]).name} did not end within {timeout:.0f} s and was stopped"
+            ) from None
         finally:
-            timer.cancel()
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        if killed.is_set():
-            raise TooLong(f"{what}: {Path(command[0]).name} did not end within {timeout:.0f} s and was stopped")
         if output is None:
             raise TooLong(f"{what}: {Path(command[0]).name} wrote more than the {output_limit} bytes allowed")
         return Done(code, output, _end_of(complaints))
 
 
-def _read(process: subprocess.Popen[bytes], limit: int) -> bytes | None:
+def _read(process: subprocess.Popen[bytes], limit: int, timeout: float) -> tuple[bytes | None, float]:
+    """Return what a program writes, None when that is too much, and the seconds that are left; end when none is.
+
+    What it has started may hold its output for longer than it lives, so that its end is not waited for.
+    """
     output = bytearray()
     if process.stdout is None:
-        return b""
+        return b"", timeout
+    end = time.monotonic() + timeout
+    poll = select.poll()
     with process.stdout as stream:
-        while True:
+        poll.register(stream, select.POLLIN)
+        while poll.poll(max(0.0, end - time.monotonic()) * 1000):
             data = os.read(stream.fileno(), _CHUNK)
             if not data:
-                return bytes(output)
+                return bytes(output), max(0.0, end - time.monotonic())
             output += data
             if len(output) > limit:
                 process.kill()
-                return None
+                return None, timeout
+    raise subprocess.TimeoutExpired(process.args, timeout)
 
 
 def _end_of(file: IO[bytes]) -> str:

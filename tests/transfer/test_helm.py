@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_a_helm_that_hangs_or_floods_is_stopped(tmp_path: Path) -> None:
         run_program(["/usr/bin/yes"], what="x", env={}, timeout=60, output_limit=1000)
     with pytest.raises(HostError, match="can't be started"):
         run_program([tmp_path / "none"], what="x", env={}, timeout=60, output_limit=1000)
+
+
+def test_what_a_program_has_started_is_not_waited_for(tmp_path: Path) -> None:
+    """A plugin of a shell's lines: who holds its output is another process, which nobody has stopped."""
+    script = f"(sleep 20; touch {tmp_path}/ended) & echo $! > {tmp_path}/number; wait"
+    with pytest.raises(TooLong, match="did not end within"):
+        run_program(["/bin/sh", "-c", script], what="x", env=dict(os.environ), timeout=0.5, output_limit=99)
+    os.kill(int((tmp_path / "number").read_text()), signal.SIGKILL)
+    assert not (tmp_path / "ended").exists()
+
+
+def test_a_program_that_closes_its_output_and_goes_on_is_stopped() -> None:
+    with pytest.raises(TooLong, match="did not end within"):
+        run_program(["/bin/sh", "-c", "exec sleep 20 >&-"], what="x", env={}, timeout=0.2, output_limit=99)
 
 
 def test_a_program_gets_its_input_and_its_end_is_told() -> None:
