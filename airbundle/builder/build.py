@@ -21,6 +21,7 @@ from airbundle.bundle.layout import BundleContent, content_of
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import Base
+from airbundle.bundle.tar import ALIGNMENT
 from airbundle.crypto.keys import Signer
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -126,7 +127,7 @@ class Builder:
                 remove_surplus_volumes(output, len(files))
             return BuildResult(there, changed=False, base=base, left_out=left_out)
         origins = Origins()
-        one_file = not options.split_size
+        whole_blocks = options.split_size % ALIGNMENT == 0
         with BundleWriter.create(
             plan,
             output,
@@ -136,7 +137,7 @@ class Builder:
             sums=known_sums(self._given, plan, signatures, [size for _, size in files]),
             volume_size=options.split_size or None,
             records=self.cache.records,
-            shared=shared_blobs(plan.blobs_to_fetch, self._given, output.parent) if one_file else (),
+            shared=shared_blobs(plan.blobs_to_fetch, self._given, output.parent) if whole_blocks else (),
         ) as writer:
             resumed = writer.resumed
             self._fill(writer, plan, origins, options.jobs)

@@ -10,6 +10,7 @@ from pathlib import Path
 from airbundle.builder.donors import Donor, Donors
 from airbundle.bundle.content import BlobSource, Hasher, WriteAt
 from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.tar import ALIGNMENT
 from airbundle.errors import HostError, NoSpace
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.host import host_errors
@@ -83,22 +84,32 @@ def shared_blobs(wanted: Sequence[Descriptor], donors: Donors, directory: Path) 
     """Return the digests of the blobs that `reuse_blobs` shares instead of copying them.
 
     Args:
-        wanted: blobs of the bundle that will be written in one file.
-        donors: those with a proof count, where they are in one file too: a volume may cut a blob anywhere.
-        directory: where that file will lie.
+        wanted: blobs of the bundle that will be written.
+        donors: those with a proof count.
+        directory: where it will lie, not cut within a block.
     """
     proven = [donor for donor in donors.all if donor.proof is not None]
     sharing = {donor.name for donor in proven if _can_share(donor, directory)}
     if not sharing:
         return frozenset()
     owners = ((blob.digest, _first(proven, blob)) for blob in wanted)
-    return frozenset(digest for digest, donor in owners if donor is not None and donor.name in sharing)
+    return frozenset(
+        digest
+        for digest, donor in owners
+        if donor is not None and donor.name in sharing and _in_whole_blocks(donor, digest)
+    )
 
 
 def _can_share(donor: Donor, directory: Path) -> bool:
-    if donor.file is None or len(donor.file.file.parts) != 1:
-        return False
-    return can_share(donor.file.file.parts[0].fd, directory)
+    return donor.file is not None and all(can_share(part.fd, directory) for part in donor.file.file.parts)
+
+
+def _in_whole_blocks(donor: Donor, digest: str) -> bool:
+    """Volumes may be cut anywhere; then what follows lies elsewhere in its blocks than it will in the new bundle."""
+    segments = donor.file.segments(digest) if donor.file is not None else []
+    return all(offset % ALIGNMENT == 0 for _, offset, _ in segments) and all(
+        length % ALIGNMENT == 0 for _, _, length in segments[:-1]
+    )
 
 
 def _first(donors: Sequence[Donor], blob: Descriptor) -> Donor | None:

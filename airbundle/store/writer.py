@@ -10,9 +10,11 @@ import hashlib
 import logging
 import os
 import threading
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -113,7 +115,6 @@ class BundleWriter:
             volume_size: write volumes of this many bytes instead of one file.
             records: where the finished bundle is recorded as verified: each blob is, before it is `done`.
             shared: digests of blobs whose blocks will be another file's (see `segments`); no room is made for them.
-                Not for volumes.
 
         Raises:
             Busy: another run writes the same output.
@@ -129,7 +130,7 @@ class BundleWriter:
             journal = Journal(out.with_name(out.name + ".partial.journal"), _identity(plan, volume_size))
             undo.callback(journal.close)
             file, preallocated = _open_parts(
-                journal, _identity(plan, volume_size), out, partial, sizes, holes=_holes(plan, shared)
+                journal, _identity(plan, volume_size), out, partial, sizes, holes=_holes(plan, shared, sizes)
             )
             undo.callback(file.close)
             writer = cls(plan, out, file, journal, preallocated=preallocated)
@@ -322,11 +323,19 @@ def output_files(plan: BundlePlan, out: Path, volume_size: int | None) -> list[t
     return [(out.with_name(volume_name(out.name, number)), size) for number, size in enumerate(sizes, 1)]
 
 
-def _holes(plan: BundlePlan, shared: Collection[str]) -> list[tuple[int, int]]:
-    """Return offset and bytes of what will be shared: the whole blocks of large blobs, in file order."""
-    members = (plan.table[digest] for digest in shared)
-    large = (member for member in members if member.size >= _LARGE)
-    return sorted((member.offset, member.size // ALIGNMENT * ALIGNMENT) for member in large)
+def _holes(plan: BundlePlan, shared: Collection[str], sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Return, for each file, offset and bytes of what will be shared: the whole blocks of large blobs, in order."""
+    starts = [0, *accumulate(sizes)]
+    found: list[list[tuple[int, int]]] = [[] for _ in sizes]
+    for member in sorted((plan.table[digest] for digest in shared), key=lambda member: member.offset):
+        position, end = member.offset, member.offset + member.size
+        while member.size >= _LARGE and position < end:
+            index = bisect_right(starts, position) - 1
+            until = min(end, starts[index + 1])
+            if (position - starts[index]) % ALIGNMENT == 0:
+                found[index].append((position - starts[index], (until - position) // ALIGNMENT * ALIGNMENT))
+            position = until
+    return found
 
 
 def _identity(plan: BundlePlan, volume_size: int | None) -> str:
@@ -344,7 +353,7 @@ def _open_parts(
     partial: Sequence[Path],
     sizes: Sequence[int],
     *,
-    holes: Sequence[tuple[int, int]],
+    holes: Sequence[Sequence[tuple[int, int]]],
 ) -> tuple[ByteFile, bool]:
     """Open the partial files with their full sizes. Anything that is not whole, or of another bundle, goes first."""
     whole = all(_size(path) == size for path, size in zip(partial, sizes))
@@ -355,16 +364,17 @@ def _open_parts(
             undo.callback(journal.remove)
             remove_partials(out)
             undo.callback(remove_partials, out)
-            check_room(out.parent, sum(sizes) - sum(length for _, length in holes), what=out.name)
+            spared = sum(length for ranges in holes for _, length in ranges)
+            check_room(out.parent, sum(sizes) - spared, what=out.name)
         files = []
         preallocated = True
-        for path, size in zip(partial, sizes):
+        for path, size, ranges in zip(partial, sizes, holes):
             with host_errors("write", path):
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             undo_close = ExitStack()
             undo_close.callback(os.close, fd)
             undo.push(undo_close)
-            there = allocate_around(fd, size, path, holes) if holes else allocate(fd, size, path)
+            there = allocate_around(fd, size, path, ranges) if ranges else allocate(fd, size, path)
             preallocated = there and preallocated
             files.append((path, fd, size))
         undo.pop_all()

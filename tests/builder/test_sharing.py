@@ -104,6 +104,24 @@ def test_a_build_that_was_cut_off_goes_on(workshop: Workshop, old: Path, sharing
     assert verified(new)
 
 
+def test_volumes_share_too(workshop: Workshop, old: Path, sharing_disk: Path) -> None:
+    """With one file, and with volumes of another size, where both are cut at whole blocks."""
+    key = workshop.root / "release.key"
+    halves, thirds = sharing_disk / "halves", sharing_disk / "thirds"
+    before = used(sharing_disk)
+    start(workshop, "2.0", halves)
+    good(workshop.build(halves, "--key", key, "--cache", old, "--split-size", "35MiB"))
+    old.unlink()
+    thirds.mkdir()
+    good(workshop.build(thirds, "--key", key, "--cache", halves, "--split-size", "25MiB"))
+    for directory, count in ((halves, 2), (thirds, 3)):
+        volumes = sorted(directory.glob("*.airbundle.0??"))
+        assert len(volumes) == count
+        assert sum(map(shared_bytes, volumes)) >= SAME - 4096 * (len(BASE) + count)
+        assert verified(volumes[0])
+    assert used(sharing_disk) - before < 2 * ROOM
+
+
 def test_volumes_cut_anywhere_are_copied(workshop: Workshop, old: Path, sharing_disk: Path) -> None:
     """Cut where blocks do not end, they hold no blob as blocks that could be shared."""
     out = sharing_disk / "new"
