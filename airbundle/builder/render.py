@@ -22,7 +22,7 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.scan.model import Rendering
 from airbundle.store.cache import Cache
 from airbundle.store.inventory_dir import InventoryDir
-from airbundle.store.site_dir import open_site
+from airbundle.store.site_dir import SiteDir
 from airbundle.transfer.registry import RegistryClient
 
 __all__ = ["UNAVAILABLE", "render_inventory"]
@@ -34,9 +34,9 @@ def render_inventory(
     cache: Cache,
     *,
     lock: Lock | None = None,
-    sites: Sequence[Path] = (),
+    sites: Sequence[SiteDir] = (),
     charts_from: Path | None = None,
-    no_cache: bool = False,
+    store: RenderCache | None = None,
     reporter: Reporter = SILENT,
 ) -> tuple[list[Rendering], list[Finding]]:
     """Render everything that an inventory deploys.
@@ -48,25 +48,22 @@ def render_inventory(
     Args:
         opened: the inventory.
         client: asks upstream for charts that the cache does not have.
-        cache: airbundle's; has the lock's charts, and renders that were made before.
+        cache: airbundle's; has the lock's charts.
         lock: charts in it are taken as it says.
-        sites: site files: their names and values are filled in. Without any, only placeholders are.
+        sites: their names and values are filled in. Without any, only placeholders are.
         charts_from: a directory of NAME-VERSION.tgz in the place of all repositories.
-        no_cache: read and keep no renders; rendered Secrets are in them.
+        store: renders that were made before, with the Secrets in them; None to make all anew and keep none.
         reporter: told what is rendered.
 
     Returns:
         The renders in the inventory's order, those of objects that deploy charts at the end; and what is wrong.
 
     Raises:
-        UsageError: a site file is none.
         HostError: helm is needed and missing.
     """
-    known = [open_site(path) for path in sites]
-    store = None if no_cache else RenderCache(cache.root)
     with Kitchen(opened, client, cache, lock, charts_from, store, reporter) as kitchen:
-        findings = unknown_releases(known, opened.inventory.releases)
-        cases = cases_of(known)
+        findings = unknown_releases(sites, opened.inventory.releases)
+        cases = cases_of(sites)
         outcomes, about_charts = _charts(kitchen, cases)
         manifests, about_manifests = _manifests(opened, cases)
         charts = [rendering for _, rendering, _ in outcomes if rendering is not None]

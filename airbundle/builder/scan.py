@@ -59,24 +59,26 @@ def scan_inventory(
     """
     opened, cache = locker.opened, locker.cache
     knowledge = knowledge_for(opened)
-    sites = [open_site(path).site for path in options.sites]
+    opened_sites = [open_site(path) for path in options.sites]
+    sites = [each.site for each in opened_sites]
+    store = RenderCache(cache.root) if options.keep_renders else None
     renderings, about_renders = render_inventory(
         opened,
         locker.client,
         cache,
         lock=lock,
-        sites=options.sites,
+        sites=opened_sites,
         charts_from=options.charts_from,
-        no_cache=not options.keep_renders,
+        store=store,
         reporter=reporter,
     )
-    store = RenderCache(cache.root) if options.keep_renders else None
     looked = [look(rendering, store) for rendering in renderings]
     manifests = [manifest for each in looked for manifest in each.manifests]
     seen = tuple(sighting for each in looked for sighting in each.sightings)
     scanned = Scanned(seen) + operator_images(knowledge, manifests) + (running.scanned if running else Scanned())
     found = _rules(manifests, renderings, sites) if options.rules else []
-    images = join(_at_upstream(scanned.sightings, sites), held_images(opened.inventory, lock))
+    held = held_images(opened.inventory, lock)
+    images = join(_at_upstream(scanned.sightings, sites), held)
     if confirmer is not None:
         images = _confirmed(images, confirmer)
     images = _aged(images, lock, options.max_age)
@@ -94,7 +96,7 @@ def scan_inventory(
         images=tuple(images),
         findings=(*(finding for finding in told if finding.severity != "error"), *scanned.findings, *found, *unasked),
         failed=tuple(finding for finding in told if finding.severity == "error"),
-        unused=tuple(unused_entries(images, held_images(opened.inventory, lock))),
+        unused=tuple(unused_entries(images, held)),
         allowed=options.allowed,
         sources=len(renderings),
     )

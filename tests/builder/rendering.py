@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import yaml
 
 from airbundle.builder.lock_file import read_lock
 from airbundle.builder.render import render_inventory
+from airbundle.builder.render_cache import RenderCache
 from airbundle.errors import Finding
 from airbundle.scan.model import Rendering
 from airbundle.store.cache import Cache
 from airbundle.store.inventory_dir import open_inventory
+from airbundle.store.site_dir import open_site
 from airbundle.transfer.registry import RegistryClient
 from tests.support.helm import write_chart
 
@@ -57,8 +59,10 @@ class Kitchen:
         path.write_text(yaml.safe_dump(body))
         return path
 
-    def render(self, **options: Any) -> tuple[list[Rendering], list[Finding]]:
-        """Render the inventory."""
+    def render(
+        self, *, sites: Sequence[Path] = (), no_cache: bool = False, **options: Any
+    ) -> tuple[list[Rendering], list[Finding]]:
+        """Render the inventory, also as site files have it; with a cache of renders."""
         body = {
             "apiVersion": "airbundle.dev/v1",
             "kind": "Bundle",
@@ -68,6 +72,8 @@ class Kitchen:
         self.write("bundle.yaml", json.dumps(body))
         with RegistryClient() as client:
             opened, cache = open_inventory(self.directory), Cache(self.root / "cache")
+            options["store"] = None if no_cache else RenderCache(cache.root)
+            options["sites"] = [open_site(path) for path in sites]
             return render_inventory(opened, client, cache, lock=read_lock(opened.root), **options)
 
     def fine(self, **options: Any) -> list[Rendering]:

@@ -37,9 +37,7 @@ def render(workshop: Workshop, *, charts_from: Path | None = None) -> tuple[list
     path.write_text(json.dumps(mirrors))
     opened, cache = open_inventory(workshop.root / "inventory"), Cache(workshop.root / "cache")
     with RegistryClient(load_registries(path)) as client:
-        return render_inventory(
-            opened, client, cache, lock=read_lock(opened.root), charts_from=charts_from, no_cache=True
-        )
+        return render_inventory(opened, client, cache, lock=read_lock(opened.root), charts_from=charts_from)
 
 
 def sources(renderings: list[Rendering]) -> list[str]:
