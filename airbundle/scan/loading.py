@@ -52,6 +52,9 @@ class Loaded:
     oddities: tuple[Problem, ...] = field(default=())
 
 
+_TOO_DEEP = Loaded(failure=Problem(1, f"values are nested deeper than {DEPTH_LIMIT}"))
+
+
 class _RefusedError(Exception):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -101,12 +104,27 @@ def load_json(text: str) -> Loaded:
     try:
         value = json.loads(text)
     except RecursionError:
-        return Loaded(failure=Problem(1, f"values are nested deeper than {DEPTH_LIMIT}"))
+        return _TOO_DEEP
     except json.JSONDecodeError as error:
         return Loaded(failure=Problem(error.lineno, f"not JSON: {error.msg}"))
     except ValueError as error:  # a number of too many digits
         return Loaded(failure=Problem(1, f"not JSON: {error}"))
-    return Loaded(value)
+    return _TOO_DEEP if _is_too_deep(value) else Loaded(value)
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Python 3.12 and later read JSON deeper than Python code can follow."""
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [
+            inner
+            for node in level
+            for inner in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _without_tabs(text: str, failed: Loaded) -> Loaded:

@@ -69,6 +69,10 @@ def test_what_is_nested_without_end_is_told() -> None:
     deep = "[" * 100_000
     assert load_json(deep).failure is not None
     assert load_document(deep).failure is not None
+    pairs = '{"a":[' * DEPTH_LIMIT + "1" + "]}" * DEPTH_LIMIT
+    assert load_json(pairs).failure is not None
+    assert load_json("[" * (DEPTH_LIMIT - 1) + "]" * (DEPTH_LIMIT - 1)).failure is None
+    find([Manifest(ORIGIN, {"kind": "ConfigMap", "data": {"a.json": '{"image":[' * 900 + '"a/b:1"' + "]}" * 900}})])
     within = load_document("[" * (DEPTH_LIMIT - 1) + "]" * (DEPTH_LIMIT - 1))
     assert within.failure is None
 
