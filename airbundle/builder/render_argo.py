@@ -5,6 +5,7 @@ Source: Argo CD's declarative setup, argoproj.io/v1alpha1 Application.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,8 +15,10 @@ from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.terms import normal_path
 from airbundle.bundle.values_file import ValuesFile, parse_values
 from airbundle.errors import DocumentError, Finding
+from airbundle.transfer.problems import clean
 
 ARGO = "argoproj.io"
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 Exists = Callable[[str], bool]
 
 
@@ -89,11 +92,12 @@ def _values(by: Object, helm: Mapping[str, Any]) -> Iterator[ValuesFile]:
         name, value = text(parameter.get("name")), text(parameter.get("value"))
         if name:
             forced = parameter.get("forceString") is True
-            yield as_values(f"{by} helm.parameters {name}", nested(name, value if forced else _typed(value)))
+            where = clean(f"{by} helm.parameters {name}")
+            yield as_values(where, nested(name, value if forced else _typed(value), where))
 
 
 def _typed(value: str) -> Any:
     """Return what `--set` makes of a value: true, false, null and whole numbers are such."""
     if value in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[value]
-    return int(value) if value.lstrip("-").isdigit() and not value.startswith("0") and len(value) < 19 else value
+    return int(value) if _WHOLE_NUMBER.fullmatch(value) else value

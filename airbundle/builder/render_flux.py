@@ -138,7 +138,7 @@ def _values_from(entry: Mapping[str, Any], by: Object, objects: Objects) -> Iter
     if found is None:
         raise LookupError(f"{label}, which is not among the objects")
     if target:
-        yield as_values(label, nested(target, found))
+        yield as_values(label, nested(target, found, label))
     else:
         body, warnings = parse_values(found, label)
         yield ValuesFile(label, found, body, tuple(warnings))

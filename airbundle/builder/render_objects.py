@@ -12,7 +12,7 @@ from typing import Any
 from airbundle.bundle.chart_yaml import load_yaml
 from airbundle.bundle.inventory import ChartRequest
 from airbundle.bundle.values_file import ValuesFile
-from airbundle.errors import Finding, VerificationError
+from airbundle.errors import DocumentError, Finding, VerificationError
 from airbundle.scan.model import Rendering
 from airbundle.transfer.problems import clean
 
@@ -21,6 +21,7 @@ _DEPLOYS = re.compile(rb"apiVersion[\"']?:\s*[\"']?(?:" + _GROUPS + rb")/")
 _HELD = re.compile(rb"kind[\"']?:\s*[\"']?(?:ConfigMap|Secret)\b")
 _BREAK = re.compile(rb"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DOCUMENT_LIMIT = 1 << 20
+_DEPTH_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,16 @@ def held_text(holder: Object, key: str) -> str | None:
         return None
 
 
-def nested(path: str, value: Any) -> dict[str, Any]:
-    """Return a value below a dotted path, as `--set` has it: `a.b` makes `{a: {b: value}}`; a backslash keeps a dot."""
+def nested(path: str, value: Any, where: str) -> dict[str, Any]:
+    """Return a value below a dotted path, as `--set` has it: `a.b` makes `{a: {b: value}}`; a backslash keeps a dot.
+
+    Raises:
+        DocumentError: it is deeper than values may be.
+    """
     names = [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", path)]
+    if len(names) > _DEPTH_LIMIT:
+        finding = Finding("a value is set too deep", where, "values-file", str(len(names)), f"{_DEPTH_LIMIT} at most")
+        raise DocumentError(str(finding), findings=[finding])
     body = value
     for name in reversed(names):
         body = {name: body}

@@ -262,6 +262,23 @@ def test_an_argo_application(kitchen: Kitchen) -> None:
     assert rendering.values == {"image": "set:2", "other": {"x": 1, "y": True}}
 
 
+PARAMETERS = [("0", 0), ("-3", -3), ("--5", "--5"), ("\u00b2", "\u00b2"), ("007", "007"), ("9" * 40, "9" * 40)]
+
+
+@pytest.mark.parametrize(("written", "meant"), PARAMETERS, ids=ascii)
+def test_a_parameter_is_a_number_where_helm_takes_it_for_one(kitchen: Kitchen, written: str, meant: object) -> None:
+    helm = {"parameters": [{"name": "other.y", "value": written}]}
+    write(kitchen, application(repoURL=REPO, chart="shop", targetRevision="1.4.0", helm=helm))
+    (rendering,) = fine(kitchen)
+    assert rendering.values["other"]["y"] == meant
+
+
+def test_a_parameter_that_is_set_too_deep(kitchen: Kitchen) -> None:
+    helm = {"parameters": [{"name": "a." * 50_000 + "b", "value": "1"}]}
+    write(kitchen, application(repoURL=REPO, chart="shop", targetRevision="1.4.0", helm=helm), listed=False)
+    assert "a value is set too deep; found 50001; expected 100 at most" in wrong(kitchen)
+
+
 def test_an_argo_application_with_several_sources(kitchen: Kitchen) -> None:
     each = application()
     each["spec"]["sources"] = [
