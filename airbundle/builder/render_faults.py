@@ -21,9 +21,10 @@ _REFUSED = re.compile(r"execution error at \(([^()\s]+?):(\d+)(?::\d+)?\): (.*)"
 _EXECUTING = re.compile(r"([^\s:]+):(\d+):\d+:\s+executing \"[^\"]*\" at <([^<>]*)>: ((?:(?! at <).)*)\Z", re.DOTALL)
 _YAML = re.compile(r"YAML parse error on (\S+): (?:error converting YAML to JSON: )?(.*)", re.DOTALL)
 _VALUES = re.compile(r"\.Values((?:\.[A-Za-z0-9_-]+)+)")
-_COMMENT = re.compile(rb"\{\{-?\s*/\*.*?\*/\s*-?\}\}", re.DOTALL)
-_LOOKUP = re.compile(rb"\{\{[^}]*\blookup\s+[(\"$.`][^}]*\}\}")
-_CALL_OUT = re.compile(rb"\{\{[^}]*\bgetHostByName\s[^}]*\}\}")
+_COMMENT = re.compile(rb"\{\{-?\s*/\*")
+_COMMENT_END = re.compile(rb"\*/\s*-?\}\}")
+_LOOKUP = re.compile(rb"\{\{[^{}]*\blookup\s+[(\"$.`]")
+_CALL_OUT = re.compile(rb"\{\{[^{}]*\bgetHostByName\s")
 _REMOTE_SCHEMA = re.compile(rb'"\$ref"\s*:\s*"(https?://[^"#]+)')
 _NAMED = 3
 _NEAR = 6
@@ -166,7 +167,7 @@ def render_habits(tree: ChartTree) -> list[Finding]:
                 schemas += [f"{top}/{path}: {url.decode('utf-8', 'replace')}" for url in _REMOTE_SCHEMA.findall(data)]
             if not path.startswith("templates/") or (b"lookup" not in data and b"getHostByName" not in data):
                 continue
-            code = _COMMENT.sub(b"", data)
+            code = _without_comments(data)
             lookups += [f"{top}/{path}"] if _LOOKUP.search(code) else []
             calls += [f"{top}/{path}"] if _CALL_OUT.search(code) else []
     return [
@@ -188,6 +189,14 @@ def render_habits(tree: ChartTree) -> list[Finding]:
             schemas,
         ),
     ]
+
+
+def _without_comments(template: bytes) -> bytes:
+    kept, position = [], 0
+    while (begin := _COMMENT.search(template, position)) and (end := _COMMENT_END.search(template, begin.end())):
+        kept.append(template[position : begin.start()])
+        position = end.end()
+    return b"".join([*kept, template[position:]])
 
 
 def _habit(code: str, message: str, places: list[str]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ _LENGTH_LIMIT = 4000  # characters of a line that is read as name and value
 _EXPANDED_LIMIT = 2000
 _PAIRS_LIMIT = 20_000  # of one text
 _ARRAY_LIMIT = 500  # lines of one array
-_STATEMENTS = re.compile(r"\s*(?:;|&&|\|\|)\s*")
+_BETWEEN = re.compile(r";|&&|\|\|")
 _TOLD = re.compile(r"\s*(?:echo|printf|print|logger|log|usage|console\.log)\b")
 _DEFAULT = re.compile(r"\$\{([A-Za-z_]\w*):?[-=]([^{}]{2,400})\}")
 _SECTION = re.compile(r"\s*\[{1,2}([^\[\]=]{1,120})\]{1,2}\s*(?:#.*)?$")
@@ -22,12 +22,12 @@ _ASSIGNMENT = re.compile(
     r"""(\s*(?:-\s+)?)(?:(?:export|local|readonly|declare|set|ENV|ARG|var|const|let)\s+)*"""
     r"""["']?([\w$][\w./-]{0,120})["']?\s*(\??[:+]?=|:|=>)\s*(\S.*)$"""
 )
-_OPEN_ARRAY = re.compile(r"=\s*\[[^\]]*$")
+_OPEN_ARRAY = re.compile(r"=\s*\[")
 _HEADING = re.compile(r"""(\s*(?:-\s+)?)["']?([\w][\w./-]{0,120})["']?:\s*$""")
 _FLAG = re.compile(r"(?<![\w-])--?([A-Za-z][\w.-]{0,80})(?:=|[ \t]{1,20})[\"']?([^\s\"'=-][^\s\"']{2,400})")
 # Within a line: `template(image: 'x')`, `{ image = "x" }`, `<image>x</image>`; alone: `spark.container.image  x`.
 _NAMED = r"[\w.-]{0,80}[iI](?:mage|MAGE)[\w.-]{0,80}"
-_INLINE = re.compile(rf"""({_NAMED})["']?(?:\s{{0,5}}[:=]\s{{0,5}}["']|>)([^\s"'<>=:][^\s"'<>]{{2,400}})""")
+_INLINE = re.compile(rf"""(?<![\w.-])({_NAMED})["']?(?:\s{{0,5}}[:=]\s{{0,5}}["']|>)([^\s"'<>=:][^\s"'<>]{{2,400}})""")
 _SPACED = re.compile(rf"\s*({_NAMED})[ \t]{{1,40}}(\S+)\s*$")
 _RUNNER = re.compile(
     r"\b(?:docker|podman|nerdctl|crictl|ctr|crane|skopeo|kubectl|oc)\b.*\b(?:pull|run|debug|copy|inspect)\b"
@@ -84,7 +84,7 @@ def _whole_arrays(lines: Sequence[str]) -> Iterator[str]:
     """Yield lines; of `x = [` and what follows up to `]`, one."""
     waiting: list[str] = []
     for line in lines:
-        if waiting or _OPEN_ARRAY.search(line):
+        if waiting or _OPEN_ARRAY.search(line, line.rfind("]") + 1):
             waiting.append(line.strip())
             if "]" not in line and len(waiting) < _ARRAY_LIMIT:
                 continue
@@ -97,7 +97,9 @@ def _statements(lines: Iterator[str]) -> Iterator[str]:
     """Yield lines; the commands of a line of shell apart."""
     for line in lines:
         if ";" in line or "&&" in line:
-            yield from _STATEMENTS.split(line)
+            first, *others = _BETWEEN.split(line)
+            yield first.rstrip()
+            yield from map(str.strip, others)
         else:
             yield line
 

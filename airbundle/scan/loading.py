@@ -29,7 +29,7 @@ _PLAIN, _TEXT = "plain", "text"
 _SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp"))
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
-_ANCHOR = re.compile(r"(?:^|[-:?,\[{]|![^\s]*)[ \t]*&[^\s&]", re.MULTILINE)
+_ANCHOR = re.compile(r"(?:^|[-:?,\[{]|![^\s!]*)[ \t]*&[^\s&]", re.MULTILINE)
 _ALIAS = re.compile(r"(?:^|[-:?,\[{])[ \t]*\*[^\s*]", re.MULTILINE)
 _MERGE = re.compile(r"<<[ \t]*:")
 

@@ -40,7 +40,7 @@ _WHOLE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64}))"
     r"(?![\w/@])"
 )
-_IMAGE_LINE = re.compile(r"""(?m)^\s*(?:-\s+)?image:\s*["']?([a-z0-9][^\s"'{}#]*)["']?\s*$""")
+_IMAGE_LINE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+)?image:[ \t]*["']?([a-z0-9][^\s"'{}#]*)["']?\s*$""")
 _NAME = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,500}")
 
 

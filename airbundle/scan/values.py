@@ -20,7 +20,7 @@ _OFF: tuple[Certainty, str] = ("decoy", "values of a disabled part")
 
 _SOURCE = re.compile(r"charts/([^/]+)/")
 _VERSIONED = re.compile(
-    rb"""(?m)^# Source: (\S+)|^\s+["']?app\.kubernetes\.io/version["']?: ["']?([^\s"']+)""",
+    rb"""(?m)^# Source: (\S+)|^[ \t]+["']?app\.kubernetes\.io/version["']?: ["']?([^\s"']+)""",
 )
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _HITS = 500

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.builder.render_faults import is_bad_yaml, render_faults
+from airbundle.builder.render_faults import is_bad_yaml, render_faults, render_habits
 from airbundle.bundle.chart_metadata import ChartMetadata
 from airbundle.bundle.chart_values import ChartTree
 
@@ -62,3 +62,26 @@ def test_something_is_always_told(complaint: str) -> None:
     assert findings or "library charts are not installable" in complaint
     assert all(str(finding).isprintable() for finding in findings)
     is_bad_yaml(complaint)
+
+
+def test_a_templates_comments_do_not_count() -> None:
+    text = b'{{- /* lookup "x" */ -}}{{/* {{ lookup "y" }} */}}a: {{ .Values.lookup }}\n'
+    assert render_habits(_with(text)) == []
+    (finding,) = render_habits(_with(text.replace(b"a: ", b'b: {{ (lookup "v1" "Secret" "" "").items }}')))
+    assert finding.code == "reads-cluster"
+
+
+_ENDLESS = {
+    "comments": b"lookup {{/*" * 200_000,
+    "actions": b"lookup" + b"{{" * 200_000,
+    "calls": b"{{" + b"lookup (" * 200_000,
+}
+
+
+@pytest.mark.parametrize("text", _ENDLESS.values(), ids=_ENDLESS)
+def test_a_template_that_no_pattern_ends_soon_at(text: bytes) -> None:
+    render_habits(_with(text))
+
+
+def _with(template: bytes) -> ChartTree:
+    return ChartTree(ChartMetadata("shop", "1"), {"templates/x.yaml": template}, {})

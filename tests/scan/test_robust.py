@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +12,10 @@ from airbundle.scan.commands import expanded, read_command
 from airbundle.scan.find import find
 from airbundle.scan.lines import read_lines
 from airbundle.scan.loading import DEPTH_LIMIT, load_document, load_json
-from airbundle.scan.model import Manifest
+from airbundle.scan.model import Manifest, Rendering
+from airbundle.scan.rules import run_rules
 from airbundle.scan.texts import unpack
+from airbundle.scan.values import images_in_values
 from tests.scan.support import ORIGIN
 
 _KEYS = st.sampled_from(
@@ -94,3 +97,30 @@ def test_texts_within_texts_end() -> None:
 
 def test_numbers_that_json_lacks_are_text() -> None:
     assert load_document("[.inf, -.Inf, .nan]").value == [".inf", "-.Inf", ".nan"]
+
+
+_MANY = 100_000
+_ENDLESS = {
+    "arrays": "=[" * _MANY + "]",
+    "blanks": "x" + " " * _MANY + "x;",
+    "lines": "a: b" + "\n" * _MANY + "c",
+    "names": "\n".join(["image" * 790] * 100),
+    "schemes": "http://a " + "http:" * _MANY,
+    "services": ".svc " + "a.svc." * _MANY,
+    "to fill in": "CHANGE_TO_" * _MANY + "x",
+    "to replace": "REPLACE_WITH_" * _MANY + "x",
+    "to set": "SET_" * _MANY,
+    "tags": 'a: &x 1\nb: *x\nc: "' + "!" * _MANY + '"',
+}
+
+
+@pytest.mark.parametrize("text", _ENDLESS.values(), ids=_ENDLESS)
+def test_texts_that_no_pattern_ends_soon_at(text: str) -> None:
+    """Each would take hours if a pattern looked at all that follows from each of its places."""
+    manifest = Manifest(ORIGIN, {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"x.conf": "image\n" + text}})
+    find([manifest])
+    load_document(text)
+    values = {"image": "a/b:1", "x": text}
+    rendering = Rendering(ORIGIN, text.encode(), values, values, [("values.yaml", values)])
+    images_in_values(rendering)
+    run_rules([manifest], [rendering])

@@ -12,7 +12,7 @@ from airbundle.scan.rules.scene import Scene, tell
 from airbundle.scan.rules.texts import Text, holds_any
 
 _URL = re.compile(
-    r"(?i)\b(https?|wss?|ftp|git|ssh|oci|stun|stuns|turn|turns|ntp):(?://)?(?:[^\s/@\"'<>]*@)?"
+    r"(?i)\b(https?|wss?|ftp|git|ssh|oci|stun|stuns|turn|turns|ntp):(?://)?(?:[^\s/@\"'<>]{0,300}@)?"
     r"((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}|(?:\d{1,3}\.){3}\d{1,3})(?::\d{1,5})?(?=[/?#\s\"'`,;)\]}<>|\\&]|:|$|\.\s)"
     r"([^\s\"'`<>]*)"
 )

@@ -12,10 +12,10 @@ from airbundle.scan.rules.texts import Text, holds_any
 
 _ANYWHERE = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"CHANGE[_-]?(?:TO|ME|THIS|IT)(?:[_-][A-Z0-9_-]*)?(?![a-z])"
+    r"CHANGE[_-]?(?:TO|ME|THIS|IT)(?:[_-][A-Z0-9_-]{0,100})?(?![a-z])"
     r"|(?i:change[_-]?(?:me|this)(?:[_-](?:please|now))?|replace[_-]?me|fill[_-]?me(?:[_-]?in)?|change-?it)"
-    r"|REPLACE[_-](?:WITH|THIS|BY)[A-Z0-9_-]*"
-    r"|(?:YOUR|INSERT|ENTER|PUT|SET)_[A-Z0-9_]*_HERE"
+    r"|REPLACE[_-](?:WITH|THIS|BY)[A-Z0-9_-]{0,100}"
+    r"|(?:YOUR|INSERT|ENTER|PUT|SET)_[A-Z0-9_]{0,100}_HERE"
     r"|(?i:your|insert|enter)-[a-z0-9-]{1,40}-here"
     r"|<(?i:YOUR|CHANGE|REPLACE|INSERT|ENTER|PLACEHOLDER|TODO)(?:[ _-][A-Za-z0-9 _-]{1,40})?>"
     r"|(?:YOUR|MY)_(?:DOMAIN|HOST|HOSTNAME|PASSWORD|SECRET|TOKEN|KEY|REGISTRY|SERVER|EMAIL)(?![A-Za-z0-9_])"
