@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airbundle.scan.pairs import Pair
@@ -12,7 +12,8 @@ _FLAG = re.compile(r"--?([A-Za-z][\w.-]{0,120})=(.*)", re.DOTALL)
 _FLAG_ALONE = re.compile(r"--?([A-Za-z][\w.-]{0,120})")
 _ASSIGNED = re.compile(r"([A-Za-z_][\w.\[\]-]{0,120})=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
-_LENGTH_LIMIT = 1 << 20
+GROWTH_LIMIT = 1 << 20
+"""Most characters that variables may add to the texts of one container."""
 _RUNS = re.compile(r"[a-z]{0,3}c")  # sh -c, bash -euxc
 _SET = frozenset({"set", "set-string"})
 
@@ -54,11 +55,34 @@ def read_command(items: Sequence[tuple[str, str]]) -> Command:
     return command
 
 
-def expanded(text: str, variables: Mapping[str, str]) -> str:
-    """Return an argument with `$(NAME)` replaced, as the kubelet does, by what the container's own variables hold."""
-    if "$(" not in text:
-        return text
-    return _VARIABLE.sub(lambda match: variables.get(match.group(1), match.group()), text)[:_LENGTH_LIMIT]
+class Variables:
+    """The variables of a container, by their names, and what `$(NAME)` in its texts becomes.
+
+    What they add to all texts together is bounded: each of a few short ones may hold the one before a thousand times.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+        self._left = GROWTH_LIMIT
+
+    def expanded(self, text: str) -> str:
+        """Return a text with `$(NAME)` replaced as the kubelet does; as it is once there is no room left."""
+        return _VARIABLE.sub(self._value, text) if "$(" in text else text
+
+    def add(self, name: str, text: str) -> None:
+        """Note a variable; a later one of the same name counts."""
+        self._held[name] = text
+
+    def get(self, name: str) -> str:
+        """Return what a variable holds; empty without it."""
+        return self._held.get(name, "")
+
+    def _value(self, match: re.Match[str]) -> str:
+        value = self._held.get(match.group(1), match.group())
+        if len(value) > self._left:
+            return match.group()
+        self._left -= len(value)
+        return value
 
 
 def _assignments(text: str, path: str) -> list[Pair]:

@@ -11,7 +11,8 @@ from airbundle.scan.loading import load_document
 from airbundle.scan.pairs import Pair
 
 _LENGTH_LIMIT = 4000  # characters of a line that is read as name and value
-_EXPANDED_LIMIT = 2000
+_EXPANDED_LIMIT = 2000  # characters of a value that variables are put into, and of what is put in
+_GROWN_LIMIT = 20_000  # of what comes out
 _PAIRS_LIMIT = 20_000  # of one text
 _ARRAY_LIMIT = 500  # lines of one array
 _BETWEEN = re.compile(r";|&&|\|\|")
@@ -181,7 +182,7 @@ def _expanded(pair: Pair, variables: Mapping[str, str]) -> Pair:
     for _ in range(3):
         if "$" not in value or len(value) > _EXPANDED_LIMIT:
             break
-        value = _VARIABLE.sub(lambda match: _variable(match, pair.name, variables), value)
+        value = _VARIABLE.sub(lambda match: _variable(match, pair.name, variables), value)[:_GROWN_LIMIT]
     return replace(pair, value=value)
 
 

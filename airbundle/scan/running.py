@@ -14,6 +14,7 @@ from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.bundle.semver import Version, parse_version
 from airbundle.bundle.yamldoc import load
 from airbundle.errors import DocumentError, UsageError
+from airbundle.scan.commands import Variables
 from airbundle.scan.fieldpath import values_at
 from airbundle.scan.knowledge import Operator, Setter
 from airbundle.scan.model import Manifest
@@ -21,7 +22,6 @@ from airbundle.scan.model import Manifest
 _LISTS = ("containers", "initContainers")
 _DEPTH_LIMIT = 12  # a CronJob's pod spec lies six deep; operators' own resources are no deeper than this
 _CORE = re.compile(r"v?[0-9]+(?:\.[0-9]+){1,2}")
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 class Settings:
@@ -84,22 +84,23 @@ class Running:
         return parse_version(found.group()) if found else None
 
     @cached_property
-    def environment(self) -> Mapping[str, str]:
+    def environment(self) -> Variables:
         """Its environment, as far as the render has it."""
-        known: dict[str, str] = {}
+        known = Variables()
         for source in _mappings(self.container.get("envFrom")):
             prefix = source.get("prefix")
             for kind, key in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
                 name = str(_mapping(source.get(key)).get("name", ""))
                 held = self.settings.of(kind, self.manifest.namespace, name)
-                known.update((f"{prefix or ''}{inner}", text) for inner, text in held.items())
+                for inner, text in held.items():
+                    known.add(f"{prefix or ''}{inner}", text)
         for variable in _mappings(self.container.get("env")):
-            known[str(variable.get("name", ""))] = self._value(variable, known)
+            known.add(str(variable.get("name", "")), self._value(variable, known))
         return known
 
-    def _value(self, variable: Mapping[str, Any], known: Mapping[str, str]) -> str:
+    def _value(self, variable: Mapping[str, Any], known: Variables) -> str:
         if isinstance(variable.get("value"), str):
-            return _filled(str(variable["value"]), known)
+            return known.expanded(variable["value"])
         source = _mapping(variable.get("valueFrom"))
         for kind, name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
             reference = _mapping(source.get(name))
@@ -112,7 +113,7 @@ class Running:
     def arguments(self) -> Sequence[str]:
         """Its command and arguments, with variables filled in."""
         words = [*_list(self.container.get("command")), *_list(self.container.get("args"))]
-        return [_filled(str(word), self.environment) for word in words]
+        return [self.environment.expanded(str(word)) for word in words]
 
     def flag(self, name: str) -> str:
         """Return what an argument says: `--name=value`, `-name=value`, or in two items; the last one counts."""
@@ -130,7 +131,7 @@ class Running:
         if setter.kind == "flag":
             said = [self.flag(setter.name)]
         elif setter.kind == "env":
-            said = [self.environment.get(setter.name, "")]
+            said = [self.environment.get(setter.name)]
         else:
             said = list(self.settings.keyed(self.manifest.namespace, setter.name))
         if setter.inside:
@@ -185,10 +186,6 @@ def _inside(text: str, path: str) -> list[str]:
     except DocumentError:
         return []
     return [str(value) for value in values_at(body, path) if isinstance(value, (str, int, float))]
-
-
-def _filled(text: str, known: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: known.get(match.group(1), match.group()), text)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airbundle.errors import UsageError
-from airbundle.scan.commands import expanded, read_command
+from airbundle.scan.commands import Variables, read_command
 from airbundle.scan.fields import is_switched_off
 from airbundle.scan.lines import Group
 from airbundle.scan.model import Certainty
@@ -123,19 +123,19 @@ class Walk:
             given = body.get(key)
             for index, item in enumerate(given if isinstance(given, list) else ()):
                 if isinstance(item, str):
-                    arguments.append((f"{path}.{key}[{index}]", expanded(item, variables)))
+                    arguments.append((f"{path}.{key}[{index}]", variables.expanded(item)))
         self.command(arguments, scope)
         rest = {key: value for key, value in body.items() if key not in _DONE_IN_CONTAINERS}
         self.mapping(rest, path, replace(scope, depth=scope.depth + 1))
 
-    def _environment(self, env: Any, path: str, scope: Scope) -> dict[str, str]:
-        variables: dict[str, str] = {}
+    def _environment(self, env: Any, path: str, scope: Scope) -> Variables:
+        variables = Variables()
         pairs = []
         for index, item in enumerate(env if isinstance(env, list) else ()):
             if _is_named_value(item):
                 text = item["value"]
-                text = expanded(text, variables) if isinstance(text, str) else text
-                variables[str(item["name"])] = str(text)
+                text = variables.expanded(text) if isinstance(text, str) else text
+                variables.add(str(item["name"]), str(text))
                 pairs.append(Pair(str(item["name"]), text, f"{path}[{index}].value"))
         self.pairs(pairs, scope, "environment {name}")
         return variables

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airbundle.scan.commands import expanded, read_command
+from airbundle.scan.commands import GROWTH_LIMIT, Variables, read_command
 from airbundle.scan.find import find
 from airbundle.scan.lines import read_lines
 from airbundle.scan.loading import DEPTH_LIMIT, load_document, load_json
@@ -64,7 +64,9 @@ def test_any_lines_are_read(lines: list[str]) -> None:
 
 @given(st.lists(_TEXTS, max_size=8))
 def test_any_arguments_are_read(items: list[str]) -> None:
-    command = read_command([(f"args[{number}]", expanded(text, {"X": text})) for number, text in enumerate(items)])
+    variables = Variables()
+    variables.add("X", "".join(items))
+    command = read_command([(f"args[{number}]", variables.expanded(text)) for number, text in enumerate(items)])
     assert all(pair.path for pair in (*command.pairs, *command.bare))
 
 
@@ -124,3 +126,14 @@ def test_texts_that_no_pattern_ends_soon_at(text: str) -> None:
     rendering = Rendering(ORIGIN, text.encode(), values, values, [("values.yaml", values)])
     images_in_values(rendering)
     run_rules([manifest], [rendering])
+
+
+def test_variables_of_variables_grow_within_bounds() -> None:
+    variables = Variables()
+    variables.add("A", "x" * 1000)
+    for name, before in zip("BCDE", "ABCD"):
+        variables.add(name, variables.expanded(f"$({before})" * 1000))
+    assert sum(len(variables.get(name)) for name in "BCDE") < 3 * GROWTH_LIMIT
+    assert variables.expanded("$(A) $(Z)") == "$(A) $(Z)"
+    lines = [f"a{number}=" + "x" * 1900 for number in range(9)] + [f"b{number}=" + "$a1" * 600 for number in range(500)]
+    assert sum(len(str(pair.value)) for group in read_lines(lines) for pair in group.pairs) < 12_000_000
