@@ -243,7 +243,7 @@ COMMANDS_OF: dict[str, Case] = {
         6,
     ),
     "status": Case(lambda w: w.state("site"), lambda w: w.state("release.pub"), 2, (0, 3)),
-    "uninstall": Case(lambda w: [*w.state("nowhere"), "--yes"], lambda w: w.state("site"), 2),
+    "uninstall": Case(lambda w: [*w.state("nowhere"), "--yes"], lambda w: w.trusting(), 2),
     "ca init": Case(lambda w: ["--state-dir", w.new()], lambda w: w.certified(), 2),
     "ca issue": Case(lambda w: ["a.shop.internal", *w.certified()], lambda w: ["www.example.org", *w.certified()], 2),
     "ca renew": Case(lambda w: w.certified(), lambda w: ["--ca", "--state-dir", w.new()], 2),
