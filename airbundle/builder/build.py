@@ -21,7 +21,6 @@ from airbundle.bundle.layout import BundleContent, content_of
 from airbundle.bundle.lock import CACHE, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.statement import Base
-from airbundle.bundle.tar import ALIGNMENT
 from airbundle.crypto.keys import Signer
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -127,7 +126,6 @@ class Builder:
                 remove_surplus_volumes(output, len(files))
             return BuildResult(there, changed=False, base=base, left_out=left_out)
         origins = Origins()
-        whole_blocks = options.split_size % ALIGNMENT == 0
         with BundleWriter.create(
             plan,
             output,
@@ -137,7 +135,7 @@ class Builder:
             sums=known_sums(self._given, plan, signatures, [size for _, size in files]),
             volume_size=options.split_size or None,
             records=self.cache.records,
-            shared=shared_blobs(plan.blobs_to_fetch, self._given, output.parent) if whole_blocks else (),
+            shared=shared_blobs(plan.blobs_to_fetch, self._given, output.parent, volume_size=options.split_size),
         ) as writer:
             resumed = writer.resumed
             self._fill(writer, plan, origins, options.jobs)

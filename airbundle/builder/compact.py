@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airbundle.builder.donors import Donors
 from airbundle.builder.fetch import JOBS, fetch_blobs
-from airbundle.builder.reuse import Origins, reuse_blobs
+from airbundle.builder.reuse import Origins, reuse_blobs, shared_blobs
 from airbundle.bundle.content import BlobSource, walk
 from airbundle.bundle.index import REFERRER, SIGNATURE, kind_of, ref_of
 from airbundle.bundle.layout import INDEX_NAME, LOCK_MEMBER, Extra, content_of, repository_of
@@ -90,6 +90,7 @@ def compact_bundles(
         checksum=options.checksum,
         volume_size=options.split_size or None,
         records=records,
+        shared=shared_blobs(plan.blobs_to_fetch, donors, output.parent, volume_size=options.split_size),
     ) as writer:
         reuse_blobs(writer, plan.blobs_to_fetch, donors, Origins(), reporter=reporter)
         fetch_blobs(writer, lambda blob: _holders(bundles, blob), jobs=options.jobs, reporter=reporter)

@@ -80,23 +80,28 @@ def reuse_blobs(
                     origins.count(reused=blob.size)
 
 
-def shared_blobs(wanted: Sequence[Descriptor], donors: Donors, directory: Path) -> frozenset[str]:
+def shared_blobs(
+    wanted: Sequence[Descriptor], donors: Donors, directory: Path, *, volume_size: int = 0
+) -> frozenset[str]:
     """Return the digests of the blobs that `reuse_blobs` shares instead of copying them.
 
     Args:
         wanted: blobs of the bundle that will be written.
         donors: those with a proof count.
-        directory: where it will lie, not cut within a block.
+        directory: where it will lie.
+        volume_size: bytes of a volume; 0 for one file. Cut within blocks, nothing is shared.
     """
+    if volume_size % ALIGNMENT:
+        return frozenset()
     proven = [donor for donor in donors.all if donor.proof is not None]
-    sharing = {donor.name for donor in proven if _can_share(donor, directory)}
+    sharing = {id(donor) for donor in proven if _can_share(donor, directory)}
     if not sharing:
         return frozenset()
     owners = ((blob.digest, _first(proven, blob)) for blob in wanted)
     return frozenset(
         digest
         for digest, donor in owners
-        if donor is not None and donor.name in sharing and _in_whole_blocks(donor, digest)
+        if donor is not None and id(donor) in sharing and _in_whole_blocks(donor, digest)
     )
 
 

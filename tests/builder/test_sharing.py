@@ -104,6 +104,17 @@ def test_a_build_that_was_cut_off_goes_on(workshop: Workshop, old: Path, sharing
     assert verified(new)
 
 
+def test_what_compact_merges_takes_no_room(workshop: Workshop, old: Path, sharing_disk: Path) -> None:
+    delta = build(workshop, "2.0", sharing_disk / "delta", "--base", old).with_name("shop-2.0.0-delta.airbundle")
+    before = used(sharing_disk)
+    (sharing_disk / "full").mkdir()
+    good(workshop.run("compact", delta, old, "-o", sharing_disk / "full", "--key", workshop.root / "release.key"))
+    full = sharing_disk / "full" / "shop-2.0.0.airbundle"
+    assert shared_bytes(full) >= SAME - 4096 * len(BASE)
+    assert used(sharing_disk) - before < ROOM
+    assert verified(full)
+
+
 def test_volumes_share_too(workshop: Workshop, old: Path, sharing_disk: Path) -> None:
     """With one file, and with volumes of another size, where both are cut at whole blocks."""
     key = workshop.root / "release.key"
