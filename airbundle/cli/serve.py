@@ -106,7 +106,9 @@ def _check(args: argparse.Namespace, console: Console) -> Check:
     from airbundle.bundle.trust import check_trust, trust_keys
     from airbundle.crypto.keyfile import read_public_file
 
-    trusted = trust_keys(None, [read_public_file(Path(name)) for name in args.key], 1) if args.key else None
+    trusted = (
+        trust_keys(None, [read_public_file(Path(name), option="--key") for name in args.key], 1) if args.key else None
+    )
 
     def check(bundle: BundleFile) -> None:
         if trusted is None:

@@ -101,7 +101,7 @@ def _origin(bundle: BundleFile, args: argparse.Namespace) -> list[str]:
     from airbundle.bundle.trust import check_signatures, check_trust, trust_keys
     from airbundle.crypto.keyfile import read_public_file
 
-    state = trust_keys(None, [read_public_file(Path(name)) for name in args.key], args.threshold)
+    state = trust_keys(None, [read_public_file(Path(name), option="--key") for name in args.key], args.threshold)
     now = datetime.now(timezone.utc)
     check_trust(bundle.statement_raw, bundle.signatures, state, now, allow_expired=args.allow_expired)
     return [key.key_id for key in check_signatures(bundle.statement_raw, bundle.signatures, state)]

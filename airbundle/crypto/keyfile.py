@@ -23,20 +23,24 @@ def read_private_file(path: Path) -> bytes:
         UsageError: it is missing, no regular file, or too long.
         NoPermission: it may not be read.
     """
-    data, mode = _read(path)
+    data, mode = _read(path, str(path))
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         _log.warning("%s is readable for others than its owner (mode %04o); `chmod 600` it", path, stat.S_IMODE(mode))
     return data
 
 
-def read_public_file(path: Path) -> bytes:
+def read_public_file(path: Path, *, option: str = "") -> bytes:
     """Return the bytes of a public key's or certificate's file.
+
+    Args:
+        path: the file.
+        option: which named it, for errors.
 
     Raises:
         UsageError: it is missing, no regular file, or too long.
         NoPermission: it may not be read.
     """
-    return _read(path)[0]
+    return _read(path, f"{option} {path}".strip())[0]
 
 
 def write_new_file(path: Path, data: bytes, mode: int) -> None:
@@ -64,8 +68,8 @@ def write_new_file(path: Path, data: bytes, mode: int) -> None:
         raise _failed(path, "write", error) from None
 
 
-def _failed(path: Path, operation: str, error: OSError) -> HostError:
-    text = f"cannot {operation} {path}: {error.strerror}"
+def _failed(what: object, operation: str, error: OSError) -> HostError:
+    text = f"cannot {operation} {what}: {error.strerror}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(text, hint="free space there")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -73,22 +77,22 @@ def _failed(path: Path, operation: str, error: OSError) -> HostError:
     return HostError(text)
 
 
-def _read(path: Path) -> tuple[bytes, int]:
+def _read(path: Path, what: str) -> tuple[bytes, int]:
     try:
         # Without O_NONBLOCK a FIFO in the key's place would hang the run.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise UsageError(f"{path} is no regular file")
+                raise UsageError(f"{what} is no regular file")
             with open(descriptor, "rb", closefd=False) as file:
                 data = file.read(KEY_FILE_LIMIT + 1)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file") from None
+        raise UsageError(f"{what}: there is no such file") from None
     except OSError as error:
-        raise _failed(path, "read", error) from None
+        raise _failed(what, "read", error) from None
     if len(data) > KEY_FILE_LIMIT:
-        raise UsageError(f"{path}: found more than {KEY_FILE_LIMIT} bytes, expected a key or certificate")
+        raise UsageError(f"{what}: found more than {KEY_FILE_LIMIT} bytes, expected a key or certificate")
     return data, mode

@@ -105,7 +105,7 @@ def open_trusted(
                 hint=f"give the public key, which came to you by another way than the bundle: --key release.pub "
                 f"({bundle.path.name} says it is signed by {_signers(bundle)})",
             )
-        trust = trust_keys(known, [read_public_file(path) for path in gate.keys], gate.threshold)
+        trust = trust_keys(known, [read_public_file(path, option="--key") for path in gate.keys], gate.threshold)
         now = datetime.now(timezone.utc)
         statement = check_trust(
             bundle.statement_raw,
