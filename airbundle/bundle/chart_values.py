@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airbundle.bundle.chart import chart_files
+from airbundle.bundle.chart import UNPACKED_LIMIT, chart_files
 from airbundle.bundle.chart_metadata import ChartMetadata, metadata_of
+from airbundle.bundle.tar import BLOCK
 from airbundle.bundle.values_file import VALUES_LIMIT, parse_values
 from airbundle.errors import DocumentError, VerificationError
 
@@ -46,17 +47,30 @@ def chart_tree(archive: bytes, *, what: str) -> ChartTree:
     """Read a chart's archive with all subcharts, unpacked or packed.
 
     Raises:
-        VerificationError: it is no chart, or hostile (see `chart_files`).
+        VerificationError: it is no chart, or hostile (see `chart_files`), or unpacks with all subcharts to more than
+            one chart may.
     """
-    return _tree(dict(chart_files(archive, what=what)), what, 0)
+    left = [UNPACKED_LIMIT]
+    return _tree(_unpacked(archive, what, left), what, left, 0)
 
 
-def _tree(files: Mapping[str, bytes], what: str, depth: int) -> ChartTree:
+def _unpacked(archive: bytes, what: str, left: list[int]) -> dict[str, bytes]:
+    """Return the files of an archive; `left` is what all archives of a chart may still unpack to."""
+    files = {}
+    for path, data in chart_files(archive, what=what):
+        left[0] -= len(data) + BLOCK
+        if left[0] < 0:
+            raise VerificationError(f"{what}: a chart and its subcharts unpack to more than {UNPACKED_LIMIT} bytes")
+        files[path] = data
+    return files
+
+
+def _tree(files: Mapping[str, bytes], what: str, left: list[int], depth: int) -> ChartTree:
     if depth > _DEPTH_LIMIT:
         raise VerificationError(f"{what}: subcharts are nested deeper than {_DEPTH_LIMIT}")
     metadata = metadata_of(files, what=what)
     own = {path: data for path, data in files.items() if not path.startswith("charts/")}
-    found = {tree.metadata.name: tree for tree in _subcharts(files, what, depth)}
+    found = {tree.metadata.name: tree for tree in _subcharts(files, what, left, depth)}
     named: dict[str, ChartTree] = {}
     for dependency in metadata.dependencies:
         if dependency.name in found:
@@ -66,7 +80,7 @@ def _tree(files: Mapping[str, bytes], what: str, depth: int) -> ChartTree:
     return ChartTree(metadata, own, _own_values(own, what), tuple(named.items()))
 
 
-def _subcharts(files: Mapping[str, bytes], what: str, depth: int) -> Iterator[ChartTree]:
+def _subcharts(files: Mapping[str, bytes], what: str, left: list[int], depth: int) -> Iterator[ChartTree]:
     unpacked: dict[str, dict[str, bytes]] = {}
     for path, data in files.items():
         top, _, rest = path.removeprefix("charts/").partition("/")
@@ -76,10 +90,10 @@ def _subcharts(files: Mapping[str, bytes], what: str, depth: int) -> Iterator[Ch
         if rest:
             unpacked.setdefault(top, {})[rest] = data
         elif top.endswith(".tgz"):
-            yield _tree(dict(chart_files(data, what=where)), where, depth + 1)
+            yield _tree(_unpacked(data, where, left), where, left, depth + 1)
     for top, inner in unpacked.items():
         if "Chart.yaml" in inner:
-            yield _tree(inner, f"{what}: charts/{top}", depth + 1)
+            yield _tree(inner, f"{what}: charts/{top}", left, depth + 1)
 
 
 def _own_values(files: Mapping[str, bytes], what: str) -> dict[str, Any]:

@@ -123,6 +123,18 @@ def test_paths_of_subcharts() -> None:
     assert coalesce(tree) == {"middle": {"deep": {"z": 1}}}
 
 
+def test_packed_subcharts_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = [pack_chart({"Chart.yaml": metadata(name), "x": b"x" * 8000}, what=name)[1] for name in ("one", "two")]
+    files = {"Chart.yaml": metadata("top"), **{f"charts/{number}.tgz": data for number, data in enumerate(packed)}}
+    archive = pack_chart(files, what="top")[1]
+    size = len(b"".join(packed))
+    monkeypatch.setattr("airbundle.bundle.chart_values.UNPACKED_LIMIT", size + 2 * 8000 + 7000)
+    assert len(chart_tree(archive, what="top").subcharts) == 2
+    monkeypatch.setattr("airbundle.bundle.chart_values.UNPACKED_LIMIT", size + 12_000)
+    with pytest.raises(VerificationError, match="subcharts unpack to more than"):
+        chart_tree(archive, what="top")
+
+
 def test_charts_nested_without_end_are_refused() -> None:
     archive = pack_chart({"Chart.yaml": metadata("c0")}, what="c")[1]
     for number in range(1, 12):
