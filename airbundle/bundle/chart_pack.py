@@ -63,12 +63,10 @@ def missing_dependencies(metadata: ChartMetadata, files: Mapping[str, bytes], *,
     if not metadata.dependencies:
         return []
     present = set(_subcharts(files, what))
-    return [
-        dependency
-        for number, dependency in enumerate(metadata.dependencies)
-        if dependency.name not in present
-        and dependency.name not in {before.name for before in metadata.dependencies[:number]}
-    ]
+    first: dict[str, Dependency] = {}
+    for dependency in metadata.dependencies:
+        first.setdefault(dependency.name, dependency)
+    return [dependency for name, dependency in first.items() if name not in present]
 
 
 def _lacking(missing: Iterable[Dependency], files: Mapping[str, bytes], what: str) -> UsageError:
