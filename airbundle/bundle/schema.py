@@ -40,11 +40,6 @@ def document_schema(kind: str, record: Record) -> Schema:
     }
 
 
-def schema_text(kind: str) -> str:
-    """Return the schema as the file that is published."""
-    return published(json_schema(kind))
-
-
 def published(schema: Schema) -> str:
     """Return a schema as the file that is published."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

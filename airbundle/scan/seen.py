@@ -28,17 +28,14 @@ class Seen:
         return self if ORDER[self.certainty] >= ORDER[certainty] else replace(self, certainty=certainty)
 
 
-def judged(spelled: Spelled, says: Says, *, known: bool = False, prose: bool = False) -> Certainty | None:
+def judged(spelled: Spelled, says: Says, *, prose: bool = False) -> Certainty | None:
     """Return how sure an image is that a field, flag or variable holds; None when it is taken for something else.
 
     Args:
         spelled: its value, as an image.
         says: what its name says.
-        known: the field is known to be an image, whatever its name and value look like.
         prose: it stands in some file's text, where a bare word may be anything.
     """
-    if known:
-        return "certain"
     if says == "image":
         if spelled.pinned:
             return "certain"
