@@ -10,6 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
+from airbundle import __version__
 from airbundle.bundle.digest import sha256
 from airbundle.errors import UsageError
 
@@ -69,7 +70,7 @@ class ScanOptions:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Return the digest of all that finds images: what another airbundle found is not believed."""
+    """Return the digest of the version and of all that finds images: what another airbundle found is not believed."""
     sources = sorted((file.name, file) for file in files("airbundle.scan").iterdir() if file.name.endswith(".py"))
     read = [file.read_bytes() for _, file in sources]
-    return sha256(b"\0".join([*read, (files("airbundle.builder") / OWN_KNOWLEDGE).read_bytes()]))
+    return sha256(b"\0".join([__version__.encode(), *read, (files("airbundle.builder") / OWN_KNOWLEDGE).read_bytes()]))
