@@ -137,3 +137,7 @@ def test_variables_of_variables_grow_within_bounds() -> None:
     assert variables.expanded("$(A) $(Z)") == "$(A) $(Z)"
     lines = [f"a{number}=" + "x" * 1900 for number in range(9)] + [f"b{number}=" + "$a1" * 600 for number in range(500)]
     assert sum(len(str(pair.value)) for group in read_lines(lines) for pair in group.pairs) < 12_000_000
+
+
+def test_thousands_of_objects_without_a_name_are_looked_at() -> None:
+    run_rules([Manifest(ORIGIN, {"kind": "ConfigMap", "data": {"a": str(number)}}) for number in range(30_000)], [])

@@ -13,6 +13,9 @@ from airbundle.scan.model import Manifest, Origin, Place, Rendering
 from airbundle.scan.rules.given import ValueIndex
 from airbundle.scan.rules.texts import Text, texts_of
 
+_COMPARED = 50
+"""Most objects of one name that another is compared with: thousands may have no name at all."""
+
 
 class Scene:
     """The objects of an inventory, as the rules see them. Tests of charts are not part of it: nothing waits for them.
@@ -126,7 +129,7 @@ def _distinct(manifests: Sequence[Manifest]) -> list[Manifest]:
         if manifest.phase == "test":
             continue
         same = seen[(manifest.origin.source, manifest.kind, manifest.namespace, manifest.name)]
-        if all(other.body != manifest.body for other in same):
+        if all(other.body != manifest.body for other in same[-_COMPARED:]):
             same.append(manifest)
             kept.append(manifest)
     return kept
