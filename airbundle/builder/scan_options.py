@@ -12,6 +12,7 @@ from pathlib import Path
 
 from airbundle import __version__
 from airbundle.bundle.digest import sha256
+from airbundle.bundle.statement import MOST_PATTERNS, TEXT_LIMIT
 from airbundle.errors import UsageError
 
 OWN_KNOWLEDGE = "operators.yaml"
@@ -51,8 +52,13 @@ class ScanOptions:
             raise UsageError(
                 f"--charts {self.charts_from}: there is no such directory", hint="name one that holds .tgz"
             )
+        if len(set(self.allowed)) > MOST_PATTERNS:
+            found = f"--allow-missing: {len(set(self.allowed))} patterns; a bundle can name {MOST_PATTERNS}"
+            raise UsageError(found, hint="let one pattern, such as 'docker.io/library/*', stand for several")
         for pattern in self.allowed:
-            if not _PATTERN.fullmatch(pattern):
+            if len(pattern) > TEXT_LIMIT:
+                raise UsageError(f"--allow-missing: a pattern of {len(pattern)} characters; {TEXT_LIMIT} are allowed")
+            if not _PATTERN.fullmatch(pattern) or not pattern.isprintable():
                 raise UsageError(
                     f"--allow-missing {pattern!r}: a pattern which no image can have",
                     hint="write for example 'docker.io/library/busybox:*'; '[' begins a set such as [0-9]",

@@ -33,8 +33,10 @@ _WHAT = STATEMENT_NAME
 _REQUIRED = frozenset({INDEX_NAME, LOCK_MEMBER, TOC_NAME})
 _LINE = re.compile(rb"(sha256:[0-9a-f]{64}) ([A-Za-z0-9+/]{4,4096}={0,2})")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_TEXT_LIMIT = 255
-_MOST_PATTERNS = 100
+TEXT_LIMIT = 255
+"""Most characters of a name, a version, a pattern."""
+MOST_PATTERNS = 100
+"""Most patterns of images that may be missing."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,8 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     # It is shown to people before it is believed: no control characters, no unpaired surrogates.
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _TEXT_LIMIT:
-        raise VerificationError(f"{_WHAT}: {name} is printable text of at most {_TEXT_LIMIT} characters")
+    if not isinstance(value, str) or not value.isprintable() or len(value) > TEXT_LIMIT:
+        raise VerificationError(f"{_WHAT}: {name} is printable text of at most {TEXT_LIMIT} characters")
     return value
 
 
@@ -221,8 +223,8 @@ def _contents(body: Mapping[str, Any]) -> Contents:
 
 
 def _patterns(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_PATTERNS:
-        raise VerificationError(f"{_WHAT}: allowedMissing is a list of at most {_MOST_PATTERNS} patterns")
+    if not isinstance(value, list) or len(value) > MOST_PATTERNS:
+        raise VerificationError(f"{_WHAT}: allowedMissing is a list of at most {MOST_PATTERNS} patterns")
     found = tuple(_text({"allowedMissing": each}, "allowedMissing") for each in value)
     if list(found) != sorted(set(found)):
         raise VerificationError(f"{_WHAT}: allowedMissing is sorted, and each pattern stands once")

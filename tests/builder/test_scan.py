@@ -190,6 +190,15 @@ def test_a_pattern_that_no_image_can_have_is_wrong_usage(shop: Workshop) -> None
     assert shop.connected("scan", *words).code == 3
 
 
+def test_patterns_that_no_statement_can_hold_are_wrong_usage(shop: Workshop) -> None:
+    shop.lock()
+    many = [word for number in range(101) for word in ("--allow-missing", f"docker.io/x{number}*")]
+    for words in (many, ["--allow-missing", "*" * 256], ["--allow-missing", "*[\x1b]"]):
+        answer = shop.build(shop.root, *words)
+        assert answer.code == 2, answer.errors
+    assert not list(shop.root.glob("*.airbundle*"))
+
+
 def test_the_mend_takes_the_sites_along(shop: Workshop) -> None:
     shop.lock()
     site = shop.root / "berlin.yaml"
