@@ -125,12 +125,16 @@ def _remote_inputs(opened: InventoryDir, path: str, where: str) -> list[Finding]
 
 
 def _is_inside(opened: InventoryDir, path: str) -> bool:
-    real = os.path.realpath(opened.root / path)
+    try:
+        real = os.path.realpath(opened.root / path)
+    except ValueError:  # characters that no path has
+        return False
     return os.path.commonpath([real, opened.root]) == str(opened.root)
 
 
 def _inputs(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = [(name, entry) for name in _INPUTS for entry in body.get(name) or () if isinstance(entry, str)]
+    lists = [(name, body[name]) for name in _INPUTS if isinstance(body.get(name), list)]
+    found = [(name, entry) for name, entries in lists for entry in entries if isinstance(entry, str)]
     return found + ([("helmCharts", "")] if body.get("helmCharts") or body.get("helmChartInflationGenerator") else [])
 
 

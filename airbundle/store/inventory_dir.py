@@ -42,10 +42,13 @@ class InventoryDir:
         Raises:
             DocumentError: it isn't there, or leads out of the directory.
         """
-        real = Path(os.path.realpath(self.root / path))
+        try:
+            real = Path(os.path.realpath(self.root / path))
+        except ValueError:  # characters that no path has
+            raise _wrong(where, f"{path!r} is not there", expected="a path") from None
         if not Path(path).is_absolute() and not _is_below(real, self.root):
             raise _wrong(where, f"{path!r} leads out of the inventory by a symbolic link", found=str(real))
-        if not real.exists():
+        if not os.path.exists(real):  # noqa: PTH110 - Path's raises where a name is too long
             raise _wrong(where, f"{path!r} is not there", found="nothing", expected=f"a file or directory at {real}")
         return real
 

@@ -179,6 +179,17 @@ NOT_FOLLOWED = [
         [release(valuesFrom=[{"kind": "ConfigMap", "name": "gone"}]), repository()],
         "HelmRelease apps/web takes values from ConfigMap apps/gone values.yaml, which is not among the objects",
     ),
+    (
+        [
+            flux(
+                "kustomize",
+                "Kustomization",
+                "all",
+                {"path": "a\0b", "sourceRef": {"kind": "GitRepository", "name": "g"}},
+            )
+        ],
+        "'a\\x00b' of GitRepository apps/g, which is not fetched",
+    ),
     ([release(releaseName="--post-renderer=/bin/sh"), repository()], "has no legal form: shop ^1 of https://charts"),
     ([release(targetNamespace="-x"), repository()], "has no legal form"),
     ([release(), repository("file:///etc")], "has no legal form"),

@@ -152,6 +152,7 @@ def test_another_kustomize_does_as_well(kustomized: Kitchen, tmp_path: Path, mon
         ("resources: [../../../else]", "k/base: the kustomization reads ../../../else, which lies outside"),
         ("resources: [/etc/k]", "lies outside of the inventory"),
         ("resources: [link]", "lies outside of the inventory"),
+        ('resources: ["a\\0b"]', "lies outside of the inventory"),
     ],
 )
 def test_nothing_is_fetched(kustomized: Kitchen, entry: str, said: str) -> None:
@@ -160,6 +161,12 @@ def test_nothing_is_fetched(kustomized: Kitchen, entry: str, said: str) -> None:
     renderings, (finding,) = kustomized.render()
     assert said in str(finding)
     assert renderings == []
+
+
+@pytest.mark.parametrize("value", ["5", "true", "text", "{a: b}"])
+def test_a_kustomization_whose_resources_are_no_list(kustomized: Kitchen, value: str) -> None:
+    kustomized.write("k/base/kustomization.yaml", f"resources: {value}\n")
+    assert "the kustomization k/overlay can't be built" in str(kustomized.wrong())
 
 
 def test_a_kustomization_that_fails(kustomized: Kitchen) -> None:

@@ -99,6 +99,12 @@ def test_a_directory_may_not_be_a_link_within_a_chart(directory: Path) -> None:
     assert "is a link to a directory" in refusal(directory)[0]
 
 
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "m.yaml/x", "\ud800"], ids=ascii)
+def test_what_can_be_no_path_is_not_there(directory: Path, path: str) -> None:
+    with pytest.raises(DocumentError, match="is not there"):
+        open_inventory(directory).resolve(path)
+
+
 def test_a_pipe_is_no_file(directory: Path) -> None:
     os.mkfifo(directory / "charts/c/pipe")
     assert "is neither a file nor a directory" in refusal(directory)[0]
