@@ -204,8 +204,7 @@ class SourceResolver:
                 hint="make several releases of it, or a chart",
             )
         description = self.cache.add(describe_release(request), DESCRIPTION_TYPE)
-        layers = release_layers(description, {path: (file.digest, file.size) for path, file in files.items()})
-        made = self._manifest("release", layers, {"name": name})
+        made = self._manifest("release", release_layers(files), {"name": name}, config=description)
         ref = f"release/{name}:{hex_of(made.descriptor.digest)[:12]}"
         return [_locked("release", ref, f"release {name}", _deployed(request), made)]
 
@@ -257,14 +256,16 @@ class SourceResolver:
             Descriptor(FILE_TYPE, digest, self.cache.path(digest).stat().st_size, {TITLE: name})
             for name, digest in files
         )
-        return self._manifest(kind, layers, info)
-
-    def _manifest(self, kind: str, layers: tuple[Descriptor, ...], info: dict[str, str]) -> Materialised:
-        artifact_type = airbundle_type(kind)
         self.cache.add(EMPTY_JSON, EMPTY_DESCRIPTOR.media_type)
-        made = self.cache.add(artifact_manifest(artifact_type, layers), OCI_MANIFEST)
+        return self._manifest(kind, layers, info, config=EMPTY_DESCRIPTOR)
+
+    def _manifest(
+        self, kind: str, layers: tuple[Descriptor, ...], info: dict[str, str], *, config: Descriptor
+    ) -> Materialised:
+        artifact_type = airbundle_type(kind)
+        made = self.cache.add(artifact_manifest(artifact_type, layers, config=config), OCI_MANIFEST)
         descriptor = replace(made, artifact_type=artifact_type)
-        return Materialised(descriptor, blobs=(EMPTY_DESCRIPTOR, *layers), info=info)
+        return Materialised(descriptor, blobs=(config, *layers), info=info)
 
     def _small(self, path: str, where: str) -> bytes:
         return read_bounded(self.opened.resolve(path, where=where), _PEM_LIMIT)

@@ -1,8 +1,8 @@
 """How a release travels: an artifact of its description and of each file it names (design §3, docs/format.md).
 
-The first layer is the description, JSON in the words of `bundle.yaml`; the others are values files, manifests and what
-runs before the release changes, byte for byte, each titled with its path below the inventory. The chart travels as
-itself: the description names it as the lock does.
+Its config is the description, JSON in the words of `bundle.yaml`, so that deltas have it, too; its layers are values
+files, manifests and what runs before the release changes, byte for byte, each titled with its path below the inventory.
+The chart travels as itself: the description names it as the lock does.
 """
 
 from __future__ import annotations
@@ -89,22 +89,16 @@ def describe_release(request: Union[ChartRequest, ManifestRequest]) -> bytes:
     return canonical_json(body)
 
 
-def release_layers(description: Descriptor, files: Mapping[str, tuple[str, int]]) -> tuple[Descriptor, ...]:
-    """Return the layers of a release's artifact.
-
-    Args:
-        description: digest and size of what `describe_release` returned.
-        files: path below the inventory → digest and size in bytes.
-    """
-    first = Descriptor(DESCRIPTION_TYPE, description.digest, description.size)
-    return (first, *(Descriptor(FILE_TYPE, *files[path], {TITLE: path}) for path in sorted(files)))
+def release_layers(files: Mapping[str, Descriptor]) -> tuple[Descriptor, ...]:
+    """Return the layers of a release's artifact; `files` has digest and size of each file by its path."""
+    return tuple(Descriptor(FILE_TYPE, file.digest, file.size, {TITLE: path}) for path, file in sorted(files.items()))
 
 
 def read_carried(raw: bytes, layers: Sequence[Descriptor], *, where: str) -> CarriedRelease:
     """Read a release that a bundle carries.
 
     Args:
-        raw: the description: the bytes of the first layer, verified.
+        raw: the description, verified.
         layers: of the artifact's manifest.
         where: its name, for errors.
 
@@ -132,7 +126,7 @@ def read_carried(raw: bytes, layers: Sequence[Descriptor], *, where: str) -> Car
 
 def _files(layers: Sequence[Descriptor], where: str) -> dict[str, Descriptor]:
     files: dict[str, Descriptor] = {}
-    for layer in layers[1:]:
+    for layer in layers:
         path = layer.annotations.get(TITLE, "")
         try:
             check_inside(path)

@@ -37,8 +37,8 @@ def carried_releases(bundle: BundleFile) -> list[CarriedRelease]:
 def _read(bundle: BundleFile, root: Descriptor) -> CarriedRelease:
     where = f"{bundle.path.name} {ref_of(root)}"
     manifest = parse_manifest(bundle.read_small(root.digest, MANIFEST_LIMIT), what=where)
-    if not manifest.layers or manifest.layers[0].media_type != DESCRIPTION_TYPE:
-        found = manifest.layers[0].media_type if manifest.layers else "no layer"
-        raise VerificationError(f"{where}: found {found!r}, expected {DESCRIPTION_TYPE} as its first layer")
-    raw = bundle.read_small(manifest.layers[0].digest, DESCRIPTION_LIMIT)
+    if manifest.config is None or manifest.config.media_type != DESCRIPTION_TYPE:
+        found = manifest.config.media_type if manifest.config else "no config"
+        raise VerificationError(f"{where}: found {found!r}, expected {DESCRIPTION_TYPE} as its config")
+    raw = bundle.read_small(manifest.config.digest, DESCRIPTION_LIMIT)
     return read_carried(raw, manifest.layers, where=where)
