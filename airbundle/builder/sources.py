@@ -203,7 +203,7 @@ class SourceResolver:
                 f"{where}: the release {name} has {len(files)} files, expected at most {FILES_LIMIT}",
                 hint="make several releases of it, or a chart",
             )
-        description = self.cache.add(describe_release(request), DESCRIPTION_TYPE)
+        description = self.cache.add(describe_release(request, self.opened.inventory.kubernetes), DESCRIPTION_TYPE)
         made = self._manifest("release", release_layers(files), {"name": name}, config=description)
         ref = f"release/{name}:{hex_of(made.descriptor.digest)[:12]}"
         return [_locked("release", ref, f"release {name}", _deployed(request), made)]

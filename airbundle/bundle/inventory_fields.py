@@ -108,6 +108,15 @@ _CA = Record(
         When("mode", "external", excludes=("cert", "key")),
     ),
 )
+KUBERNETES = Record(
+    "kubernetes",
+    {
+        "version": Field(terms.KUBERNETES_VERSION, "The cluster's version"),
+        "apiVersions": Field(
+            ListOf(terms.API_GROUP_VERSION, unique=True), "API versions that the cluster has beside its own"
+        ),
+    },
+)
 BUNDLE = Record(
     "the inventory",
     {
@@ -126,18 +135,7 @@ BUNDLE = Record(
         ),
         "expires": Field(terms.EXPIRES, "When sites stop to install it: 90d, a date, or never (the default)"),
         "platforms": Field(_PLATFORMS, "The platforms to carry; linux/amd64 by default"),
-        "kubernetes": Field(
-            Record(
-                "kubernetes",
-                {
-                    "version": Field(terms.KUBERNETES_VERSION, "The cluster's version"),
-                    "apiVersions": Field(
-                        ListOf(terms.API_GROUP_VERSION, unique=True), "API versions that the cluster has beside its own"
-                    ),
-                },
-            ),
-            "The cluster that charts are rendered for",
-        ),
+        "kubernetes": Field(KUBERNETES, "The cluster that charts are rendered for"),
         "images": Field(ListOf(_IMAGE), "Container images"),
         "charts": Field(ListOf(_CHART), "Helm charts"),
         "manifests": Field(ListOf(_MANIFESTS), "Kubernetes manifests of your own"),

@@ -50,7 +50,7 @@ def read_inventory(raw: bytes, where: str) -> Inventory:
         files=_kept(_file(values, reading) for values in top.records("files")),
         clamav=_clamav(top.record("clamav")),
         ca=_ca(top.record("ca")),
-        kubernetes=_kubernetes(top.record("kubernetes")),
+        kubernetes=read_kubernetes(top.record("kubernetes")),
         operators=tuple(map(normal_path, top.texts("operators"))),
         where=where,
     )
@@ -151,7 +151,8 @@ def _ca(values: Values | None) -> CaRequest:
     return CaRequest(values.text("mode", "site"), cert, key, values.texts("permitted"), values.where)
 
 
-def _kubernetes(values: Values | None) -> KubernetesTarget:
+def read_kubernetes(values: Values | None) -> KubernetesTarget:
+    """Turn a read record into the cluster that charts are rendered for."""
     if values is None:
         return KubernetesTarget()
     return KubernetesTarget(values.text("version"), values.texts("apiVersions"))

@@ -13,7 +13,9 @@ from typing import Any, Union
 
 from airbundle.bundle.clamav_artifact import FILE_TYPE, TITLE
 from airbundle.bundle.fields import Field, ListOf, MapOf, Record, Text
-from airbundle.bundle.inventory import ChartRequest, ManifestRequest
+from airbundle.bundle.inventory import ChartRequest, KubernetesTarget, ManifestRequest
+from airbundle.bundle.inventory_fields import KUBERNETES
+from airbundle.bundle.inventory_reader import read_kubernetes
 from airbundle.bundle.oci import Descriptor, canonical_json
 from airbundle.bundle.reading import Reading
 from airbundle.bundle.release import RELEASE, Release, read_release
@@ -36,6 +38,7 @@ _DOCUMENT = Record(
         "release": Field(RELEASE, "As in bundle.yaml", required=True),
         "chart": Field(_NAME, "What the lock calls the chart that is deployed"),
         "manifests": Field(INSIDE_PATH, "The file, or the directory, of the manifests that are deployed"),
+        "kubernetes": Field(KUBERNETES, "The cluster that it was meant for"),
         "variants": Field(MapOf(_NAME, ListOf(INSIDE_PATH)), "Further value sets of the chart"),
     },
     one_of=("chart", "manifests"),
@@ -49,6 +52,7 @@ class CarriedRelease:
     Attributes:
         chart: what the lock calls its chart (`ChartRequest.requested`); empty for manifests.
         manifests: path of its manifests, a file or a directory; empty for a chart.
+        kubernetes: the cluster that it was meant for.
         variants: name → further values files, laid over those of the release.
         files: path below the inventory → media type, digest and size of each file it carries.
     """
@@ -56,6 +60,7 @@ class CarriedRelease:
     release: Release
     chart: str = ""
     manifests: str = ""
+    kubernetes: KubernetesTarget = field(default_factory=KubernetesTarget)
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, Descriptor] = field(default_factory=dict)
 
@@ -75,8 +80,8 @@ def release_paths(request: Union[ChartRequest, ManifestRequest]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def describe_release(request: Union[ChartRequest, ManifestRequest]) -> bytes:
-    """Return the bytes of the description of a request's release; equal releases give equal bytes."""
+def describe_release(request: Union[ChartRequest, ManifestRequest], kubernetes: KubernetesTarget) -> bytes:
+    """Return the bytes of the description of a request's release; equal arguments give equal bytes."""
     assert request.release is not None  # noqa: S101 - what has none is not carried as one
     release = {name: value for name, value in request.release.meaning().items() if value not in ("", ())}
     body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "Release", "release": release}
@@ -86,7 +91,8 @@ def describe_release(request: Union[ChartRequest, ManifestRequest]) -> bytes:
         body["chart"] = request.requested
         if request.variants:
             body["variants"] = {name: list(paths) for name, paths in request.variants.items()}
-    return canonical_json(body)
+    target = {"version": kubernetes.version, "apiVersions": sorted(kubernetes.api_versions)}
+    return canonical_json({**body, "kubernetes": {name: value for name, value in target.items() if value}})
 
 
 def release_layers(files: Mapping[str, Descriptor]) -> tuple[Descriptor, ...]:
@@ -117,6 +123,7 @@ def read_carried(raw: bytes, layers: Sequence[Descriptor], *, where: str) -> Car
         release,
         chart=top.text("chart"),
         manifests=normal_path(top.text("manifests")) if top.text("manifests") else "",
+        kubernetes=read_kubernetes(top.record("kubernetes")),
         variants={name: tuple(map(normal_path, paths)) for name, paths in top.mapping("variants").items()},
         files=_files(layers, where),
     )

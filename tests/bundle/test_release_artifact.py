@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airbundle.bundle.clamav_artifact import FILE_TYPE, TITLE
-from airbundle.bundle.inventory import ChartRequest, ManifestRequest, parse_inventory
+from airbundle.bundle.inventory import ChartRequest, KubernetesTarget, ManifestRequest, parse_inventory
 from airbundle.bundle.oci import Descriptor
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import (
@@ -24,6 +24,7 @@ from airbundle.bundle.release_artifact import (
 from airbundle.errors import VerificationError
 from tests.bundle.documents import DIGEST, minimal
 
+TARGET = KubernetesTarget("1.33", ("a/v1", "b/v1"))
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}[a-z0-9]", fullmatch=True)
 PATHS = st.from_regex(r"[a-zA-Z0-9_ äß.-]{0,8}[a-z]\.yaml", fullmatch=True)
 RELEASES = st.fixed_dictionaries(
@@ -61,8 +62,8 @@ def _layers(paths: list[str]) -> tuple[Descriptor, ...]:
 def test_what_is_described_comes_back(release: dict[str, Any], deployed: dict[str, Any]) -> None:
     request = _request(release, deployed)
     paths = release_paths(request)
-    carried = read_carried(describe_release(request), _layers(paths), where="x")
-    assert carried.release == request.release
+    carried = read_carried(describe_release(request, TARGET), _layers(paths), where="x")
+    assert (carried.release, carried.kubernetes) == (request.release, TARGET)
     assert carried.files == {path: Descriptor(FILE_TYPE, DIGEST, 7, {TITLE: path}) for path in paths}
     if isinstance(request, ManifestRequest):
         assert (carried.chart, carried.manifests, carried.manifest_files()) == ("", request.path, [request.path])
@@ -74,7 +75,10 @@ def test_what_is_described_comes_back(release: dict[str, Any], deployed: dict[st
 def test_manifests_of_a_directory() -> None:
     request = _request({"name": "base", "values": ["v.yaml"]}, {"manifests": [{"path": "m"}]})
     layers = _layers(["m/b/c.yaml", "m/a.yaml", "v.yaml"])
-    assert read_carried(describe_release(request), layers, where="x").manifest_files() == ["m/a.yaml", "m/b/c.yaml"]
+    assert read_carried(describe_release(request, TARGET), layers, where="x").manifest_files() == [
+        "m/a.yaml",
+        "m/b/c.yaml",
+    ]
     everything = CarriedRelease(Release("base"), manifests=".", files={"a": layers[0]})
     assert everything.manifest_files() == ["a"]
 
@@ -99,7 +103,7 @@ def test_manifests_of_a_directory() -> None:
 )
 def test_what_is_not_as_airbundle_writes_it_is_refused(change: dict[str, Any], paths: list[str], words: str) -> None:
     request = _request({"name": "base", "values": ["v.yaml"]}, {"manifests": [{"path": "m.yaml"}]})
-    raw = json.dumps({**json.loads(describe_release(request)), **change}).encode()
+    raw = json.dumps({**json.loads(describe_release(request, TARGET)), **change}).encode()
     with pytest.raises(VerificationError) as refused:
         read_carried(raw, _layers(paths), where="x")
     assert words in refused.value.problem
@@ -109,7 +113,7 @@ def test_a_file_twice_is_refused() -> None:
     request = _request({"name": "base"}, {"manifests": [{"path": "m.yaml"}]})
     layers = _layers(["m.yaml"])
     with pytest.raises(VerificationError, match=r"m\.yaml"):
-        read_carried(describe_release(request), [*layers, layers[0]], where="x")
+        read_carried(describe_release(request, TARGET), [*layers, layers[0]], where="x")
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", b"a: [", b'{"release": {"name": "x"}}'])
