@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "key": ("key", "anywhere", "make a release key, or show its public half"),
     "preflight": ("preflight", "disconnected", "list what stands in the way of an install"),
     "load": ("load", "disconnected", "load a bundle into a registry"),
+    "render": ("render", "disconnected", "write what a bundle deploys at a site, as manifests"),
     "install": ("install", "disconnected", "verify, load, serve: the whole way"),
     "status": ("status", "disconnected", "show what is installed and whether it is well"),
     "uninstall": ("uninstall", "disconnected", "take away what install made"),
@@ -55,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # Commands whose first argument is a bundle; run from a bundle, it defaults to the running file.
-TAKES_BUNDLE = frozenset({"inspect", "verify", "serve", "preflight", "load", "install"})
+TAKES_BUNDLE = frozenset({"inspect", "verify", "serve", "preflight", "load", "render", "install"})
 
 
 class _Parser(argparse.ArgumentParser):

@@ -63,8 +63,8 @@ def read_manifests(rendering: Rendering) -> tuple[list[Manifest], list[Finding]]
         if loaded.failure is not None:
             problems.append(loaded.failure)
         findings += _findings(rendering, document, problems, failed=loaded.failure is not None)
-        bodies = _objects(loaded.value)
-        manifests.extend(Manifest(rendering.origin, body, template, phase_of(body)) for body in bodies)
+        bodies = objects_in(loaded.value)
+        manifests.extend(Manifest(rendering.origin, body, template, phase_of(body)) for _, body in bodies)
         if loaded.value is not None and not isinstance(loaded.value, dict):
             odd = Problem(1, f"holds {_described(loaded.value)}, no object")
             findings += _findings(rendering, document, [odd], failed=True)
@@ -92,15 +92,22 @@ def _as_utf8(raw: bytes) -> bytes:
     return raw[3:] if raw.startswith(codecs.BOM_UTF8) else raw
 
 
-def _split(output: bytes) -> Iterator[_Document]:
-    start, line = 0, 1
+def document_spans(output: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each document that holds something, without its separators."""
+    start = 0
     ends = [match.span() for match in _SEPARATOR.finditer(output)]
     for end, following in [*ends, (len(output), len(output))]:
-        raw = output[start:end]
-        if _CONTENT.search(raw):
-            yield _Document(raw, line)
-        line += raw.count(b"\n")
+        if _CONTENT.search(output[start:end]):
+            yield start, end
         start = following
+
+
+def _split(output: bytes) -> Iterator[_Document]:
+    line = position = 0
+    for start, end in document_spans(output):
+        line += output.count(b"\n", position, start)
+        position = start
+        yield _Document(output[start:end], line + 1)
 
 
 def _decoded(raw: bytes) -> tuple[str, list[Problem]]:
@@ -131,21 +138,21 @@ def _findings(rendering: Rendering, document: _Document, problems: list[Problem]
     return made
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a document; `kind: List` and `kind: PodList` hold their objects in `items`."""
+def objects_in(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a document with their paths; `kind: List` and `kind: PodList` have theirs in `items`."""
     if not isinstance(value, dict) or not value:
         return
     kind = value.get("kind")
     items = value.get("items")
     if not (isinstance(kind, str) and kind.endswith("List") and isinstance(items, list) and "spec" not in value):
-        yield value
+        yield path, value
         return
-    for item in items:
+    for number, item in enumerate(items):
         if not isinstance(item, dict):
             continue
         if kind != "List" and "kind" not in item:
             item = {"apiVersion": value.get("apiVersion"), "kind": kind[: -len("List")], **item}
-        yield from _objects(item)
+        yield from objects_in(item, f"{path}.items[{number}]" if path else f"items[{number}]")
 
 
 def _described(value: Any) -> str:

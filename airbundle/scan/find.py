@@ -44,15 +44,20 @@ def find_images(manifests: Sequence[Manifest]) -> list[Sighting]:
 
 def find(manifests: Sequence[Manifest]) -> Scanned:
     """Find images, and the container images that no kubelet would take for a reference."""
-    sightings: list[Sighting] = []
-    findings: list[Finding] = []
+    found = list(find_each(manifests))
+    sightings = dict.fromkeys(sighting for each in found for sighting in each.sightings)
+    return Scanned(tuple(sightings), tuple(finding for each in found for finding in each.findings))
+
+
+def find_each(manifests: Sequence[Manifest]) -> Iterator[Scanned]:
+    """Yield what `find` finds in each object, in their order."""
     keys = image_variables(manifests)
     for manifest in manifests:
         walk = _walked(manifest, keys.get((manifest.kind, manifest.name), {}))
         limit = _limit(manifest)
-        sightings += [_sighting(manifest, seen.at_most(limit)) for seen in _surest(walk.seen)]
-        findings += [_unreadable(manifest, path, text) for path, text in walk.unreadable if _is_meant(manifest, text)]
-    return Scanned(tuple(dict.fromkeys(sightings)), tuple(findings))
+        sightings = tuple(_sighting(manifest, seen.at_most(limit)) for seen in _surest(walk.seen))
+        unreadable = [_unreadable(manifest, path, text) for path, text in walk.unreadable if _is_meant(manifest, text)]
+        yield Scanned(sightings, tuple(unreadable))
 
 
 def _limit(manifest: Manifest) -> Certainty:

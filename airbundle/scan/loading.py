@@ -140,13 +140,22 @@ def _without_tabs(text: str, failed: Loaded) -> Loaded:
     return Loaded(mended.value, oddities=(problem, *mended.oddities))
 
 
+def compose(text: str) -> Any:
+    """Return the nodes of a document that `load_document` has read, with their places in the text.
+
+    Raises:
+        yaml.YAMLError: it can't be read as it stands.
+    """
+    loader = _Composer(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
 def _load(text: str) -> Loaded:
     try:
-        loader = _Composer(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
+        node = compose(text)
         builder = _Builder(len(text) * _UNFOLD + _UNFOLD_FLOOR)
         shares = _MERGE.search(text) or ("&" in text and _ALIAS.search(text) and _ANCHOR.search(text))
         value = (builder.shared if shares else builder.plain)(node) if node is not None else None

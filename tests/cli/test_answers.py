@@ -94,6 +94,18 @@ class World:
         (directory / "bundle.yaml").write_text(json.dumps(document))
         return directory
 
+    def site_file(self) -> Path:
+        """Return a site file."""
+        body = {
+            "apiVersion": "airbundle.dev/v1",
+            "kind": "Site",
+            "metadata": {"name": "berlin"},
+            "domain": "b.internal",
+        }
+        path = self.new()
+        path.write_text(json.dumps(body))
+        return path
+
     def certified(self) -> Words:
         """Return the arguments for a new state with a CA."""
         directory = self.new()
@@ -236,6 +248,11 @@ COMMANDS_OF: dict[str, Case] = {
         lambda w: [w.bundle, "--registry", w.registry.url, "--key", w.key.public, *w.state("loaded")],
         lambda w: [w.bundle, "--registry", CLOSED, "--key", w.key.public, *w.state("not-loaded")],
         6,
+    ),
+    "render": Case(
+        lambda w: [w.bundle, "--key", w.key.public, *w.state("rendering"), "--site", w.site_file(), "-o", w.new()],
+        lambda w: [NOTHING, "--key", w.key.public, *w.state("rendering"), "--site", w.site_file(), "-o", w.new()],
+        2,
     ),
     "install": Case(
         lambda w: [w.bundle, *w.site, "--yes"],
