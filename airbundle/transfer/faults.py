@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 
+from airbundle.errors import Interrupted
 from airbundle.transfer.wire import Fault
 
 _CA_HINT = (
@@ -56,7 +57,8 @@ def slow_fault(*, connecting: bool) -> Fault:
 
 def closed_fault() -> Fault:
     """Return the fault for a request that comes after the client was closed, as when a run is interrupted."""
-    return Fault("the client is closed", passing=False)
+    closed = "the client is closed"
+    return Fault(closed, passing=False, error=Interrupted(closed))
 
 
 def _tls_fault(error: ssl.SSLError, connecting: bool) -> Fault:
