@@ -89,7 +89,7 @@ def _whole_arrays(lines: Sequence[str]) -> Iterator[str]:
             waiting.append(line.strip())
             if "]" not in line and len(waiting) < _ARRAY_LIMIT:
                 continue
-            line, waiting = " ".join([waiting[0], *waiting[1:]]), []
+            line, waiting = " ".join(waiting), []
         yield line
     yield from waiting
 
