@@ -47,7 +47,7 @@ def read_manifests(rendering: Rendering) -> tuple[list[Manifest], list[Finding]]
     """
     manifests: list[Manifest] = []
     findings: list[Finding] = []
-    output = _as_utf8(rendering.output)
+    output = as_utf8(rendering.output)
     if len(output) > SIZE_LIMIT:
         message = f"the render has {len(output)} bytes; only the first {SIZE_LIMIT} are scanned"
         findings.append(Finding(message, where=rendering.origin.source, code="render-too-large"))
@@ -86,7 +86,8 @@ def phase_of(body: dict[str, Any]) -> Phase:
     return "test" if names <= _TESTS else "hook"
 
 
-def _as_utf8(raw: bytes) -> bytes:
+def as_utf8(raw: bytes) -> bytes:
+    """Return the text of a render without a mark of its byte order."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16", "replace").encode()
     return raw[3:] if raw.startswith(codecs.BOM_UTF8) else raw

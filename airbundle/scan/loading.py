@@ -92,7 +92,7 @@ def load_document(text: str) -> Loaded:
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
         oddities = (Problem(line, f"holds the character U+{ord(bad.group()):04X}, which YAML does not allow"),)
-        text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+        text = without_unprintable(text)
         loaded = _load(text)
     if loaded.failure is not None and "\t" in text:
         loaded = _without_tabs(text, loaded)
@@ -151,6 +151,24 @@ def compose(text: str) -> Any:
         return loader.get_single_node()
     finally:
         loader.dispose()
+
+
+def without_unprintable(text: str) -> str:
+    """Return a text of the same length without the characters that YAML does not allow."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def is_merge(key: Any) -> bool:
+    """Tell whether a composed key is `<<`, whose mappings are laid below those that it stands in."""
+    return type(key) is yaml.ScalarNode and key.value == "<<" and key.tag == _PLAIN
+
+
+def key_text(node: Any) -> str:
+    """Return the key that a composed node of `compose` stands for, as `load_document` has it; else an empty text."""
+    if type(node) is not yaml.ScalarNode:
+        return ""
+    key = _Builder(0).plain(node)
+    return key if isinstance(key, str) else _key_text(key, node)
 
 
 def _load(text: str) -> Loaded:
@@ -257,7 +275,7 @@ class _Builder:
 
 
 def _has_merge(node: Any) -> bool:
-    return any(type(key) is yaml.ScalarNode and key.value == "<<" and key.tag == _PLAIN for key, _ in node.value)
+    return any(is_merge(key) for key, _ in node.value)
 
 
 def _key_text(key: Any, node: Any) -> str:

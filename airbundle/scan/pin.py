@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
-
-import yaml
+from typing import Optional
 
 from airbundle.bundle.reference import Reference
 from airbundle.errors import Finding
-from airbundle.scan.documents import document_spans, objects_in, phase_of
+from airbundle.scan.documents import as_utf8, document_spans, objects_in, phase_of
 from airbundle.scan.find import find_each
-from airbundle.scan.loading import compose, load_document
+from airbundle.scan.loading import load_document
 from airbundle.scan.model import Manifest, Rendering, Sighting
+from airbundle.scan.pin_places import Scalar, meant_places, scalars_of
 from airbundle.scan.seen import ARROW
-from airbundle.scan.walk import join
 
 Pins = Callable[[Reference], Optional[str]]
 """Says what an image is called at the site; None for one that the bundle lacks."""
@@ -86,7 +84,7 @@ def pin_images(rendering: Rendering, pins: Pins) -> Pinned:
 
 
 def _parts(rendering: Rendering) -> Iterator[_Part]:
-    output = rendering.output
+    output = as_utf8(rendering.output)
     for start, end in document_spans(output):
         text = output[start:end].decode("utf-8", "replace")
         objects = objects_in(load_document(text).value)
@@ -108,32 +106,47 @@ class _Pinner:
         for path, sighting in seen:
             pinned = self._pins(sighting.image) if sighting.certainty != "decoy" else None
             if pinned is not None:
-                wanted.append((path, sighting, pinned))
+                field_path, _, inner = sighting.place.path.partition(ARROW)
+                wanted.append((f"{path}.{field_path}" if path else field_path, inner, sighting, pinned))
             elif sighting.certainty == "certain":
                 self.missing.append(sighting)
         if not wanted:
             return text
-        spans = dict(_spans(text))
+        scalars = scalars_of(text)
+        images = {path for path, _, _, _ in wanted}
         changes: dict[tuple[int, int], str] = {}
-        for path, sighting, pinned in wanted:
-            inner = sighting.place.path.split(ARROW, 1)[0]
-            span = spans.get(f"{path}.{inner}" if path else inner)
-            places = list(_occurrences(text, span, sighting)) if span else []
-            changes.update(dict.fromkeys(places, pinned))
-            if places:
+        for path, inner, sighting, pinned in wanted:
+            # What an anchor shares with a field that is no image would change there, too.
+            places = [scalar for scalar in scalars.get(path, ()) if scalar.paths <= images]
+            found = {span: new for scalar in places for span, new in _renamed(text, scalar, inner, sighting, pinned)}
+            changes.update(found)
+            if found:
                 self.images[sighting.written] = pinned
             elif sighting.certainty == "certain":
                 self.kept.append(sighting)
         return _changed(text, changes)
 
 
-def _occurrences(text: str, span: tuple[int, int], sighting: Sighting) -> Iterator[tuple[int, int]]:
-    """Yield where a reference stands within a scalar; one that is only likely must be all that the scalar holds."""
-    start, end = span
-    if sighting.certainty != "certain" and text[start:end].strip().strip("\"'") != sighting.written:
+def _renamed(
+    text: str, scalar: Scalar, inner: str, sighting: Sighting, pinned: str
+) -> Iterator[tuple[tuple[int, int], str]]:
+    """Yield what of a scalar's text becomes what; a reference that is only likely must be all that it holds."""
+    written, value = sighting.written, scalar.value
+    whole = value.strip() == written
+    if sighting.certainty != "certain" and not whole:
         return
-    for match in re.finditer(_BEFORE + re.escape(sighting.written) + _AFTER, text[start:end]):
-        yield start + match.start(), start + match.end()
+    reference = re.compile(_BEFORE + re.escape(written) + _AFTER)
+    found = [match.span() for match in reference.finditer(text, scalar.start, scalar.end)]
+    if whole and not found and text.startswith('"', scalar.start):  # its characters are escaped
+        yield (scalar.start, scalar.end), f'"{pinned}"'
+        return
+    held = [match.start() for match in reference.finditer(value)]
+    meant = held if whole else meant_places(value, inner, held)
+    # Text and value differ in escapes and breaks of lines: the nth of the one is the nth of the other.
+    same = len(found) == len(held)
+    for number, span in enumerate(found if meant else ()):
+        if not same or held[number] in meant:
+            yield span, pinned
 
 
 def _changed(text: str, changes: dict[tuple[int, int], str]) -> str:
@@ -142,24 +155,3 @@ def _changed(text: str, changes: dict[tuple[int, int], str]) -> str:
         pieces += [text[position:start], new]
         position = end
     return "".join([*pieces, text[position:]])
-
-
-def _spans(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield path, start and end in the text of each scalar of a document; of what is shared the first path alone."""
-    try:
-        root = compose(text)
-    except yaml.YAMLError:  # read only after its tabs or odd characters were mended
-        return
-    left: list[tuple[str, Any]] = [("", root)] if root is not None else []
-    done: set[int] = set()
-    while left:
-        path, node = left.pop()
-        if id(node) in done:
-            continue
-        done.add(id(node))
-        if isinstance(node, yaml.ScalarNode):
-            yield path, (node.start_mark.index, node.end_mark.index)
-        elif isinstance(node, yaml.MappingNode):
-            left += [(join(path, str(key.value)), value) for key, value in node.value]
-        else:
-            left += [(f"{path}[{number}]", item) for number, item in enumerate(node.value)]

@@ -29,7 +29,8 @@ _ACTION_LINE = re.compile(
 )
 _BLOCK_COMMENTS = (("{{/*", "*/}}"), ("{{- /*", "*/ -}}"), ("{{- /*", "*/}}"), ("<!--", "-->"))
 _INSERTED = "TPL"
-_SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
+SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
+"""Stands between documents."""
 _COMMENT = re.compile(r"\s*(?:#|//|;|--\s|<!--)")
 _TRAILING_COMMENT = re.compile(r"\s(?:#|//|;)\s.*$")
 _SHELL_DEFAULT = re.compile(r"\$\{[A-Za-z_]\w*:?[-=]")
@@ -114,6 +115,18 @@ def _without_comments(lines: Iterable[str]) -> tuple[list[str], list[str]]:
     return kept, comments
 
 
+def comment_spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of what `unpack` takes for comments, line by line."""
+    found = []
+    position = 0
+    for line in text.splitlines(keepends=True):
+        kept, comments = _without_comments([line.rstrip("\r\n")])
+        if comments:
+            found.append((position + len("".join(kept)), position + len(line)))
+        position += len(line)
+    return found
+
+
 def _values(text: str) -> list[Any]:
     """Return the structures in a text: lists and mappings only; empty when it is something else."""
     if text.lstrip()[:1] in ("{", "["):
@@ -123,7 +136,7 @@ def _values(text: str) -> list[Any]:
     if "{{" in text:
         text = _without_actions(_ACTION_LINE.sub("", text))
     found = []
-    for document in _SEPARATOR.split(text, _DOCUMENT_LIMIT):
+    for document in SEPARATOR.split(text, _DOCUMENT_LIMIT):
         loaded = load_document(document)
         if isinstance(loaded.value, (dict, list)) and loaded.value:
             found.append(loaded.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pytest
@@ -136,3 +137,72 @@ def test_texts_of_any_form_stay_readable(pieces: list[str]) -> None:
         assert loaded["data"]["f.yaml"].replace(f"{HELD}/docker.io/library/redis:7.2@{DIGEST}", "redis:7.2").replace(
             f"{HELD}/docker.io/a/b:1@{DIGEST}", "a/b:1"
         ) == "\n".join(pieces)
+
+
+def _pin(name: str) -> str:
+    return f"{HELD}/{name}@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (_pod("a/b:1\n      image: a/b:2"), _pod(f"a/b:1\n      image: {_pin('docker.io/a/b:2')}")),
+        ("\ufeff---\n" + _pod("a/b:1"), _pod(_pin("docker.io/a/b:1"))),
+        (_pod("| # a/b:1\n        a/b:1"), _pod(f"| # a/b:1\n        {_pin('docker.io/a/b:1')}")),
+        (_pod("!redis redis"), _pod(f"!redis {_pin('docker.io/library/redis:latest')}")),
+        (_pod(r'"quay.io\/a\/b:1"'), _pod(f'"{_pin("quay.io/a/b:1")}"')),
+        (_pod('"quay.io/a\\\n        /b:1"  # why'), _pod(f'"{_pin("quay.io/a/b:1")}"  # why')),
+        (_pod("a/b:1  # \x07"), _pod(f"{_pin('docker.io/a/b:1')}  # \x07")),
+        (
+            _pod("a/b:1\n      ~: {y: {image: c/d:1}}"),
+            _pod(f"{_pin('docker.io/a/b:1')}\n      ~: {{y: {{image: {_pin('docker.io/c/d:1')}}}}}"),
+        ),
+    ],
+)
+def test_odd_yaml_is_changed_where_its_value_stands(before: str, after: str) -> None:
+    pinned = _pinned(before)
+    assert _text(pinned).lstrip("\n") == after
+    assert pinned.kept == ()
+
+
+def test_keys_with_dots_and_the_fields_that_they_look_like() -> None:
+    head = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n"
+    result = _text(_pinned(f"{head}spec: {{a.image: a/b:1, a: {{image: c/d:1}}}}\n"))
+    assert result == f"{head}spec: {{a.image: {_pin('docker.io/a/b:1')}, a: {{image: {_pin('docker.io/c/d:1')}}}}}\n"
+
+
+def test_merged_mappings_are_changed_where_they_are_anchored() -> None:
+    text = (
+        "x-base: &b {image: a/b:1}\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
+        "spec: {containers: [{name: a, <<: *b}, {name: b, <<: [*b, {stdin: true}]}]}\n"
+    )
+    pinned = _pinned(text)
+    assert _text(pinned) == text.replace("a/b:1", _pin("docker.io/a/b:1"))
+    assert pinned.kept == ()
+
+
+def test_what_an_anchor_shares_with_a_label_stays() -> None:
+    text = _pod("&i redis\n      nodeName: *i")
+    pinned = _pinned(text)
+    assert _text(pinned) == text
+    assert [sighting.written for sighting in pinned.kept] == ["redis"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("# runs a.io/b:1\nimage: a.io/b:1\ntold: a.io/b:1 is good\n", False),
+        ("# runs a.io/b:1\nimage: {repository: a.io/b, tag: '1'}\ntold: a.io/b:1 is good\n", True),
+        ("# runs a.io/b:1\nx: y\n---\n# x\nimage: a.io/b:1\n", False),
+        ("# runs a.io/b:1\n{{ if x }}\nimage: a.io/b:1  # a.io/b:1\n", False),
+        ('{"told": "a.io/b:1 is good", "image": "a.io/b:1"}', False),
+    ],
+)
+@pytest.mark.parametrize("style", ["|", '"', "'"])
+def test_in_a_file_only_the_field_is_changed(text: str, kept: bool, style: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"f.yaml": text}}
+    pinned = _pinned(yaml.dump(body, default_style=style, width=10_000))
+    expected = text if kept else re.sub(r'(image"?: "?)a.io/b:1', rf"\g<1>{_pin('a.io/b:1')}", text)
+    assert yaml.safe_load(_text(pinned))["data"]["f.yaml"] == expected
+    assert [sighting.written for sighting in pinned.kept] == ["a.io/b:1"] * kept
+    assert set(pinned.images) == (set() if kept else {"a.io/b:1"})
