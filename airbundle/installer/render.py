@@ -6,6 +6,7 @@ signed digest. Nothing is asked of a cluster.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -29,6 +30,7 @@ CRDS = "crds.yaml"
 FILES: Mapping[Phase, str] = {"run": "manifests.yaml", "hook": "hooks.yaml", "test": "tests.yaml"}
 """Where objects go by when they act; definitions of custom resources go into `CRDS`."""
 _CRD = "CustomResourceDefinition"
+_KEEPS = re.compile(r"[|>][1-9]?\+")
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class _Renderer:
         kept = tuple(sighting for each in pinned for sighting in each.kept)
         self.findings += [_keeps_its_name(sighting) for sighting in kept]
         images = {written: name for each in pinned for written, name in sorted(each.images.items())}
-        self.done.append(RenderedRelease(release, _files(pinned), images, kept))
+        self.done.append(RenderedRelease(release, files_of(pinned), images, kept))
 
     def _missing(self, sighting: Sighting) -> Finding:
         allowed = any(fnmatchcase(str(sighting.image), pattern) for pattern in self._allowed)
@@ -180,12 +182,19 @@ def _keeps_its_name(sighting: Sighting) -> Finding:
     )
 
 
-def _files(pinned: Sequence[Pinned]) -> dict[str, str]:
+def files_of(pinned: Sequence[Pinned]) -> dict[str, str]:
     """Return the documents of renders by the file that they go into; those that hold no object are left out."""
     texts: dict[str, list[str]] = {}
     for document in (document for each in pinned for document in each.documents):
         if document.objects:
-            first = document.objects[0]
-            name = CRDS if first.kind == _CRD else FILES[first.phase]
-            texts.setdefault(name, []).append(f"---\n{document.text.strip(chr(10))}\n")
+            phases = {each.phase for each in document.objects}
+            crds = all(each.kind == _CRD for each in document.objects)
+            name = CRDS if crds else FILES[phases.pop() if len(phases) == 1 else "run"]
+            texts.setdefault(name, []).append(f"---\n{_own_lines(document.text)}\n")
     return {name: "".join(texts[name]) for name in sorted(texts)}
+
+
+def _own_lines(text: str) -> str:
+    """Return a document's text without empty lines around it, but for those that a block scalar may keep (`|+`)."""
+    bare = text.strip("\n")
+    return text.lstrip("\n").removesuffix("\n") if _KEEPS.search(bare) else bare
