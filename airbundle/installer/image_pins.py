@@ -44,19 +44,28 @@ class ImagePins:
             return self._by_digest(image, tag)
         if tag is None:
             return None
-        substitute = None if self.sparse else tag.substitute
-        digest = substitute.descriptor.digest if substitute else tag.descriptor.digest
-        return f"{self.registry}/{tag.repository}:{tag.tag}@{digest}"
+        return self._name(tag, self._standing(tag))
 
     def _by_digest(self, image: Reference, tag: Tag | None) -> str | None:
-        """Return the name of an image that says its digest: what the tag leads to, or a platform's own manifest."""
-        for each in [tag] if tag else self._of_name(image.name):
-            if image.digest in {each.descriptor.digest, *self._manifests(each.repository)}:
-                return f"{self.registry}/{each.repository}:{each.tag}@{image.digest}"
+        """Return the name of an image that says its digest: what a tag leads to, or a platform's own manifest."""
+        for each in [*([tag] if tag else []), *self._of_name(image.name)]:
+            if image.digest == each.descriptor.digest:
+                return self._name(each, self._standing(each))
+            if image.digest in self._manifests(each.repository):
+                return self._name(each, image.digest)
         return None
+
+    def _standing(self, tag: Tag) -> str:
+        """Return the digest that a tag has at the registry: most refuse an index that lacks children."""
+        substitute = None if self.sparse else tag.substitute
+        return substitute.descriptor.digest if substitute else tag.descriptor.digest
+
+    def _name(self, tag: Tag, digest: str) -> str:
+        return f"{self.registry}/{tag.repository}:{tag.tag}@{digest}"
 
     def _of_name(self, name: str) -> Sequence[Tag]:
         return [tag for ref, tag in self.by_name.items() if parse_reference(ref).name == name]
 
     def _manifests(self, repository: str) -> set[str]:
-        return {node.descriptor.digest for node in self.plan.manifests.get(repository, ())}
+        lacking = frozenset() if self.sparse else self.plan.sparse.get(repository, frozenset())
+        return {node.descriptor.digest for node in self.plan.manifests.get(repository, ())} - lacking
