@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +174,28 @@ def test_an_external_registry_with_a_prefix(shop: Shop) -> None:
     assert "harbor.test/mirror/upstream.test/app:1.0@sha256:" in (shop.out / "app/manifests.yaml").read_text()
 
 
+def test_after_a_render_that_was_killed(shop: Shop) -> None:
+    shop.out.mkdir()
+    write(shop.out / ".render.json.77.part", "{")
+    assert shop.render().code == 0
+    write(shop.out / "app/.manifests.yaml.77.part", "half")
+    write(shop.out / "app/.mine.part", "mine")
+    assert shop.render().body["changed"] is False
+    assert [path.name for path in shop.out.rglob("*.part")] == [".mine.part"]
+
+
+def test_two_renders_at_once_do_not_mix(shop: Shop) -> None:
+    assert shop.render().code == 0
+    descriptor = os.open(shop.out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        answer = shop.render()
+    finally:
+        os.close(descriptor)
+    assert answer.code == 8
+    assert "another render is writing it" in answer.errors
+
+
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_written(shop: Shop) -> None:
     write(shop.workshop.root / "site/values/app.yaml", "image: lacking:1\nsidecar: other/lacking:2\n")
     answer = shop.render()
@@ -204,6 +229,18 @@ def _lying(shop: Shop) -> None:
     write(shop.out / "render.json", json.dumps({"files": ["../../etc/passwd"]}))
 
 
+def _of_another_program(shop: Shop) -> None:
+    write(shop.out / "render.json", json.dumps({"files": []}))
+
+
+def _linked(shop: Shop) -> None:
+    assert shop.render().code == 0
+    shutil.rmtree(shop.out / "app")
+    (shop.workshop.root / "elsewhere").mkdir()
+    (shop.out / "app").symlink_to(shop.workshop.root / "elsewhere")
+    (shop.workshop.root / "elsewhere/manifests.yaml").write_text("mine")
+
+
 def _unknown_release(shop: Shop) -> None:
     shop.site(releases={"ap": {"enabled": False}})
 
@@ -223,6 +260,7 @@ def _no_values(shop: Shop) -> None:
     [
         (_foreign, "holds files of others"),
         (_lying, "is not as `airbundle render` writes it"),
+        (_of_another_program, "is not as `airbundle render` writes it"),
         (_unknown_release, "the bundle has no release ap"),
         (_no_registry, "it names no private registry"),
         (_no_values, "'values/app.yaml' is not there"),
@@ -234,6 +272,13 @@ def test_wrong_usage(shop: Shop, spoil: Callable[[Shop], None], words: str) -> N
     assert answer.code == 2, answer.text
     assert words in answer.text
     assert not (shop.out / "app").exists()
+
+
+def test_a_link_in_the_directory_is_not_followed(shop: Shop) -> None:
+    _linked(shop)
+    answer = shop.render()
+    assert (answer.code, "is a link, which is not followed" in answer.text) == (2, True)
+    assert [path.read_text() for path in (shop.workshop.root / "elsewhere").iterdir()] == ["mine"]
 
 
 def test_another_key_and_a_cluster_that_the_chart_refuses(shop: Shop) -> None:
