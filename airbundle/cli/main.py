@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "load": ("load", "disconnected", "load a bundle into a registry"),
     "render": ("render", "disconnected", "write what a bundle deploys at a site, as manifests"),
     "install": ("install", "disconnected", "verify, load, serve: the whole way"),
+    "nodes": ("nodes", "disconnected", "write the script that makes nodes pull from the private registry"),
     "status": ("status", "disconnected", "show what is installed and whether it is well"),
     "uninstall": ("uninstall", "disconnected", "take away what install made"),
     "ca": ("ca", "disconnected", "the internal CA: make, issue, renew, trust"),

@@ -16,9 +16,10 @@ import pytest
 from airbundle.bundle.digest import sha256
 from tests.acceptance.conftest import BuiltCorpus
 from tests.acceptance.workshop import Workshop
+from tests.support.containerd import run_containerd
 from tests.support.corpus import CorpusImage, cache_root
 from tests.support.engine import REGISTRY_IMAGE, Engine
-from tests.support.process import program, running
+from tests.support.process import program
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
@@ -160,20 +161,8 @@ def test_an_engine_without_zstd_loads_all_else(with_zstd: Readable, docker_engin
 @pytest.fixture
 def ctr(tmp_path: Path) -> Iterator[list[str]]:
     """A containerd of its own; the words that begin a `ctr` command."""
-    address = tmp_path / "containerd.sock"
-    config = tmp_path / "config.toml"
-    # Content is all that is asked of it: no CRI, and no snapshots of what is in the bundle.
-    config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-    command: list[str | Path] = [program("containerd", "containerd"), "--config", config, "--address", address]
-    command += ["--root", tmp_path / "root", "--state", tmp_path / "state", "--log-level", "warn"]
-    ctr = [program("ctr", "containerd"), "--address", str(address), "--namespace", "k8s.io"]
-
-    def answers() -> bool | None:
-        return subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode == 0 or None
-
-    with running(command, tmp_path / "containerd.log") as daemon:
-        daemon.wait_for(answers, what="containerd")
-        yield ctr
+    with run_containerd(tmp_path) as command:
+        yield command
     shutil.rmtree(tmp_path)
 
 

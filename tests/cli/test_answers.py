@@ -94,6 +94,11 @@ class World:
         (directory / "bundle.yaml").write_text(json.dumps(document))
         return directory
 
+    def installed(self) -> Words:
+        """Return the arguments of a site with something installed."""
+        run("install", self.bundle, *self.site, "--yes", "--quiet")
+        return self.state("site")
+
     def site_file(self) -> Path:
         """Return a site file."""
         body = {
@@ -254,6 +259,7 @@ COMMANDS_OF: dict[str, Case] = {
         lambda w: [NOTHING, "--key", w.key.public, *w.state("rendering"), "--site", w.site_file(), "-o", w.new()],
         2,
     ),
+    "nodes": Case(lambda w: [*w.installed(), "-o", w.new()], lambda w: [*w.state("nowhere"), "--address", "x"], 2),
     "install": Case(
         lambda w: [w.bundle, *w.site, "--yes"],
         lambda w: [w.bundle, "--registry", CLOSED, "--key", w.key.public, *w.state("not-installed"), "--yes"],

@@ -1,0 +1,228 @@
+"""A shell script that makes a node what `installer.mirrors` says, checks it, and takes it back. Pure.
+
+It runs on whatever shell a node has (POSIX, also busybox's), without Python and without a network. What it makes it
+first notes in `/etc/airbundle/node`, so that `undo` takes away just that, also after a newer script.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from airbundle.installer.mirrors import CONTAINERD, NodeSetup
+
+_END = "AIRBUNDLE-END-OF-FILE"
+
+_HEAD = """\
+#!/bin/sh
+# Written by airbundle. Lets this node pull from the site's private registry; run it as root on each node:
+#   sh THIS apply    writes the files below; again, it changes nothing
+#   sh THIS check    says whether all is so, and whether the registry answers; exit 1 when not
+#   sh THIS undo     takes away what apply made, and puts back what was there
+set -eu
+umask 022
+ROOT=${ROOT:-}
+NOTES=$ROOT/etc/airbundle/node
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '%s\\n' "$*"; }
+noted() { [ -f "$NOTES" ] && grep -qxF "$1" "$NOTES"; }
+note() { noted "$1" || { printf '%s\\n' "$1" >>"$NOTES"; sync; }; }
+
+directory() { # make a directory of the node, noting each one that was not there
+    [ -d "$ROOT$1" ] && return
+    directory "$(dirname "$1")"
+    note "directory $1"
+    mkdir "$ROOT$1"
+}
+
+wanted() { grep -qxF "$1" "$work/wanted"; }
+
+put() { # $1: path; what it is to hold comes by stdin
+    printf '%s\\n' "$1" >>"$work/wanted"
+    cat >"$work/new"
+    if [ "$doing" = check ]; then
+        if cmp -s "$work/new" "$ROOT$1"; then say "ok       $1"; else say "WRONG    $1"; wrong=1; fi
+        return
+    fi
+    if cmp -s "$work/new" "$ROOT$1" 2>/dev/null; then say "as it is $1"; return; fi
+    directory "$(dirname "$1")"
+    if [ -e "$ROOT$1" ] && ! noted "file $1"; then
+        note "before $1"
+        cp -p "$ROOT$1" "$ROOT$1.before-airbundle.part"
+        mv -f "$ROOT$1.before-airbundle.part" "$ROOT$1.before-airbundle"
+        say "kept     $1.before-airbundle"
+    fi
+    note "file $1"
+    cat "$work/new" >"$ROOT$1.airbundle-part"
+    mv -f "$ROOT$1.airbundle-part" "$ROOT$1"
+    say "written  $1"
+}
+
+put_alone() { # as put, for a file that others may have settings in: those are never replaced
+    if [ "$doing" = apply ] && [ -e "$ROOT$1" ] && ! noted "file $1"; then
+        cat >"$work/new"
+        cmp -s "$work/new" "$ROOT$1" && return
+        say "REFUSED  $1 has settings of others; add these to it by hand:"
+        cat "$work/new"
+        wrong=1
+        return
+    fi
+    put "$1"
+}
+
+take_back() { # $1: path of a file that we wrote
+    if [ -e "$ROOT$1.before-airbundle" ]; then
+        mv -f "$ROOT$1.before-airbundle" "$ROOT$1"
+        say "put back $1"
+    else
+        rm -f "$ROOT$1"
+        say "removed  $1"
+    fi
+    rm -f "$ROOT$1.airbundle-part"
+}
+
+forget() { # $1: a line of the notes
+    grep -vxF "$1" "$NOTES" >"$work/notes" || true
+    cat "$work/notes" >"$NOTES"
+}
+
+hosts_without() { grep -v '# airbundle$' "$ROOT/etc/hosts" 2>/dev/null || true; }
+
+put_hosts() { # $1: the line for /etc/hosts; empty for none
+    { hosts_without; [ -z "$1" ] || printf '%s # airbundle\\n' "$1"; } >"$work/hosts"
+    if [ "$doing" = check ]; then
+        [ -z "$1" ] && return
+        if grep -qxF "$1 # airbundle" "$ROOT/etc/hosts"; then say "ok       /etc/hosts"; else
+            say "WRONG    /etc/hosts lacks: $1"
+            wrong=1
+        fi
+        return
+    fi
+    if cmp -s "$work/hosts" "$ROOT/etc/hosts" 2>/dev/null; then [ -z "$1" ] || say "as it is /etc/hosts"; return; fi
+    [ -n "$1" ] || noted hosts || return 0
+    note hosts
+    # Written in place: where it is mounted from elsewhere, it can't be replaced.
+    cat "$work/hosts" >"$ROOT/etc/hosts"
+    say "written  /etc/hosts: ${1:-our line is out}"
+}
+
+undo() {
+    [ -f "$NOTES" ] || { say "nothing to undo"; return; }
+    sed '1!G;h;$!d' "$NOTES" >"$work/back"
+    while read -r kind path; do
+        case $kind in
+        file) take_back "$path" ;;
+        before) rm -f "$ROOT$path.before-airbundle.part" ;;
+        hosts)
+            hosts_without >"$work/hosts"
+            cat "$work/hosts" >"$ROOT/etc/hosts"
+            say "removed  our line in /etc/hosts"
+            ;;
+        directory) rmdir "$ROOT$path" 2>/dev/null || true ;;
+        esac
+    done <"$work/back"
+    rm -f "$NOTES"
+    rmdir "$(dirname "$NOTES")" 2>/dev/null || true
+}
+
+doing=${1:-}
+wrong=0
+: >"$work/wanted"
+case $doing in
+undo) undo; exit 0 ;;
+apply)
+    mkdir -p "$ROOT/etc/airbundle"
+    [ -f "$NOTES" ] || : >"$NOTES"
+    ;;
+check) ;;
+*) say "usage: sh $0 apply|check|undo" >&2; exit 2 ;;
+esac
+"""
+
+_LEFT = """\
+if [ "$doing" = apply ]; then # what an earlier script wrote and this one does not
+    sed -n 's/^file //p' "$NOTES" >"$work/before"
+    while read -r path; do
+        wanted "$path" || { take_back "$path"; forget "file $path"; }
+    done <"$work/before"
+fi
+"""
+
+_TAIL = """\
+[ "$wrong" = 0 ] || exit 1
+"""
+
+
+def node_script(setup: NodeSetup, *, url: str, name: str, address: str = "") -> str:
+    """Return the script.
+
+    Args:
+        setup: files and needs of the node's runtime.
+        url: the registry's, which `check` asks.
+        name: host of the registry, which must resolve on the node.
+        address: of the registry, for `/etc/hosts`; empty where the node's DNS knows the name.
+    """
+    return "".join([_HEAD, *_files(setup), _LEFT, _hosts(name, address), *_checks(setup, url, name), _TAIL])
+
+
+def _files(setup: NodeSetup) -> Iterator[str]:
+    for path, text in setup.files.items():
+        assert _END not in text  # noqa: S101 - what we write ourselves
+        command = "put_alone" if path in setup.shared else "put"
+        yield f"\n{command} {shlex.quote(path)} <<'{_END}'\n{text.rstrip(chr(10))}\n{_END}\n"
+
+
+def _hosts(name: str, address: str) -> str:
+    line = f"{address} {name}" if address else ""
+    return f"put_hosts {shlex.quote(line)}\n"
+
+
+def _checks(setup: NodeSetup, url: str, name: str) -> Iterator[str]:
+    ca = next((path for path, _ in setup.files.items() if path.endswith("ca.crt")), "")
+    yield '\nif [ "$doing" = check ]; then\n'
+    if setup.runtime == CONTAINERD:
+        yield _CONFIG_PATH
+    yield _ANSWERS.format(url=shlex.quote(url), name=shlex.quote(name), ca=shlex.quote(ca))
+    yield "fi\n"
+    yield 'if [ "$doing" = apply ]; then\n'
+    for need in setup.needs:
+        yield f"    say {shlex.quote('then:    ' + need)}\n"
+    yield "fi\n"
+
+
+_CONFIG_PATH = """\
+    config=$ROOT/etc/containerd/config.toml
+    if { [ -z "$ROOT" ] && containerd config dump 2>/dev/null || cat "$config" 2>/dev/null; } |
+        grep -Eq '^ *config_path *= *["'"'"'][^"'"'"']*/etc/containerd/certs.d'; then
+        say "ok       config_path of containerd"
+    else
+        say "WRONG    containerd reads no hosts.toml; in $config set this, and restart it:"
+        say "             config_path = \\"/etc/containerd/certs.d\\""
+        wrong=1
+    fi
+"""
+
+_ANSWERS = """\
+    url={url} name={name} ca={ca}
+    if command -v getent >/dev/null && ! getent hosts "$name" >/dev/null; then
+        say "WRONG    the name $name is not known on this node"
+        wrong=1
+    fi
+    if command -v curl >/dev/null; then
+        code=$(curl -sS -o /dev/null -w '%{{http_code}}' --noproxy '*' --max-time 20 \\
+            ${{ca:+--cacert "$ROOT$ca"}} "$url/v2/" 2>"$work/why") || true
+        case $code in
+        200 | 401) say "ok       $url answers" ;;
+        *)
+            say "WRONG    $url does not answer as a registry (HTTP $code) $(cat "$work/why")"
+            wrong=1
+            ;;
+        esac
+    else
+        say "not seen whether $url answers: this node has no curl"
+    fi
+"""
