@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from airbundle.bundle.chart import ARCHIVE_LIMIT
 from airbundle.bundle.content import BlobSource
@@ -31,6 +33,10 @@ DEFAULT_NAMESPACE = "default"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 _COMPLAINT = 600
+_ARCHIVE, _VALUES = "chart.tgz", "values-{}.yaml"
+_SECRET = re.compile(r"pass|secret|token|key|credential|auth|private|salt|dsn", re.IGNORECASE)
+_NO_SECRET = re.compile(r"existing|(?:name|ref|file|path|dir|enabled)$", re.IGNORECASE)
+_SECRET_LENGTH = 4  # shorter ones are words of helm's own
 
 
 class ReleaseSource:
@@ -93,7 +99,8 @@ class ReleaseSource:
             with TemporaryDirectory(dir=self._home.path) as directory:
                 arguments = self._arguments(carried, release, values, Path(directory))
                 done = helm.ended(*arguments, home=self._home, what=what, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)
-            problem = clean(done.complaint, _COMPLAINT) or done.ending if done.code else ""
+                complaint = _told(done.complaint, Path(directory), carried.chart, values)
+            problem = clean(complaint, _COMPLAINT) or done.ending if done.code else ""
         except TooLong as error:
             problem = error.problem
         if problem:
@@ -104,7 +111,7 @@ class ReleaseSource:
     def _arguments(
         self, carried: CarriedRelease, release: Release, values: Sequence[ValuesFile], directory: Path
     ) -> list[str | Path]:
-        chart = directory / "chart.tgz"
+        chart = directory / _ARCHIVE
         chart.write_bytes(self._chart(carried.chart))
         target = self._kubernetes or carried.kubernetes
         arguments: list[str | Path] = ["template", "--include-crds"]
@@ -112,7 +119,7 @@ class ReleaseSource:
         arguments += ["--kube-version", target.version] if target.version else []
         arguments += [word for version in target.api_versions for word in ("--api-versions", version)]
         for number, file in enumerate(values):
-            path = directory / f"values-{number}.yaml"
+            path = directory / _VALUES.format(number)
             path.write_text(file.text, encoding="utf-8")
             arguments += ["--values", path]
         return [*arguments, "--", release.name, chart]
@@ -150,6 +157,29 @@ class ReleaseSource:
 
     def _read(self, blob: Descriptor, limit: int) -> bytes:
         return read_blob(self._trusted.blobs, blob, limit)
+
+
+def _told(complaint: str, directory: Path, chart: str, values: Sequence[ValuesFile]) -> str:
+    """Return what helm complains of with people's names for its files, and without values that may be secret."""
+    complaint = complaint.replace(str(directory / _ARCHIVE), chart)
+    for number, file in enumerate(values):
+        complaint = complaint.replace(str(directory / _VALUES.format(number)), file.name)
+    for secret in sorted({text for file in values for text in _secrets(file.body)}, key=len, reverse=True):
+        complaint = complaint.replace(secret, "…")
+    return complaint
+
+
+def _secrets(value: Any, secret: bool = False) -> Iterator[str]:
+    """Yield the texts of values below keys that sound like a secret's."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            told = _NO_SECRET.search(key) is not None
+            yield from _secrets(inner, not told and (secret or _SECRET.search(key) is not None))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner, secret)
+    elif secret and value is not None and not isinstance(value, bool) and len(str(value)) >= _SECRET_LENGTH:
+        yield str(value)
 
 
 def read_blob(source: BlobSource, blob: Descriptor, limit: int) -> bytes:

@@ -112,6 +112,7 @@ def shop(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     )
     write(directory / "charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\nkubeVersion: '>=1.33'\n")
     write(directory / "charts/app/templates/deployment.yaml", DEPLOYMENT)
+    write(directory / "charts/app/values.schema.json", '{"properties": {"replicas": {"pattern": "^[0-9]*$"}}}')
     write(directory / "charts/app/templates/hook.yaml", HOOK)
     write(directory / "charts/app/crds/things.yaml", CRD)
     write(directory / "charts/app/values.yaml", f"replicas: 1\nimage: {UPSTREAM}/app:1.0\n")
@@ -219,6 +220,17 @@ def test_values_that_can_not_be_used(shop: Shop, values: str, words: str) -> Non
     answer = shop.render()
     assert answer.code == 3, answer.text
     assert words in answer.text
+
+
+@pytest.mark.parametrize("values", ["password: !!int {}\n", "db: {{adminToken: [{}]}}\nreplicas: {}\n"])
+def test_a_secret_in_values_is_not_told_where_helm_tells_it(shop: Shop, values: str) -> None:
+    secret = "hunter2-hunter2"
+    write(shop.workshop.root / "site/values/app.yaml", values.format(secret, secret))
+    answer = shop.render()
+    assert answer.code == 3
+    assert "can't be rendered" in answer.text
+    assert secret not in answer.text + answer.errors
+    assert "/airbundle-helm-" not in answer.text
 
 
 def _foreign(shop: Shop) -> None:
