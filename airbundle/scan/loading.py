@@ -25,6 +25,7 @@ _UNFOLD_FLOOR = 2000
 _CACHED = 20_000  # scalars of one document that are kept
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BREAKS = frozenset("\r\n\x85\u2028\u2029")
 _PLAIN, _TEXT = "plain", "text"
 _SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp"))
 
@@ -78,6 +79,24 @@ class _Composer(_Parser):  # type: ignore[misc]  # its base is chosen at run tim
 
     def ascend_resolver(self) -> None:
         self.depth -= 1
+
+    # libyaml and Go take tabs between words and before comments; PyYAML's own scanner, which serves without libyaml,
+    # does not. libyaml's parser calls neither of these.
+    def scan_to_next_token(self) -> None:
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+            self.forward()
+            super().scan_to_next_token()
+
+    def scan_plain_spaces(self, indent: Any, start_mark: Any) -> Any:
+        length = 0
+        while self.peek(length) in {" ", "\t"}:
+            length += 1
+        if "\t" not in self.prefix(length):
+            return super().scan_plain_spaces(indent, start_mark)
+        spaces = self.prefix(length)
+        self.forward(length)
+        return super().scan_plain_spaces(indent, start_mark) if self.peek() in _BREAKS else [spaces]
 
 
 def load_document(text: str) -> Loaded:
