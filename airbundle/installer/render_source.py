@@ -156,7 +156,10 @@ class ReleaseSource:
         raise VerificationError(f"{bundle.path.name}: the chart {requested!r} of a release is not in it")
 
     def _read(self, blob: Descriptor, limit: int) -> bytes:
-        return read_blob(self._trusted.blobs, blob, limit)
+        blobs = self._trusted.blobs
+        if not blobs.has_blob(blob.digest):
+            blobs.find(blob.digest)  # a delta leaves it out
+        return read_blob(blobs, blob, limit)
 
 
 def _told(complaint: str, directory: Path, chart: str, values: Sequence[ValuesFile]) -> str:

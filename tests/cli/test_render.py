@@ -197,6 +197,26 @@ def test_two_renders_at_once_do_not_mix(shop: Shop) -> None:
     assert "another render is writing it" in answer.errors
 
 
+def test_a_delta_with_its_base(shop: Shop) -> None:
+    inventory, base = shop.workshop.root / "inventory", shop.bundle
+    document = json.loads((inventory / "bundle.yaml").read_text())
+    document["metadata"]["version"] = "1.1.0"
+    write(inventory / "bundle.yaml", json.dumps(document))
+    write(inventory / "base/config.yaml", CONFIG.replace("{{ x }}", "new"))
+    assert shop.workshop.lock().code == 0
+    delta = shop.workshop.root / "delta.airbundle"
+    built = shop.workshop.build(delta, "--key", key_files(shop.workshop.root)[0], "--base", base)
+    assert built.code == 0, built.text
+    shop.bundle = delta
+    alone = shop.render()
+    assert (alone.code, "give the file with --base" in alone.text) == (6, True)
+    assert not shop.out.exists()
+    answer = shop.render("--base", base)
+    assert answer.code == 0, answer.text
+    assert shop.objects("base/manifests.yaml")[0]["data"]["other"] == "new"
+    assert f"{HERE}/app:1.0@sha256:" in (shop.out / "app/manifests.yaml").read_text()
+
+
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_written(shop: Shop) -> None:
     write(shop.workshop.root / "site/values/app.yaml", "image: lacking:1\nsidecar: other/lacking:2\n")
     answer = shop.render()
