@@ -17,13 +17,14 @@ from airbundle.scan.documents import as_utf8, document_spans, objects_in, phase_
 from airbundle.scan.find import find_each
 from airbundle.scan.loading import load_document
 from airbundle.scan.model import Manifest, Rendering, Sighting
-from airbundle.scan.pin_places import Scalar, meant_places, scalars_of
+from airbundle.scan.pin_places import Scalar, scalars_of
 from airbundle.scan.seen import ARROW
 
 Pins = Callable[[Reference], Optional[str]]
 """Says what an image is called at the site; None for one that the bundle lacks."""
 
-_BEFORE, _AFTER = r"(?<![A-Za-z0-9_./:@+-])", r"(?![A-Za-z0-9_/:@+-]|\.[A-Za-z0-9])"
+_BEFORE = re.compile(r"(?<![A-Za-z0-9_./:@+-])")
+_AFTER = re.compile(r"(?![A-Za-z0-9_/:@+-]|\.[A-Za-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,16 @@ class _Pinner:
             return text
         scalars = scalars_of(text)
         images = {path for path, _, _, _ in wanted}
+        free: dict[int, bool] = {}
         changes: dict[tuple[int, int], str] = {}
         for path, inner, sighting, pinned in wanted:
             # What an anchor shares with a field that is no image would change there, too.
-            places = [scalar for scalar in scalars.get(path, ()) if scalar.paths <= images]
-            found = {span: new for scalar in places for span, new in _renamed(text, scalar, inner, sighting, pinned)}
+            found: dict[tuple[int, int], str] = {}
+            for scalar in scalars.get(path, ()):
+                if id(scalar) not in free:
+                    free[id(scalar)] = scalar.paths <= images
+                if free[id(scalar)]:
+                    found.update(_renamed(text, scalar, inner, sighting, pinned))
             changes.update(found)
             if found:
                 self.images[sighting.written] = pinned
@@ -135,18 +141,28 @@ def _renamed(
     whole = value.strip() == written
     if sighting.certainty != "certain" and not whole:
         return
-    reference = re.compile(_BEFORE + re.escape(written) + _AFTER)
-    found = [match.span() for match in reference.finditer(text, scalar.start, scalar.end)]
+    found = list(_occurrences(written, text, scalar.start, scalar.end))
     if whole and not found and text.startswith('"', scalar.start):  # its characters are escaped
         yield (scalar.start, scalar.end), f'"{pinned}"'
         return
-    held = [match.start() for match in reference.finditer(value)]
-    meant = held if whole else meant_places(value, inner, held)
+    held = [start for start, _ in _occurrences(written, value, 0, len(value))]
+    meant = held if whole else scalar.meant(inner, held)
     # Text and value differ in escapes and breaks of lines: the nth of the one is the nth of the other.
     same = len(found) == len(held)
     for number, span in enumerate(found if meant else ()):
         if not same or held[number] in meant:
             yield span, pinned
+
+
+def _occurrences(written: str, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where a reference stands that is no part of a longer one."""
+    place = text.find(written, start, end)
+    while place >= 0:
+        after = place + len(written)
+        whole = _BEFORE.match(text, place) and _AFTER.match(text, after, end)
+        if whole:
+            yield place, after
+        place = text.find(written, after if whole else place + 1, end)
 
 
 def _changed(text: str, changes: dict[tuple[int, int], str]) -> str:

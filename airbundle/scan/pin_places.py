@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -33,6 +34,26 @@ class Scalar:
     value: str = field(repr=False)
     paths: set[str] = field(default_factory=set)
 
+    def meant(self, inner: str, places: Sequence[int]) -> Collection[int]:
+        """Return which places of a reference in the value are meant: at its path in it, or all that no comment has.
+
+        Args:
+            inner: the path within the value's text; empty where none is known.
+            places: where the reference stands in `value`.
+        """
+        spans = self._fields.get(inner.split(ARROW, 1)[0], ()) if inner else ()
+        if spans:
+            return {place for place in places if any(start <= place < end for start, end in spans)}
+        return {place for place in places if not any(start <= place < end for start, end in self._comments)}
+
+    @cached_property
+    def _fields(self) -> Mapping[str, Sequence[tuple[int, int]]]:
+        return _inner_spans(self.value)
+
+    @cached_property
+    def _comments(self) -> Sequence[tuple[int, int]]:
+        return comment_spans(self.value)
+
 
 def scalars_of(text: str) -> Mapping[str, Sequence[Scalar]]:
     """Return the scalars of a document by their paths, several where a key stands twice; none if it can't be read."""
@@ -55,28 +76,15 @@ def scalars_of(text: str) -> Mapping[str, Sequence[Scalar]]:
     return found
 
 
-def meant_places(value: str, inner: str, places: Sequence[int]) -> Collection[int]:
-    """Return which places of a reference in a text are meant: at its path in it, or all that no comment has.
-
-    Args:
-        value: what a field holds.
-        inner: the path within its text; empty where none is known.
-        places: where the reference stands in `value`.
-    """
-    spans = list(_inner_spans(value, inner.split(ARROW, 1)[0])) if inner else []
-    if spans:
-        return {place for place in places if any(start <= place < end for start, end in spans)}
-    comments = comment_spans(value)
-    return {place for place in places if not any(start <= place < end for start, end in comments)}
-
-
-def _inner_spans(value: str, path: str) -> Iterator[tuple[int, int]]:
+def _inner_spans(value: str) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {}
     start = 0
     for match in [*SEPARATOR.finditer(value), None]:
         end = match.start() if match else len(value)
-        for scalar in scalars_of(value[start:end]).get(path, ()):
-            yield start + scalar.start, start + scalar.end
+        for path, scalars in scalars_of(value[start:end]).items():
+            found.setdefault(path, []).extend((start + scalar.start, start + scalar.end) for scalar in scalars)
         start = match.end() if match else end
+    return found
 
 
 def _leaves(root: Any, budget: int) -> Iterator[tuple[str, Any]]:
