@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from airbundle.bundle.index import IMAGE
 from airbundle.bundle.reference import Reference, parse_reference
@@ -33,7 +34,9 @@ class ImagePins:
     @classmethod
     def of(cls, bundle: BundleFile, site: Site) -> ImagePins:
         """Return the pins of a bundle at a site."""
-        plan = plan_of(bundle, site.registry.prefix)
+        # A path in the URL is a prefix, as `installer.target` has it.
+        parts = (urlsplit(site.registry.url).path.strip("/"), site.registry.prefix)
+        plan = plan_of(bundle, "/".join(part for part in parts if part))
         by_name = {tag.ref: tag for tag in plan.tags if tag.kind == IMAGE}
         return cls(site_names(site).get("registry", ""), plan, site.registry.mode == EMBEDDED, by_name)
 

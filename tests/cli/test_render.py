@@ -169,10 +169,13 @@ def test_a_second_render_changes_what_differs_and_takes_away_what_is_off(shop: S
     assert (shop.out / "NOTES").read_text() == "mine"
 
 
-def test_an_external_registry_with_a_prefix(shop: Shop) -> None:
-    shop.site(registry={"mode": "external", "url": "https://harbor.test/", "prefix": "mirror"})
+@pytest.mark.parametrize(
+    ("path", "name"), [("/", "harbor.test/mirror"), ("/project/a/", "harbor.test/project/a/mirror")]
+)
+def test_an_external_registry_with_a_prefix(shop: Shop, path: str, name: str) -> None:
+    shop.site(registry={"mode": "external", "url": f"https://harbor.test{path}", "prefix": "mirror"})
     assert shop.render().code == 0
-    assert "harbor.test/mirror/upstream.test/app:1.0@sha256:" in (shop.out / "app/manifests.yaml").read_text()
+    assert f" {name}/upstream.test/app:1.0@sha256:" in (shop.out / "app/manifests.yaml").read_text().replace('"', " ")
 
 
 def test_after_a_render_that_was_killed(shop: Shop) -> None:
