@@ -18,15 +18,11 @@ from airbundle.bundle.values_file import ValuesFile
 from airbundle.errors import AirbundleError, Finding, HostError
 from airbundle.scan.model import Origin, Rendering
 from airbundle.transfer.helm import Helm, HelmHome
+from airbundle.transfer.helm_template import OUTPUT_LIMIT, TIMEOUT, HelmTemplate
 from airbundle.transfer.programs import Done, TooLong
 
-OUTPUT_LIMIT = 32 * 1024 * 1024
-"""Most bytes that one chart may render to; real ones of 5 MB exist."""
-TIMEOUT = 120.0
-"""Seconds that one render may take."""
 OF_CHART = frozenset({"reads-cluster", "calls-out", "chart-unavailable", UNREAD})
 """Codes of findings that are the same whatever else is set."""
-DEFAULT_NAMESPACE = "default"
 
 
 @dataclass(frozen=True)
@@ -142,14 +138,16 @@ class HelmRenderer:
         That is what it rendered when some of it isn't YAML; and all, when a schema can't be fetched.
         """
         with TemporaryDirectory(dir=self.home.path) as directory:
-            arguments = self._arguments(job, archive, Path(directory))
+            template = HelmTemplate(job.release, job.namespace, archive, job.values, self.target)
+            arguments = template.arguments(Path(directory))
             done = self._run(["template", *arguments], job)
             if done.code and is_far_schema(done.complaint):  # told as a habit of the chart
                 done = self._run(["template", "--skip-schema-validation", *arguments], job)
             if not done.code:
                 return done, []
             killed = done.code < 0  # what it said before that, such as warnings, is not why
-            faults = render_faults(done.ending if killed else done.complaint.strip() or done.ending, tree)
+            complaint = template.told(done.complaint, Path(directory), job.name).strip()
+            faults = render_faults(done.ending if killed else complaint or done.ending, tree)
             if not is_bad_yaml(done.complaint):
                 return None, faults
             again = self._run(["template", "--debug", *arguments], job)
@@ -158,19 +156,6 @@ class HelmRenderer:
     def _run(self, arguments: Sequence[str | Path], job: HelmJob) -> Done:
         what = f"render {job.label}"
         return self.helm.ended(*arguments, home=self.home, what=what, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)
-
-    def _arguments(self, job: HelmJob, archive: bytes, directory: Path) -> list[str | Path]:
-        chart = directory / "chart.tgz"
-        chart.write_bytes(archive)
-        arguments: list[str | Path] = ["--include-crds", "--namespace", job.namespace or DEFAULT_NAMESPACE]
-        arguments += ["--kube-version", self.target.version] if self.target.version else []
-        for version in self.target.api_versions:
-            arguments += ["--api-versions", version]
-        for number, file in enumerate(job.values):
-            path = directory / f"values-{number}.yaml"
-            path.write_text(file.text, encoding="utf-8")
-            arguments += ["--values", path]
-        return [*arguments, "--", job.release, chart]
 
 
 def _rendering(job: HelmJob, known: Rendered) -> Rendering:

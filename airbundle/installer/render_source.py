@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from airbundle.bundle.chart import ARCHIVE_LIMIT
 from airbundle.bundle.content import BlobSource
@@ -22,21 +20,13 @@ from airbundle.installer.verify import Trusted
 from airbundle.scan.model import Origin, Rendering
 from airbundle.store.site_dir import SiteDir
 from airbundle.transfer.helm import Helm, HelmHome
+from airbundle.transfer.helm_template import OUTPUT_LIMIT, TIMEOUT, HelmTemplate
 from airbundle.transfer.problems import clean
 from airbundle.transfer.programs import TooLong
 
-OUTPUT_LIMIT = 32 * 1024 * 1024
-"""Most bytes that one chart may render to, and that one manifest may have."""
-TIMEOUT = 120.0
-"""Seconds that one render may take."""
-DEFAULT_NAMESPACE = "default"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 _COMPLAINT = 600
-_ARCHIVE, _VALUES = "chart.tgz", "values-{}.yaml"
-_SECRET = re.compile(r"pass|secret|token|key|credential|auth|private|salt|dsn", re.IGNORECASE)
-_NO_SECRET = re.compile(r"existing|(?:name|ref|file|path|dir|enabled)$", re.IGNORECASE)
-_SECRET_LENGTH = 4  # shorter ones are words of helm's own
 
 
 class ReleaseSource:
@@ -95,11 +85,15 @@ class ReleaseSource:
     ) -> tuple[bytes | None, list[Finding]]:
         self._helm = helm = self._helm or Helm.find(side="site")
         what = f"render {release.name}"
+        target = self._kubernetes or carried.kubernetes
+        template = HelmTemplate(release.name, release.namespace, self._chart(carried.chart), values, target)
         try:
             with TemporaryDirectory(dir=self._home.path) as directory:
-                arguments = self._arguments(carried, release, values, Path(directory))
-                done = helm.ended(*arguments, home=self._home, what=what, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)
-                complaint = _told(done.complaint, Path(directory), carried.chart, values)
+                arguments = template.arguments(Path(directory))
+                done = helm.ended(
+                    "template", *arguments, home=self._home, what=what, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT
+                )
+                complaint = template.told(done.complaint, Path(directory), carried.chart)
             problem = clean(complaint, _COMPLAINT) or done.ending if done.code else ""
         except TooLong as error:
             problem = error.problem
@@ -107,22 +101,6 @@ class ReleaseSource:
             message = f"the chart {carried.chart} can't be rendered: {problem}"
             return None, [Finding(message, where=f"release {release.name}", code="render")]
         return done.output, []
-
-    def _arguments(
-        self, carried: CarriedRelease, release: Release, values: Sequence[ValuesFile], directory: Path
-    ) -> list[str | Path]:
-        chart = directory / _ARCHIVE
-        chart.write_bytes(self._chart(carried.chart))
-        target = self._kubernetes or carried.kubernetes
-        arguments: list[str | Path] = ["template", "--include-crds"]
-        arguments += ["--namespace", release.namespace or DEFAULT_NAMESPACE]
-        arguments += ["--kube-version", target.version] if target.version else []
-        arguments += [word for version in target.api_versions for word in ("--api-versions", version)]
-        for number, file in enumerate(values):
-            path = directory / _VALUES.format(number)
-            path.write_text(file.text, encoding="utf-8")
-            arguments += ["--values", path]
-        return [*arguments, "--", release.name, chart]
 
     def _manifests(self, carried: CarriedRelease, release: Release) -> tuple[list[Rendering], list[Finding]]:
         renderings: list[Rendering] = []
@@ -160,29 +138,6 @@ class ReleaseSource:
         if not blobs.has_blob(blob.digest):
             blobs.find(blob.digest)  # a delta leaves it out
         return read_blob(blobs, blob, limit)
-
-
-def _told(complaint: str, directory: Path, chart: str, values: Sequence[ValuesFile]) -> str:
-    """Return what helm complains of with people's names for its files, and without values that may be secret."""
-    complaint = complaint.replace(str(directory / _ARCHIVE), chart)
-    for number, file in enumerate(values):
-        complaint = complaint.replace(str(directory / _VALUES.format(number)), file.name)
-    for secret in sorted({text for file in values for text in _secrets(file.body)}, key=len, reverse=True):
-        complaint = complaint.replace(secret, "…")
-    return complaint
-
-
-def _secrets(value: Any, secret: bool = False) -> Iterator[str]:
-    """Yield the texts of values below keys that sound like a secret's."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            told = _NO_SECRET.search(key) is not None
-            yield from _secrets(inner, not told and (secret or _SECRET.search(key) is not None))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _secrets(inner, secret)
-    elif secret and value is not None and not isinstance(value, bool) and len(str(value)) >= _SECRET_LENGTH:
-        yield str(value)
 
 
 def read_blob(source: BlobSource, blob: Descriptor, limit: int) -> bytes:

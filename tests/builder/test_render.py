@@ -215,6 +215,17 @@ def test_a_subchart_that_is_asked_for_and_renders_nothing(kitchen: Kitchen) -> N
     assert "chart shop: the values switch 'db' on, and nothing of it is rendered" in str(kitchen.wrong())
 
 
+def test_a_secret_in_values_is_not_told_where_the_chart_tells_it(kitchen: Kitchen) -> None:
+    refusing = '{{ fail (printf "too weak: %s" .Values.admin.password) }}\n'
+    kitchen.chart("shop", {"templates/configmap.yaml": refusing})
+    kitchen.write("values.yaml", "admin: {password: hunter2-hunter2}\n")
+    release = {"name": "r", "values": ["values.yaml"]}
+    kitchen.fields["charts"] = [{"name": "shop", "path": "charts/shop", "release": release}]
+    finding = kitchen.wrong()
+    assert "too weak: …" in finding.message
+    assert "hunter2" not in str(finding)
+
+
 UNREAD = [
     ("imgae: b:2\n", "the value 'imgae' is given, and nothing in the chart reads it (did you mean 'image'?)"),
     ("db: {prot: 1}\n", "the value 'db.prot' is given, and nothing in the chart reads it (did you mean 'db.port'?)"),
