@@ -74,23 +74,34 @@ put_alone() { # as put, for a file that others may have settings in: those are n
     put "$1"
 }
 
-take_back() { # $1: path of a file that we wrote
+take_back() { # $1: path of a file that we wrote; cut off anywhere, it can be done again
     if [ -e "$ROOT$1.before-airbundle" ]; then
-        mv -f "$ROOT$1.before-airbundle" "$ROOT$1"
+        cp -p "$ROOT$1.before-airbundle" "$ROOT$1.airbundle-part"
+        mv -f "$ROOT$1.airbundle-part" "$ROOT$1"
         say "put back $1"
     else
         rm -f "$ROOT$1"
         say "removed  $1"
     fi
     rm -f "$ROOT$1.airbundle-part"
+    forget "file $1"
+    rm -f "$ROOT$1.before-airbundle"
 }
 
 forget() { # $1: a line of the notes
-    grep -vxF "$1" "$NOTES" >"$work/notes" || true
-    cat "$work/notes" >"$NOTES"
+    grep -vxF "$1" "$NOTES" >"$NOTES.part" || true
+    mv -f "$NOTES.part" "$NOTES"
 }
 
 hosts_without() { grep -v '# airbundle$' "$ROOT/etc/hosts" 2>/dev/null || true; }
+
+replace_hosts() {
+    part=$ROOT/etc/hosts.airbundle-part
+    cp -p "$ROOT/etc/hosts" "$part" 2>/dev/null || true # for its mode
+    cat "$work/hosts" >"$part"
+    # Where it is mounted from elsewhere, as in a container, it can only be written in place.
+    mv -f "$part" "$ROOT/etc/hosts" 2>/dev/null || { cat "$work/hosts" >"$ROOT/etc/hosts"; rm -f "$part"; }
+}
 
 put_hosts() { # $1: the line for /etc/hosts; empty for none
     { hosts_without; [ -z "$1" ] || printf '%s # airbundle\\n' "$1"; } >"$work/hosts"
@@ -105,27 +116,27 @@ put_hosts() { # $1: the line for /etc/hosts; empty for none
     if cmp -s "$work/hosts" "$ROOT/etc/hosts" 2>/dev/null; then [ -z "$1" ] || say "as it is /etc/hosts"; return; fi
     [ -n "$1" ] || noted hosts || return 0
     note hosts
-    # Written in place: where it is mounted from elsewhere, it can't be replaced.
-    cat "$work/hosts" >"$ROOT/etc/hosts"
+    replace_hosts
     say "written  /etc/hosts: ${1:-our line is out}"
 }
 
 undo() {
-    [ -f "$NOTES" ] || { say "nothing to undo"; return; }
+    # An apply that was cut off at once may have left the directory for the notes alone.
+    [ -f "$NOTES" ] || { rmdir "$(dirname "$NOTES")" 2>/dev/null || true; say "nothing to undo"; return; }
     sed '1!G;h;$!d' "$NOTES" >"$work/back"
     while read -r kind path; do
         case $kind in
         file) take_back "$path" ;;
-        before) rm -f "$ROOT$path.before-airbundle.part" ;;
+        before) rm -f "$ROOT$path.before-airbundle.part" "$ROOT$path.before-airbundle" ;;
         hosts)
             hosts_without >"$work/hosts"
-            cat "$work/hosts" >"$ROOT/etc/hosts"
+            replace_hosts
             say "removed  our line in /etc/hosts"
             ;;
         directory) rmdir "$ROOT$path" 2>/dev/null || true ;;
         esac
     done <"$work/back"
-    rm -f "$NOTES"
+    rm -f "$NOTES" "$NOTES.part"
     rmdir "$(dirname "$NOTES")" 2>/dev/null || true
 }
 
@@ -147,7 +158,7 @@ _LEFT = """\
 if [ "$doing" = apply ]; then # what an earlier script wrote and this one does not
     sed -n 's/^file //p' "$NOTES" >"$work/before"
     while read -r path; do
-        wanted "$path" || { take_back "$path"; forget "file $path"; }
+        wanted "$path" || take_back "$path"
     done <"$work/before"
 fi
 """

@@ -116,16 +116,23 @@ def test_killed_at_any_moment_it_goes_on_and_back(tmp_path: Path, node: Path) ->
     run(whole, path, "apply")
     notes = "etc/airbundle/node"
     for attempt in range(20):
-        with subprocess.Popen(["sh", path, "apply"], env={**os.environ, "ROOT": str(node)}, stdout=-3) as process:
-            time.sleep(0.004 * attempt)
-            process.send_signal(signal.SIGKILL)
+        killed(node, path, "apply", 0.004 * attempt)
         if attempt % 4 == 3:
             assert run(node, path, "apply")[0] == 0
             assert {**listing(node), notes: ""} == {**listing(whole), notes: ""}
         if attempt % 2:
+            killed(node, path, "undo", 0.004 * attempt)
             assert run(node, path, "undo")[0] == 0
             assert {**listing(node), "etc/hosts": ""} == {**before, "etc/hosts": ""}
             assert (node / "etc/hosts").read_text().split() == before["etc/hosts"].split()
+
+
+def killed(node: Path, path: Path, doing: str, after: float) -> None:
+    """Run the script and kill it after some seconds."""
+    command: list[str | Path] = ["sh", path, doing]
+    with subprocess.Popen(command, env={**os.environ, "ROOT": str(node)}, stdout=subprocess.DEVNULL) as process:
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("word", ["", "remove"])
@@ -133,4 +140,11 @@ def test_wrong_usage_changes_nothing(tmp_path: Path, node: Path, word: str) -> N
     before = listing(node)
     code, said = run(node, script(tmp_path), word)
     assert (code, "usage:" in said) == (2, True)
+    assert listing(node) == before
+
+
+def test_an_apply_that_only_began_leaves_nothing(tmp_path: Path, node: Path) -> None:
+    before = listing(node)
+    (node / "etc/airbundle").mkdir()
+    assert run(node, script(tmp_path), "undo") == (0, "nothing to undo\n")
     assert listing(node) == before
