@@ -71,13 +71,13 @@ def make_config(
 
 
 def _served(state: StateDirectory, installed: Installed) -> Iterator[ServedBundle]:
+    """Yield the copies that are there: one that is lost, as after a restore, keeps the others from nobody."""
     for bundle in installed.bundles:
-        if bundle.file and bundle.fingerprint:
-            yield ServedBundle(
-                (state.bundles / bundle.file,), (bundle.fingerprint,), BUNDLE if bundle.whole else PARTLY
-            )
-        if bundle.supplement and bundle.supplement_fingerprint:
-            path = state.bundles / bundle.supplement
+        path = state.bundles / bundle.file
+        if bundle.file and bundle.fingerprint and path.is_file():
+            yield ServedBundle((path,), (bundle.fingerprint,), BUNDLE if bundle.whole else PARTLY)
+        path = state.bundles / bundle.supplement
+        if bundle.supplement and bundle.supplement_fingerprint and path.is_file():
             yield ServedBundle((path,), (bundle.supplement_fingerprint,), SUPPLEMENT)
 
 

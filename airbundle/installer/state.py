@@ -68,6 +68,18 @@ def default_path() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "airbundle"
 
 
+def make_parents(root: Path) -> None:
+    """Make the directories above a state directory that aren't there.
+
+    Raises:
+        HostError: one can't be made.
+    """
+    # The base directory specification wants 0700 for what is missing of a home's directories.
+    above = PUBLIC_DIRECTORY if os.geteuid() == 0 else PRIVATE_DIRECTORY
+    for path in reversed([path for path in root.parents if not path.exists()]):
+        make_directory(path, above)
+
+
 @dataclass(frozen=True)
 class InstalledBundle:
     """A bundle that was installed.
@@ -267,10 +279,7 @@ class StateDirectory:
             Busy: another run holds it.
         """
         self.check_ours()
-        # The base directory specification wants 0700 for what is missing of a home's directories.
-        above = PUBLIC_DIRECTORY if os.geteuid() == 0 else PRIVATE_DIRECTORY
-        for path in reversed([path for path in self.root.parents if not path.exists()]):
-            make_directory(path, above)
+        make_parents(self.root)
         make_directory(self.root, PUBLIC_DIRECTORY)
         with lock.exclusive(self.path("lock"), command):
             yield

@@ -159,7 +159,8 @@ class _Checker:
             if not bundle.file:
                 continue
             if not path.is_file():
-                yield Finding("the copy is gone", where=str(path), code="copy", hint="install the bundle again")
+                gone = f"the copy of {bundle.name} {bundle.version} is gone"
+                yield Finding(gone, where=str(path), code="copy", hint="install the bundle again")
             elif fingerprint(path.stat()) != bundle.fingerprint:
                 yield Finding(
                     "the copy was touched since it was verified",

@@ -117,6 +117,12 @@ class World:
         run("ca", "init", "--domain", "shop.internal", "--state-dir", directory, "--quiet")
         return ["--state-dir", directory]
 
+    def backup(self) -> Path:
+        """Return a backup of a state."""
+        path = self.new()
+        run("state", "backup", "-o", path, "--passphrase-file", self.root / "passphrase", *self.certified(), "--quiet")
+        return path
+
     def requested(self) -> Words:
         """Return an empty file in place of a certificate, and a state."""
         path = self.new()
@@ -274,6 +280,16 @@ COMMANDS_OF: dict[str, Case] = {
     "ca csr": Case(lambda w: ["a.shop.internal", *w.certified()], lambda w: ["a b", *w.certified()], 2),
     "ca import": Case(lambda w: w.signed_request(), lambda w: w.requested(), 2),
     "ca trust": Case(lambda w: ["--undo", *w.certified()], lambda w: ["--state-dir", w.new()], 2),
+    "state backup": Case(
+        lambda w: ["-o", w.new(), "--passphrase-file", w.root / "passphrase", *w.certified()],
+        lambda w: ["-o", w.new(), "--passphrase-file", w.root / "passphrase", *w.state("nowhere")],
+        2,
+    ),
+    "state restore": Case(
+        lambda w: [w.backup(), "--passphrase-file", w.root / "passphrase", "--state-dir", w.new()],
+        lambda w: [w.bundle, "--passphrase-file", w.root / "passphrase", "--state-dir", w.new()],
+        5,
+    ),
     "trust show": Case(lambda w: w.trusting(), lambda w: ["nonsense", *w.trusting()], 2),
     "trust add": Case(lambda w: [w.key.public, *w.state("adding"), "--yes"], lambda w: [w.new(), *w.state("x")], 2),
     "trust remove": Case(
