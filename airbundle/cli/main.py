@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "uninstall": ("uninstall", "disconnected", "take away what install made"),
     "ca": ("ca", "disconnected", "the internal CA: make, issue, renew, trust"),
     "trust": ("trust", "disconnected", "the release keys this site trusts"),
+    "support": ("support", "disconnected", "write what somebody who helps from afar needs, without secrets"),
     "state": ("state", "disconnected", "back up what can't be made again, and restore it"),
 }
 

@@ -48,11 +48,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _backup(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.bundle.sizes import human
-    from airbundle.installer.backup import back_up, check_new, check_something, write_backup
+    from airbundle.installer.backup import back_up, check_something, write_backup
+    from airbundle.installer.files import check_new_file
 
     state, output = state_of(args), Path(args.output)
     # Nobody is asked for a passphrase in vain; and the lock isn't held while somebody thinks of one.
-    check_new(output)
+    check_new_file(output)
     check_something(state)
     passphrase = console.passphrase("the new backup", file=args.passphrase_file, new=True)
     backup = back_up(state)

@@ -16,7 +16,7 @@ from airbundle.crypto.sealed import seal
 from airbundle.errors import DocumentError, UsageError
 from airbundle.installer.backup_format import CONTENT_LIMIT, BackedUp, Backup, file_mode
 from airbundle.installer.ca import SiteCa
-from airbundle.installer.files import PRIVATE_FILE, read_file, write_file
+from airbundle.installer.files import PRIVATE_FILE, check_new_file, read_file, write_file
 from airbundle.installer.journal import Journal
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.installer.verify import read_trust
@@ -71,22 +71,10 @@ def write_backup(backup: Backup, passphrase: bytes, output: Path) -> int:
         UsageError: the passphrase is empty; there is a file of that name.
         HostError: it can't be written.
     """
-    check_new(output)
+    check_new_file(output)
     data = seal(backup.to_bytes(), passphrase)
     write_file(output, data, PRIVATE_FILE)
     return len(data)
-
-
-def check_new(output: Path) -> None:
-    """Refuse to write over a file.
-
-    Raises:
-        UsageError: there is one, or no directory for it.
-    """
-    if output.exists() or output.is_symlink():
-        raise UsageError(f"{output} is there already", hint="choose another name with -o")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output.parent}: there is no such directory", hint="choose another name with -o")
 
 
 def _names(state: StateDirectory) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airbundle.errors import DocumentError
+from airbundle.errors import DocumentError, UsageError
 from airbundle.store.host import host_errors
 
 PUBLIC_DIRECTORY = 0o755
@@ -60,6 +60,18 @@ def write_file(path: Path, data: bytes, mode: int = FILE) -> bool:
             raise
         sync_directory(path.parent)
     return True
+
+
+def check_new_file(output: Path) -> None:
+    """Refuse a file that a person named to be written, and that is there.
+
+    Raises:
+        UsageError: it is there, or there is no directory for it.
+    """
+    if output.exists() or output.is_symlink():
+        raise UsageError(f"{output} is there already", hint="choose another name with -o")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent}: there is no such directory", hint="choose another name with -o")
 
 
 def _has(path: Path, data: bytes) -> bool:

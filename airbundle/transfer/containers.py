@@ -262,7 +262,9 @@ class ContainerEngine:
         """Return the last lines that a container printed, cleaned."""
         with engine_errors(f"log of container {container.name}", _SIDE):
             raw: bytes = self._client.api.logs(container.id, stdout=True, stderr=True, tail=lines)
-        text = raw[-_LOG_LIMIT:].decode("utf-8", "replace")
+        if len(raw) > _LOG_LIMIT:
+            raw = raw[-_LOG_LIMIT:].partition(b"\n")[2]
+        text = raw.decode("utf-8", "replace")
         return [line for line in map(clean, text.splitlines()) if line]
 
     def volume_labels(self, name: str) -> Mapping[str, str] | None:

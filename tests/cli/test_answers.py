@@ -280,6 +280,11 @@ COMMANDS_OF: dict[str, Case] = {
     "ca csr": Case(lambda w: ["a.shop.internal", *w.certified()], lambda w: ["a b", *w.certified()], 2),
     "ca import": Case(lambda w: w.signed_request(), lambda w: w.requested(), 2),
     "ca trust": Case(lambda w: ["--undo", *w.certified()], lambda w: ["--state-dir", w.new()], 2),
+    "support": Case(
+        lambda w: ["-o", w.new(), *w.state("site")],
+        lambda w: ["-o", w.root / "release.pem", *w.state("site")],
+        2,
+    ),
     "state backup": Case(
         lambda w: ["-o", w.new(), "--passphrase-file", w.root / "passphrase", *w.certified()],
         lambda w: ["-o", w.new(), "--passphrase-file", w.root / "passphrase", *w.state("nowhere")],

@@ -8,6 +8,7 @@ import pytest
 
 from airbundle.installer.container import container_name
 from tests.cli.test_install import Site, error_text, skopeo_digest
+from tests.cli.test_support import look_into
 from tests.installer.bundles import Key, chart, content, sign_and_write
 from tests.support.engine import Engine, registry_image
 from tests.support.images import tiny_image
@@ -38,6 +39,11 @@ def test_the_whole_way_twice_and_back(bundle: Path, engine_site: Site, docker_en
     docker_engine.command("kill", container_name(engine_site.state))
     code, status = engine_site.run("status")
     assert code == 3 and "exited" in error_text(status)
+    code, document = engine_site.run("support", "-o", engine_site.root / "support.tar.gz")
+    assert code == 0 and not document["failed"], document
+    found = look_into(engine_site.root / "support.tar.gz")
+    assert found["container.json"]["status"] == "exited" and found["log/container.log"]
+    assert {each["of"]: each["port"] for each in found["ports.json"]} == {"server": engine_site.port, "container": port}
     code, report = engine_site.install(bundle, *arguments)
     assert (code, report["changed"]) == (0, True), report
     assert skopeo_digest(host, engine_site.ca.parent, "docker.io/library/redis:7.2") == REDIS.digest

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -388,6 +389,35 @@ def disconnected(path: Journey, bundle: Path) -> None:
     words = ["install", bundle, *public, "--state-dir", path.root / "embedded", "--listen", f"127.0.0.1:{path.port}"]
     path.run(*words, "--yes", env=passphrase)
     path.run("status", "--state-dir", path.root / "embedded")
+    for name in ("tokens-state/kept", "embedded"):
+        supported(path, path.root / name)
+
+
+def supported(path: Journey, state: Path) -> None:
+    """Write a support archive, and look into it; and a backup, whose passphrase is known."""
+    output = path.root / f"{state.name}-support.tar.gz"
+    # What a person has left in a log is no secret of ours to keep, and still must not leave.
+    with (state / "log/server.log").open("a") as log:
+        log.write(
+            f"password: {PASSWORD}\nGET https://{USER}:{quote(PASSWORD, safe='')}@h/x?sig={quote(SIGNED, safe='')}\n"
+        )
+    path.run("support", "-o", output, "--state-dir", state)
+    with tarfile.open(output) as tar:
+        for member in tar:
+            stream = tar.extractfile(member)
+            assert stream is not None
+            data = stream.read()
+            path.seen[f"{output.name}: {member.name}"] = data
+            assert b"PRIVATE KEY" not in data
+    keys = [line for key in state.rglob("*.key") for line in key.read_bytes().splitlines() if b"-----" not in line]
+    words = [kept.read_bytes().strip() for kept in state.rglob("*.passphrase")]
+    assert keys and words
+    assert not [place for place, data in path.seen.items() for secret in keys + words if secret in data]
+    (state / "log/server.log").write_text("")
+    arguments = ["state", "backup", "-o", path.root / f"{state.name}-backup", "--state-dir", state]
+    path.run(*arguments, env={"AIRBUNDLE_KEY_PASSPHRASE": PASSPHRASE})
+    backup = (path.root / f"{state.name}-backup").read_bytes()
+    assert not [secret for secret in keys + words if secret in backup]
 
 
 def failing_disconnected(path: Journey, bundle: Path) -> None:
