@@ -46,6 +46,10 @@ class Repository(Reading):
         self._push = push_endpoint
         self._sessions: dict[str, Url] = {}
 
+    def direct(self) -> Repository:
+        """Return the same repository, read from where it is pushed to: a mirror may be behind it."""
+        return Repository(self._client, self.name, [self._push], self._push)
+
     @property
     def push_name(self) -> str:
         """The repository's name where it is pushed to, without the host."""
@@ -199,6 +203,26 @@ class Repository(Reading):
 
     def _put(self, raw: bytes, media_type: str, reference: str, what: str) -> Response:
         return self.push_request("PUT", f"/manifests/{reference}", raw, media_type, expect=(200, 201, 202), what=what)
+
+    def delete_manifest(self, reference: str) -> bool:
+        """Delete a manifest by digest, which many registries do with all its tags; or one tag by its name.
+
+        Returns:
+            False when it was not there.
+
+        Raises:
+            Refused: 405 where nothing may be deleted; 400 from registry:2, which deletes no single tags.
+            Unauthorized, RemoteError.
+        """
+        checked_ref(reference, self.name)
+        response = self.http.request(
+            "DELETE",
+            self.url(self._push, f"/manifests/{reference}"),
+            what=f"{self.label(reference)}: delete",
+            expect=(200, 202, 404),
+            scopes=self.scopes(self._push, "pull", "delete"),
+        )
+        return response.status != 404
 
     def push_request(
         self, method: str, path: str, content: bytes | None, media_type: str, *, expect: tuple[int, ...], what: str = ""

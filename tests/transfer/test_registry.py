@@ -35,6 +35,7 @@ from airbundle.errors import (
     VerificationError,
 )
 from airbundle.progress import SILENT
+from airbundle.transfer.credentials import Credential
 from airbundle.transfer.hosts import HostConfig, Mirror, Registries
 from airbundle.transfer.referrers import fallback_tag, with_referrers
 from airbundle.transfer.registry import RegistryClient
@@ -42,7 +43,7 @@ from airbundle.transfer.repository import Repository
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.tls import TlsSettings
 from airbundle.transfer.wire import Answer, Request, Url
-from tests.support.registries import Registry, run_registry
+from tests.support.registries import PASSWORD, USER, Registry, run_registry
 from tests.support.tls import Authority
 from tests.transfer.servers import FAST, FaultServer, Turn, fault_server
 
@@ -247,6 +248,33 @@ def test_what_is_not_there(plain_registry: Registry) -> None:
                 call()
             assert caught.value.exit_code == 6
         assert repository.referrers(zero) == []
+
+
+def test_deleting(token_registry: Registry) -> None:
+    tls, credential = TlsSettings(ca_file=str(token_registry.ca_file)), Credential(USER, PASSWORD)
+    registries = Registries().with_registry(token_registry.url, tls=tls, credential=credential)
+    with RegistryClient(registries, settings=FAST) as client:
+        repository = client.repository(f"{token_registry.host}/deleting/x")
+        one, two = push_image(repository, b"one", "1"), push_image(repository, b"two", "2")
+        repository.push_manifest(repository.fetch_manifest("1")[1], OCI_MANIFEST, "also-1")
+        assert repository.delete_manifest(one.digest)
+        assert repository.tags() == ["2"] and repository.has_manifest(one.digest) is None
+        assert not repository.delete_manifest(one.digest)
+        with pytest.raises(Refused) as caught:  # registry:2 deletes no single tags
+            repository.delete_manifest("2")
+        assert caught.value.status == 400
+        assert repository.has_manifest("2") == two.digest
+        with pytest.raises(UsageError):
+            repository.delete_manifest("../x")
+
+
+def test_a_registry_that_allows_no_deleting(tmp_path: Path) -> None:
+    with run_registry(tmp_path / "r", delete=False) as registry, client_of(registry) as client:
+        repository = client.repository(f"{registry.host}/x/y")
+        digest = push_image(repository).digest
+        with pytest.raises(Refused, match="405") as caught:
+            repository.delete_manifest(digest)
+        assert caught.value.status == 405
 
 
 def test_a_read_only_registry(plain_registry: Registry, tmp_path: Path) -> None:
