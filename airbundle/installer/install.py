@@ -30,7 +30,7 @@ from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.missing import Missing
 from airbundle.installer.options import CONTAINER, URL, Options
-from airbundle.installer.places import keep_registry_ca, notes, registry_place, server_place, target_here
+from airbundle.installer.places import keep_registry_ca, notes, registry_name, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
 from airbundle.installer.program import check_not_older, files_outside, install_program
 from airbundle.installer.report import Report, counted
@@ -178,6 +178,7 @@ class _Install:
             state=self._state,
             jobs=jobs,
             missing=self._missing,
+            registry=registry_name(self._state, self._options.mode, registry.url),
         )
         self._changed |= result.changed
         return result

@@ -17,6 +17,7 @@ from airbundle.installer.load_blobs import BlobStage
 from airbundle.installer.load_manifests import ManifestStage
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.load_run import LoadResult, LoadRun, Source
+from airbundle.installer.placed import Recorder
 from airbundle.progress import Reporter
 from airbundle.transfer.registry import RegistryClient
 
@@ -35,6 +36,7 @@ def load(
     jobs: int = DEFAULT_JOBS,
     verified: Collection[str] = (),
     located: Mapping[str, str] | None = None,
+    recorder: Recorder | None = None,
 ) -> LoadResult:
     """Load what `plan` says.
 
@@ -47,12 +49,13 @@ def load(
         jobs: connections that send large blobs at once; small requests use several times as many.
         verified: digests of blobs that this run has read and verified already.
         located: repositories of the registry that have blobs which the source lacks, by digest.
+        recorder: is told the manifests and tags that the registry lacks, before they are pushed.
 
     Raises:
         VerificationError: a blob of the bundle is damaged; no manifest or tag was sent.
         RemoteError, SiteError: the registry failed, or refused; `outcome` says whether it is as before.
     """
-    run = LoadRun(source, plan, client, host, reporter=reporter, jobs=jobs)
+    run = LoadRun(source, plan, client, host, reporter=reporter, jobs=jobs, recorder=recorder)
     try:
         BlobStage(run, located or {}).load(set(verified))
         stage = ManifestStage(run)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from airbundle.bundle.content import BlobReader, BlobSource
 from airbundle.installer.load_plan import LoadPlan
+from airbundle.installer.placed import Placing, Recorder
 from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Reporter
 from airbundle.transfer.registry import RegistryClient
@@ -67,7 +68,15 @@ class LoadRun:
     """
 
     def __init__(
-        self, source: Source, plan: LoadPlan, client: RegistryClient, host: str, *, reporter: Reporter, jobs: int
+        self,
+        source: Source,
+        plan: LoadPlan,
+        client: RegistryClient,
+        host: str,
+        *,
+        reporter: Reporter,
+        jobs: int,
+        recorder: Recorder | None = None,
     ) -> None:
         self.source = source
         self.plan = plan
@@ -78,8 +87,10 @@ class LoadRun:
         self.lacked: set[tuple[str, str]] = set()
         self.result = LoadResult(blobs=len(plan.blobs), size=plan.size)
         self.lock = threading.Lock()
+        self._recording = threading.Lock()
         self._client = client
         self._jobs = jobs
+        self._recorder = recorder
         self._repositories: dict[str, Repository] = {}
 
     def each(self, tasks: Iterable[T], work: Callable[[T], None], *, wide: bool = False) -> None:
@@ -92,6 +103,17 @@ class LoadRun:
             if name not in self._repositories:
                 self._repositories[name] = self._client.repository(f"{self.host}/{name}")
             return self._repositories[name]
+
+    @property
+    def records(self) -> bool:
+        """Whether what is placed at the registry is written down."""
+        return self._recorder is not None
+
+    def placing(self, placings: Iterable[Placing]) -> None:
+        """Write down what is about to be placed; it is on disk when this returns."""
+        if self._recorder is not None:
+            with self._recording:
+                self._recorder.note(placings)
 
     def count(self, **numbers: int) -> None:
         """Add to the result."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airbundle.bundle.serving import join_host
 from airbundle.errors import UsageError
+from airbundle.installer.container_config import container_name
 from airbundle.installer.files import PUBLIC_DIRECTORY, PUBLIC_FILE, make_directory, read_file, write_file
 from airbundle.installer.options import CONTAINER, Options
 from airbundle.installer.report import Place
@@ -35,6 +36,11 @@ def registry_place(state: StateDirectory, options: Options) -> Place:
         plain = target.url.startswith("http://")
         return Place(target.url, target.host, ca_file, plain, tls.insecure_skip_verify, client, target.user)
     return _own(state, options, options.container_port if options.mode == CONTAINER else options.port)
+
+
+def registry_name(state: StateDirectory, mode: str, url: str) -> str:
+    """Return under which name the journal knows a registry; the container's stays the same at another port."""
+    return f"container {container_name(state.root)}" if mode == CONTAINER else url
 
 
 def _own(state: StateDirectory, options: Options, port: int) -> Place:

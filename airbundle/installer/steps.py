@@ -13,6 +13,7 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.load import DEFAULT_JOBS, LoadResult, load
 from airbundle.installer.load_plan import LoadPlan, plan_load
 from airbundle.installer.missing import Missing
+from airbundle.installer.placed import Recorder
 from airbundle.installer.sources import kept_bundles
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.target import Target
@@ -80,10 +81,12 @@ def load_into(
     state: StateDirectory,
     jobs: int = DEFAULT_JOBS,
     missing: Missing | None = None,
+    registry: str = "",
 ) -> LoadResult:
     """Load a bundle into a registry, as `load.load`; `missing` says where is what a delta leaves out.
 
-    Blobs that an earlier run has half sent go on where `state` remembers the upload and the registry still has it.
+    What the registry lacks is journalled under the name `registry` (`places.registry_name`; by default its URL). Blobs
+    that an earlier run has half sent go on where `state` remembers the upload and the registry still has it.
     """
     located = missing.located if missing else {}
     blobs = trusted.blobs
@@ -100,6 +103,7 @@ def load_into(
             jobs=jobs,
             verified=blobs.verified,
             located=located,
+            recorder=Recorder(journal, registry or target.url),
         )
         done.update(asdict(result))
     return result

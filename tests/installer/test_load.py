@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.oci import Descriptor
 from airbundle.errors import DigestMismatch, RemoteError, Unauthorized, Unreachable
+from airbundle.installer.journal import Journal
 from airbundle.installer.load import LoadResult, load
 from airbundle.installer.load_plan import LoadPlan, plan_load
+from airbundle.installer.placed import Placing, Recorder
 from airbundle.installer.target import parse_target
 from airbundle.progress import SILENT
 from airbundle.store.checksum import write_checksums
@@ -132,6 +135,65 @@ def test_a_second_run_sends_nothing(bundle_path: Path, empty_registry: Registry)
     assert methods <= {("HEAD", False), ("HEAD", True), ("GET", True), ("GET", False)}
     gets = [r.path for r in empty_registry.requests()[seen:] if r.method == "GET"]
     assert all("/referrers/" in path or "/manifests/sha256-" in path or path == "/v2/" for path in gets)
+
+
+def recorded(path: Path, registry: Registry, journal: Path) -> list[Placing]:
+    """Load, and return what was written down meanwhile."""
+    writer = Journal(journal)
+    with open_bundle([path]) as bundle, client_for(registry) as own:
+        recorder = Recorder(writer, registry.url)
+        load(bundle, plan_of(bundle), own, registry.host, reporter=SILENT, recorder=recorder)
+    own_entries = [entry for entry in writer.read() if entry.run == writer.run]
+    rows = [row for entry in own_entries for row in entry.info["placed"]]
+    return [Placing(row["repository"], _tuples(row["manifests"]), _tuples(row["tags"])) for row in rows]
+
+
+def _tuples(rows: list[list[str]]) -> Any:
+    return tuple(tuple(row) for row in rows)
+
+
+def test_what_the_registry_lacked_is_written_down(bundle_path: Path, empty_registry: Registry, tmp_path: Path) -> None:
+    journal, theirs = tmp_path / "journal.jsonl", tiny_image("theirs")
+    storage = Storage(empty_registry.storage)
+    NGINX.put(storage, "host.example_5000/nginx", "mine")
+    theirs.put(storage, "quay.io/a/multi", "1")
+    found = recorded(bundle_path, empty_registry, journal)
+    with open_bundle([bundle_path]) as bundle:
+        plan = plan_of(bundle)
+    placed = {(each.repository, digest) for each in found for digest, _ in each.manifests}
+    everything = {(name, node.descriptor.digest) for name, nodes in plan.manifests.items() for node in nodes}
+    assert everything - placed == {("host.example_5000/nginx", NGINX.digest)} and placed <= everything
+    tags = {(each.repository, tag): (digest, before) for each in found for tag, digest, before in each.tags}
+    assert tags.keys() == {(tag.repository, tag.tag) for tag in plan.tags}
+    before = {name: each[1] for name, each in tags.items() if each[1]}
+    assert before == {("quay.io/a/multi", "1"): theirs.digest}
+    order = [digest for each in found if each.repository == "quay.io/a/multi" for digest, _ in each.manifests]
+    assert order.index(AMD.digest) < order.index(MULTI.digest)
+    subjects = {subject for each in found for _, subject in each.manifests if subject}
+    assert {REDIS.digest, MULTI.digest} <= subjects
+    # Nothing is lacking the second time; what went away is written down again.
+    assert recorded(bundle_path, empty_registry, journal) == []
+    with client_for(empty_registry) as client:
+        client.repository(f"{empty_registry.host}/quay.io/a/multi").delete_manifest(MULTI.digest)
+    assert recorded(bundle_path, empty_registry, journal) == [
+        Placing("quay.io/a/multi", ((MULTI.digest, ""),)),
+        Placing("quay.io/a/multi", (), (("1", MULTI.digest, ""),)),
+    ]
+
+
+def test_of_an_index_that_is_refused_what_stands_in_is_written_down(
+    tmp_path: Path, empty_registry: Registry, release_key: Key
+) -> None:
+    s390 = tiny_image("multi", platform="linux/s390x")
+    made = content({"quay.io/a/m:1": index([AMD, ARM, s390])}, carried={"quay.io/a/m:1": [AMD, ARM]})
+    path = sign_and_write(tmp_path / "s.airbundle", made, release_key)
+    found = recorded(path, empty_registry, tmp_path / "journal.jsonl")
+    with client_for(empty_registry) as client:
+        made_here = client.repository(f"{empty_registry.host}/quay.io/a/m").has_manifest("1") or ""
+    digests = [digest for each in found for digest, _ in each.manifests]
+    assert digests == [AMD.digest, ARM.digest, made_here]
+    assert [each.tags for each in found if each.tags] == [(("1", made_here, ""),)]
+    assert recorded(path, empty_registry, tmp_path / "journal.jsonl") == []
 
 
 def test_signatures_are_found_both_ways(bundle_path: Path, empty_registry: Registry) -> None:
