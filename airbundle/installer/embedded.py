@@ -59,7 +59,7 @@ def make_config(
 ) -> ServerConfig:
     """Return how the server runs with what is installed."""
     return ServerConfig(
-        bundles=tuple(_served(state, installed)),
+        bundles=tuple(served_bundles(state, installed)),
         host=options.host,
         port=options.port,
         tls_cert=certificate.certificate,
@@ -70,8 +70,8 @@ def make_config(
     )
 
 
-def _served(state: StateDirectory, installed: Installed) -> Iterator[ServedBundle]:
-    """Yield the copies that are there: one that is lost, as after a restore, keeps the others from nobody."""
+def served_bundles(state: StateDirectory, installed: Installed) -> Iterator[ServedBundle]:
+    """Yield what the server serves: the copies that are there. One that is lost keeps the others from nobody."""
     for bundle in installed.bundles:
         path = state.bundles / bundle.file
         if bundle.file and bundle.fingerprint and path.is_file():
