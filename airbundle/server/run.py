@@ -60,8 +60,10 @@ def serve(read: Callable[[], ServerConfig], ready: Callable[[str, App], None], *
     master = os.getpid()
     with ending_waits():  # gunicorn makes a line and exit code 1 of all that is raised while it reads its settings
         server = _Gunicorn(loader, app, listener=listener.detach(), context=context, ready=lambda app: ready(url, app))
+    with ending_waits():  # and of what is raised while it imports its own parts
+        arbiter = Arbiter(server)
     try:
-        Arbiter(server).run()
+        arbiter.run()
     except SystemExit as ended:
         if ended.code and os.getpid() == master:
             raise AirbundleError(f"the server ended with {ended.code}", hint="see what it printed before") from None

@@ -57,14 +57,20 @@ def ending_waits() -> Iterator[None]:
 
 
 class Arbiter(arbiter.Arbiter):
-    """gunicorn's master process, with two mends of its signals.
+    """gunicorn's master process, with three mends of its signals.
 
-    A signal that meets a worker between fork and its first own handler is not lost. Workers that died are told of and
-    forgotten in the main loop, as newer versions do it: gunicorn 23 does it within the signal's handler, and where that
-    meets a line that is just being written (such as another worker's death) Python refuses to write, and serving ends.
+    One that comes while it begins waits until gunicorn's own handlers take it, and one that meets a worker between fork
+    and its first own handler is not lost. Workers that died are told of and forgotten in the main loop, as newer
+    versions do it: gunicorn 23 does it within the signal's handler, and where that meets a line that is just being
+    written (such as another worker's death) Python refuses to write, and serving ends.
     """
 
     stopping = False
+
+    def start(self) -> None:
+        """Begin, and tell that it is ready."""
+        with ending_waits():
+            super().start()
 
     def handle_chld(self, *from_signal: Any) -> None:
         """Know that a worker died. Newer versions call this from the main loop, without arguments."""
