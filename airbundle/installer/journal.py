@@ -10,7 +10,8 @@ disk before the step it tells of goes on. A line that was cut off by a crash is 
 ```
 
 `undo` says how to take away what the step makes, and is written before the step makes it: `file` and `directory`
-(paths), `service` and `container` (names). `airbundle uninstall` reads it.
+(paths), `service` and `container` (names). `airbundle uninstall` reads it. A site's own journal has kinds of its own
+(`installer.site.undo`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +67,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run = secrets.token_hex(8)
+        self._writing = threading.Lock()  # steps that run at the same time share it
 
     def read(self) -> list[Entry]:
         """Return all entries, oldest first; none where there is no journal.
@@ -104,7 +107,7 @@ class Journal:
             body["info"] = dict(info)
         if undo:
             body["undo"] = [dict(action) for action in undo]
-        with host_errors("write", self.path):
+        with self._writing, host_errors("write", self.path):
             self._append(json.dumps(body, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
     @contextmanager

@@ -1,0 +1,1 @@
+"""What a site file asks for beyond the registry: nodes, DNS, trust, secrets, releases and checks, step by step."""

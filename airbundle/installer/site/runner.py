@@ -1,0 +1,118 @@
+"""Runs steps: each when all that it needs is done, those that don't need each other at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Event
+
+from airbundle.errors import AirbundleError
+from airbundle.installer.journal import Journal
+from airbundle.installer.site.step import Change, Step
+from airbundle.progress import Phase, Reporter
+
+AT_ONCE = 4
+"""Most steps that run at the same time: a small cluster's API has other work, too."""
+
+
+@dataclass
+class Ran:
+    """How the steps of a run ended, by name; a step in none of these was not begun.
+
+    Attributes:
+        changed: step → whether it changed anything, in the order in which they ended.
+        failed: step → why.
+    """
+
+    changed: dict[str, bool] = field(default_factory=dict)
+    failed: dict[str, AirbundleError] = field(default_factory=dict)
+
+
+def check_steps(steps: Sequence[Step]) -> None:
+    """Refuse steps that can't be ordered: this is a fault of ours, not of the site's."""
+    names = [step.name for step in steps]
+    if len(set(names)) != len(names):
+        raise ValueError(f"steps of one name: {names}")
+    done: set[str] = set()
+    left = list(steps)
+    while left:
+        ready = [step for step in left if done.issuperset(step.needs)]
+        if not ready:
+            raise ValueError(f"steps that wait for what never comes: {[(step.name, step.needs) for step in left]}")
+        done.update(step.name for step in ready)
+        left = [step for step in left if step.name not in done]
+
+
+def plan_steps(steps: Sequence[Step]) -> dict[str, Sequence[Change]]:
+    """Return what each step would change, in the order given; reads only."""
+    return {step.name: step.plan() for step in steps}
+
+
+def run_steps(steps: Sequence[Step], journal: Journal, reporter: Reporter, *, at_once: int = AT_ONCE) -> Ran:
+    """Run all steps, each after those that it needs.
+
+    When one fails, those under way come to their end and no other begins.
+
+    Args:
+        steps: in any order.
+        journal: gets a line when each begins and when it ends.
+        reporter: gets an item for each.
+        at_once: most that run at the same time.
+
+    Returns:
+        How they ended. Interrupts and faults of our own are raised, after those under way have ended.
+    """
+    check_steps(steps)
+    ran = Ran()
+    with reporter.phase("deploy") as phase, ThreadPoolExecutor(at_once, "step") as pool:
+        _Runner(steps, journal, phase, pool, ran).run()
+    return ran
+
+
+class _Runner:
+    def __init__(
+        self, steps: Sequence[Step], journal: Journal, phase: Phase, pool: ThreadPoolExecutor, ran: Ran
+    ) -> None:
+        self._left = list(steps)
+        self._journal = journal
+        self._phase = phase
+        self._pool = pool
+        self._ran = ran
+        self._stop = Event()
+        self._under_way: dict[Future[bool], str] = {}
+
+    def run(self) -> None:
+        try:
+            self._begin_ready()
+            while self._under_way:
+                ended, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._take(future)
+                if not self._ran.failed:
+                    self._begin_ready()
+        finally:
+            self._stop.set()
+
+    def _begin_ready(self) -> None:
+        for step in [step for step in self._left if self._ran.changed.keys() >= set(step.needs)]:
+            self._left.remove(step)
+            self._under_way[self._pool.submit(self._step, step)] = step.name
+
+    def _step(self, step: Step) -> bool:
+        if self._stop.is_set():
+            raise AirbundleError(f"{step.name}: not begun")
+        with self._journal.step(step.name) as done, self._phase.item(step.name, 0):
+            changed = step.run(self._phase)
+            done.update(changed=changed)
+        return changed
+
+    def _take(self, future: Future[bool]) -> None:
+        name = self._under_way.pop(future)
+        error = future.exception()
+        if error is None:
+            self._ran.changed[name] = future.result()
+        elif isinstance(error, AirbundleError):
+            self._ran.failed[name] = error
+        else:
+            raise error

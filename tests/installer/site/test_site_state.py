@@ -1,0 +1,95 @@
+"""installer.site.site_state: what a host keeps of a site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airbundle.errors import DocumentError
+from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteCluster, SiteState, sites_of
+from airbundle.installer.state import StateDirectory
+
+RELEASE = DeployedRelease(
+    "synapse",
+    "matrix",
+    "chart",
+    "sha256:" + "a" * 64,
+    3,
+    "ask",
+    ("base",),
+    ("r/x:1@sha256:1",),
+    ("v1/Pod/a/b",),
+    "s.yaml",
+)
+DEPLOYMENT = Deployment(1, "messenger", "1.0.0", 7, "sha256:" + "b" * 64, "2026-01-02T03:04:05Z", who={"user": "op"})
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteState:
+    (tmp_path / "state").mkdir()
+    return SiteState(StateDirectory(tmp_path / "state"), "berlin-1")
+
+
+def test_nothing_is_made_by_asking(site: SiteState) -> None:
+    assert (site.deployments(), site.latest(), site.cluster()) == ([], None, None)
+    assert not site.root.exists()
+
+
+def test_a_deployment_is_read_back_as_it_was_written(site: SiteState) -> None:
+    site.write(DEPLOYMENT)
+    later = Deployment(2, "messenger", "1.1.0", 8, "x", "y").with_release(RELEASE)
+    site.write(later)
+    assert site.deployments() == [DEPLOYMENT, later]
+    assert site.latest() == later
+
+
+def test_a_release_that_comes_again_replaces_its_record(site: SiteState) -> None:
+    site.write(DEPLOYMENT.with_release(RELEASE))
+    latest = site.latest()
+    assert latest is not None
+    again = latest.with_release(DeployedRelease("synapse", "matrix", "chart", "other", 4))
+    assert [each.revision for each in again.releases] == [4]
+    assert again.without_release("synapse").releases == ()
+
+
+def test_only_the_owner_reads_what_may_hold_secrets(site: SiteState) -> None:
+    site.write(DEPLOYMENT)
+    site.write_cluster(SiteCluster("uid-1", "berlin"))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [site.root, site.files(1), *site.root.rglob("*.json")]}
+    assert modes == {"berlin-1": 0o700, "0001": 0o700, "0001.json": 0o600, "site.json": 0o600}
+    assert site.cluster() == SiteCluster("uid-1", "berlin")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "Other"},
+        {"formatVersion": 2},
+        {"formatVersion": "1"},
+        {"serial": None},
+        {"releases": [{"name": "x"}]},
+        {"who": 3},
+    ],
+)
+def test_a_broken_record_is_named(site: SiteState, change: dict[str, object]) -> None:
+    site.write(DEPLOYMENT)
+    path = site.root / "deployments" / "0001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DocumentError, match=r"0001\.json"):
+        site.deployments()
+
+
+def test_a_record_never_names_a_file_elsewhere(site: SiteState) -> None:
+    site.write(DEPLOYMENT.with_release(DeployedRelease("a", "b", "manifests", "c", manifest="../../etc/passwd")))
+    with pytest.raises(DocumentError, match="expected the name of a file"):
+        site.deployments()
+
+
+def test_sites_of_a_host_keep_apart(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    state = StateDirectory(tmp_path / "state")
+    for name in ("b", "a"):
+        SiteState(state, name).write(DEPLOYMENT)
+    assert [site.name for site in sites_of(state)] == ["a", "b"]
