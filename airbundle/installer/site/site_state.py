@@ -5,7 +5,7 @@
   site.json               0600   the cluster: uid of kube-system, context, kubeconfig
   journal.jsonl           0640   steps at this site
   deployments/0001.json   0600   what is up, written anew after each release that is
-  deployments/0001/       0700   manifests as they were applied: values may hold secrets
+  manifests/sha256-….yaml 0600   manifests as they were applied, by digest: values may hold secrets
   before/                 0700   objects as they were before they were changed
   nodes/  dns/            0700   what nodes were given; files for the site's own DNS server
 ```
@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from airbundle.errors import DocumentError
+from airbundle.bundle.digest import parse_digest, sha256
+from airbundle.errors import AirbundleError, DocumentError
 from airbundle.installer.files import PRIVATE_DIRECTORY, PRIVATE_FILE, make_directory, read_file, write_file
 from airbundle.installer.state import StateDirectory
 from airbundle.store.host import host_errors
@@ -30,6 +32,7 @@ VERSION = 1
 SITES = "sites"
 
 _LIMIT = 16 * 1024 * 1024
+_MANIFEST_LIMIT = 64 * 1024 * 1024
 _RECORD = re.compile(r"([0-9]{4,9})\.json")
 
 
@@ -59,7 +62,7 @@ class DeployedRelease:
         needs: names of releases.
         images: names with digests that its pods run.
         objects: `ObjectKey` texts of what it has, sorted.
-        manifest: name of the file in the deployment's directory with what was applied.
+        manifest: digest of what was applied; `SiteState.read_manifest` gives it.
     """
 
     name: str
@@ -122,6 +125,7 @@ class SiteState:
     def __init__(self, state: StateDirectory, name: str) -> None:
         self.name = name
         self._state = state
+        self._changing = Lock()
         self.root = state.path(SITES, name)
 
     @property
@@ -195,9 +199,52 @@ class SiteState:
         self.directory("deployments")
         _write(self._record(deployment.number), "Deployment", asdict(deployment))
 
-    def files(self, number: int) -> Path:
-        """Return the directory of a deployment's files, made if it isn't there."""
-        return self.directory("deployments", f"{number:04d}")
+    def record(self, release: DeployedRelease) -> None:
+        """Record in the newest deployment that a release is up; steps that run at the same time may call it.
+
+        Raises:
+            HostError: it can't be written.
+        """
+        self._change(lambda deployment: deployment.with_release(release))
+
+    def drop(self, name: str) -> None:
+        """Record in the newest deployment that a release is gone."""
+        self._change(lambda deployment: deployment.without_release(name))
+
+    def finish(self) -> None:
+        """Record that the newest deployment is complete."""
+        self._change(lambda deployment: replace(deployment, complete=True))
+
+    def _change(self, change: Callable[[Deployment], Deployment]) -> None:
+        with self._changing:
+            latest = self.latest()
+            if latest is None:
+                raise ValueError(f"{self.root}: no deployment has begun")
+            changed = change(latest)
+            if changed != latest:
+                self.write(changed)
+
+    def keep_manifest(self, text: bytes) -> str:
+        """Keep what was applied, durably; return its digest.
+
+        Raises:
+            HostError: it can't be written.
+        """
+        digest = sha256(text)
+        write_file(self.directory("manifests") / _file_of(digest), text, PRIVATE_FILE)
+        return digest
+
+    def read_manifest(self, digest: str) -> bytes:
+        """Return what was applied.
+
+        Raises:
+            DocumentError: it is gone, or was changed.
+        """
+        path = self.root / "manifests" / _file_of(digest)
+        text = read_file(path, limit=_MANIFEST_LIMIT)
+        if text is None or sha256(text) != digest:
+            raise _broken(path, "it is not what was applied" if text is not None else "it is not there")
+        return text
 
     def _record(self, number: int) -> Path:
         return self.root / "deployments" / f"{number:04d}.json"
@@ -216,7 +263,7 @@ class SiteState:
                 releases=releases,
                 **texts,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, AirbundleError) as error:
             raise _broken(path, f"{type(error).__name__}: {error}") from None
 
 
@@ -228,10 +275,14 @@ def sites_of(state: StateDirectory) -> list[SiteState]:
     return [SiteState(state, name) for name in names]
 
 
+def _file_of(digest: str) -> str:
+    return f"{parse_digest(digest).replace(':', '-')}.yaml"
+
+
 def _release(body: Mapping[str, Any]) -> DeployedRelease:
     manifest = str(body["manifest"])
-    if "/" in manifest or manifest.startswith("."):
-        raise ValueError(f"manifest is {manifest!r}, expected the name of a file")
+    if manifest:
+        parse_digest(manifest, what="manifest")
     return DeployedRelease(
         name=str(body["name"]),
         namespace=str(body["namespace"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,10 @@ def test_a_release_that_comes_again_replaces_its_record(site: SiteState) -> None
 def test_only_the_owner_reads_what_may_hold_secrets(site: SiteState) -> None:
     site.write(DEPLOYMENT)
     site.write_cluster(SiteCluster("uid-1", "berlin"))
-    modes = {path.name: path.stat().st_mode & 0o777 for path in [site.root, site.files(1), *site.root.rglob("*.json")]}
-    assert modes == {"berlin-1": 0o700, "0001": 0o700, "0001.json": 0o600, "site.json": 0o600}
+    kept = site.keep_manifest(b"password: x").replace(":", "-")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [site.root, *site.root.rglob("*")]}
+    directories = {"berlin-1": 0o700, "deployments": 0o700, "manifests": 0o700}
+    assert modes == {**directories, "0001.json": 0o600, "site.json": 0o600, f"{kept}.yaml": 0o600}
     assert site.cluster() == SiteCluster("uid-1", "berlin")
 
 
@@ -83,7 +86,7 @@ def test_a_broken_record_is_named(site: SiteState, change: dict[str, object]) ->
 
 def test_a_record_never_names_a_file_elsewhere(site: SiteState) -> None:
     site.write(DEPLOYMENT.with_release(DeployedRelease("a", "b", "manifests", "c", manifest="../../etc/passwd")))
-    with pytest.raises(DocumentError, match="expected the name of a file"):
+    with pytest.raises(DocumentError, match="manifest"):
         site.deployments()
 
 
@@ -93,3 +96,24 @@ def test_sites_of_a_host_keep_apart(tmp_path: Path) -> None:
     for name in ("b", "a"):
         SiteState(state, name).write(DEPLOYMENT)
     assert [site.name for site in sites_of(state)] == ["a", "b"]
+
+
+def test_releases_are_recorded_one_by_one_from_many_threads(site: SiteState) -> None:
+    site.write(DEPLOYMENT)
+    releases = [DeployedRelease(f"r{number}", "n", "chart", "i") for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(site.record, releases))
+    site.drop("r3")
+    site.finish()
+    latest = site.latest()
+    assert latest is not None
+    assert {each.name for each in latest.releases} == {f"r{number}" for number in range(16)} - {"r3"}
+    assert latest.complete
+
+
+def test_a_manifest_is_what_was_applied_or_refused(site: SiteState) -> None:
+    digest = site.keep_manifest(b"kind: Pod\n")
+    assert site.read_manifest(digest) == b"kind: Pod\n"
+    next(site.root.glob("manifests/*")).write_bytes(b"kind: Other\n")
+    with pytest.raises(DocumentError, match="not what was applied"):
+        site.read_manifest(digest)
