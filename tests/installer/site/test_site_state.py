@@ -22,7 +22,7 @@ RELEASE = DeployedRelease(
     ("base",),
     ("r/x:1@sha256:1",),
     ("v1/Pod/a/b",),
-    "s.yaml",
+    "sha256:" + "c" * 64,
 )
 DEPLOYMENT = Deployment(1, "messenger", "1.0.0", 7, "sha256:" + "b" * 64, "2026-01-02T03:04:05Z", who={"user": "op"})
 
