@@ -71,7 +71,7 @@ class ServerConfig:
     """How the embedded server runs.
 
     Attributes:
-        bundles: the newest (by serial) wins where two say different things of one name.
+        bundles: the first one wins where two say different things of one name.
         host, port: where it listens; port 0 takes a free one.
         tls_cert, tls_key: PEM files, both or neither. They are read again when they change.
         prefix: what repositories begin with, as in `registry.prefix`.

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any] | None:
 def _config(args: argparse.Namespace) -> ServerConfig:
     from airbundle.bundle.naming import check_prefix
     from airbundle.bundle.serving import DEFAULT_HOST, DEFAULT_PORT, ServerConfig, parse_listen
+    from airbundle.server.config import newest_first
 
     if bool(args.tls_cert) != bool(args.tls_key):
         raise UsageError("--tls-cert and --tls-key go together", hint="give both, or neither for plain HTTP")
@@ -63,7 +64,7 @@ def _config(args: argparse.Namespace) -> ServerConfig:
         raise UsageError(f"--listen: {error}") from None
     log = args.access_log
     return ServerConfig(
-        bundles=(*group_volumes(bundle_paths(args)), *_bases(base_paths(args))),
+        bundles=(*newest_first(group_volumes(bundle_paths(args))), *_bases(base_paths(args))),
         host=host,
         port=port,
         tls_cert=Path(args.tls_cert).absolute() if args.tls_cert else None,

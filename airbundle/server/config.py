@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from airbundle.bundle.serving import CONFIG_LIMIT, ServedBundle, ServerConfig, parse_config
 from airbundle.errors import DocumentError
+from airbundle.store.reader import open_bundle
 
-__all__ = ["ServedBundle", "ServerConfig", "read_config"]
+__all__ = ["ServedBundle", "ServerConfig", "newest_first", "read_config"]
 
 
 def read_config(path: Path) -> ServerConfig:
@@ -24,3 +26,20 @@ def read_config(path: Path) -> ServerConfig:
     if len(raw) > CONFIG_LIMIT:
         raise DocumentError(f"{path}: more than {CONFIG_LIMIT} bytes; this is no configuration of the server")
     return parse_config(raw, where=str(path))
+
+
+def newest_first(bundles: Sequence[ServedBundle]) -> tuple[ServedBundle, ...]:
+    """Return bundles that people name in any order, such as by `*.airbundle`, as a server is to have them: by serial.
+
+    Of equal serials the one that is named first stays first.
+
+    Raises:
+        UsageError: one isn't there.
+        VerificationError: one is damaged.
+    """
+
+    def serial(item: ServedBundle) -> int:
+        with open_bundle(item.volumes) as bundle:
+            return bundle.statement.serial
+
+    return tuple(sorted(bundles, key=serial, reverse=True)) if len(bundles) > 1 else tuple(bundles)

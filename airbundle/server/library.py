@@ -1,4 +1,4 @@
-"""The open bundles as one store: newest first, a blob is served by the first that has it whole."""
+"""The open bundles as one store: the first that is named has a tag; a blob is served by the first that has it whole."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Library:
     """Open bundles. Made before the workers are forked; safe for many threads and for forked processes.
 
     Attributes:
-        bundles: those that are served, newest first.
+        bundles: those that are served, in the order of the configuration: what the first one says of a name counts.
         held: all files that blobs are served from: the bundles, then those that are there for their blobs alone.
     """
 
@@ -63,10 +63,9 @@ class Library:
             VerificationError: one is damaged.
         """
         with ExitStack() as undo:
-            bundles = [_open(item, check, undo) for item in served if item.holds in (BUNDLE, PARTLY)]
-            # Newest first; of equal serials the one named first.
-            self.bundles = tuple(sorted(bundles, key=lambda each: each.statement.serial, reverse=True))
-            wanted = frozenset(blob.digest for each in bundles for blob in each.bundle.missing())
+            # Not by serial: a site that went back to an older bundle has its tags, while copies of newer ones are kept.
+            self.bundles = tuple(_open(item, check, undo) for item in served if item.holds in (BUNDLE, PARTLY))
+            wanted = frozenset(blob.digest for each in self.bundles for blob in each.bundle.missing())
             others = [_hold(item, wanted, undo) for item in served if item.holds in (BASE, SUPPLEMENT)]
             self.held = (*self.bundles, *others)
             self._undo = undo.pop_all()

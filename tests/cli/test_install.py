@@ -234,6 +234,24 @@ def test_a_newer_version_is_served_without_a_restart(bundle: Path, site: Site, k
     assert document["outcome"] == "unchanged"
 
 
+def test_an_older_version_that_is_allowed_has_its_tags_again(
+    bundle: Path, site: Site, key: Key, tmp_path: Path
+) -> None:
+    site.install(bundle)
+    newer = tiny_image("redis-new")
+    made = content({"docker.io/library/redis:7.2": newer}, version="1.1.0", serial=SERIAL + 60)
+    second = sign_and_write(tmp_path / "n.airbundle", made, key)
+    code, report = site.install(second)
+    assert code == 0, report
+    host = f"127.0.0.1:{site.port}"
+    for path, digest in ((bundle, REDIS.digest), (second, newer.digest), (bundle, REDIS.digest)):
+        code, report = site.install(path, "--allow-older")
+        assert (code, report.get("changed")) == (0, True), report
+        assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == digest
+        assert site.run("status")[0] == 0
+    assert [each["version"] for each in site.run("status")[1]["bundles"]] == ["1.0.0", "1.1.0"]
+
+
 def test_another_port_needs_no_more_than_saying_so(bundle: Path, site: Site) -> None:
     site.install(bundle)
     site.port = free_port()

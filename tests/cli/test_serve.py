@@ -20,7 +20,8 @@ from airbundle.cli.serve import group_volumes
 from airbundle.errors import UsageError
 from airbundle.store.cache import Cache
 from airbundle.store.plan import plan_bundle
-from tests.support.bundles import Made, make_images, write_bundle
+from tests.server.site import newer
+from tests.support.bundles import Made, locked, make, make_images, write_bundle
 from tests.support.corpus import cache_root
 from tests.support.images import Artifact, tiny_image
 from tests.support.keys import FIRST, key_files, signature
@@ -55,6 +56,18 @@ def serve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run it to its end, which comes at once where something is wrong."""
     command = [sys.executable, "-m", "airbundle", "serve", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_of_several_the_newest_has_a_tag_in_whatever_order_they_are_named(
+    tmp_path: Path, bundle: Path, redis: Artifact
+) -> None:
+    other = tiny_image("newer", family="docker")
+    lock = newer(make_images({REDIS: other}))
+    write_bundle(tmp_path / "newer.airbundle", make([other], [locked(REDIS, other)], lock=lock))
+    for number, order in enumerate(([bundle, tmp_path / "newer.airbundle"], [tmp_path / "newer.airbundle", bundle])):
+        with run_server(tmp_path / str(number), order) as server:
+            assert server.get("/v2/docker.io/library/redis/manifests/7.2").content == other.raw
+            assert server.get(f"/v2/docker.io/library/redis/manifests/{redis.digest}").content == redis.raw
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -119,11 +119,11 @@ def test_the_higher_version_of_a_database_wins_whatever_bundle_it_is_in(tmp_path
     app.close()
 
 
-def test_the_newest_of_two_files_wins(tmp_path: Path, site: Site) -> None:
+def test_the_file_of_the_bundle_that_is_named_first_wins(tmp_path: Path, site: Site) -> None:
     other = file_artifact({"tool": b"newer", "<b>&'": b"odd name", "/abs": b"never", "..": b"never"})
     lock = newer(make([other], [locked("file/tool:2", other, kind="file")]))
     write_bundle(tmp_path / "x.airbundle", make([other], [locked("file/tool:2", other, kind="file")], lock=lock))
-    app = app_of(site.path, tmp_path / "x.airbundle")
+    app = app_of(tmp_path / "x.airbundle", site.path)
     assert ask(app, "/files/tool").body == b"newer"
     assert ask(app, "/files/<b>&'").body == b"odd name"
     page = ask(app, "/files/").body
