@@ -7,7 +7,7 @@ nothing to do ends with the same report.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -71,13 +71,10 @@ def install(
     with outcome("unchanged"):
         state.check_free()
         with open_trusted(paths, state, gate, bases) as trusted:
-            plan, missing, findings = _checked(trusted, options, state, reporter)
-            body = lacking_body(trusted.bundle, missing.lacking) if missing.lacking else None
-            raise_findings(findings, trusted.title, body, base_hint(trusted.statement))
-            for finding in findings:
-                reporter.warn(str(finding))
+            checked = look(trusted, options, state, reporter)
+            checked.refuse(reporter)
             with state.locked(f"airbundle install {trusted.bundle.path.name}"), outcome("partial"):
-                return _Install(trusted, plan, options, state, reporter, missing=missing).run()
+                return install_checked(checked, reporter)
 
 
 def check_install(
@@ -99,18 +96,59 @@ def check_install(
     """
     state.check_free()
     with open_trusted(paths, state, gate, bases) as trusted:
-        return trusted.title, _checked(trusted, options, state, reporter)[2]
+        return trusted.title, list(look(trusted, options, state, reporter).findings)
 
 
-def _checked(
-    trusted: Trusted, options: Options, state: StateDirectory, reporter: Reporter
-) -> tuple[LoadPlan, Missing, list[Finding]]:
+@dataclass(frozen=True)
+class Checked:
+    """An install before its first change.
+
+    Attributes:
+        plan: what goes into the registry.
+        missing: where is what a delta leaves out.
+        findings: what stands in the way, and what a person should know.
+    """
+
+    trusted: Trusted
+    options: Options
+    state: StateDirectory
+    plan: LoadPlan
+    missing: Missing
+    findings: tuple[Finding, ...]
+
+    def refuse(self, reporter: Reporter, more: Sequence[Finding] = ()) -> None:
+        """Raise when something stands in the way; tell warnings.
+
+        Args:
+            reporter: gets them.
+            more: further findings, to be told at once with these.
+
+        Raises:
+            CheckFailed, NoSpace, NoPermission, SiteError: as `raise_findings`.
+        """
+        bundle = self.trusted.bundle
+        body = lacking_body(bundle, self.missing.lacking) if self.missing.lacking else None
+        findings = [*self.findings, *more]
+        raise_findings(findings, self.trusted.title, body, base_hint(self.trusted.statement))
+        for finding in findings:
+            reporter.warn(str(finding))
+
+
+def look(trusted: Trusted, options: Options, state: StateDirectory, reporter: Reporter) -> Checked:
+    """Check what can be checked before the first change; changes nothing."""
     installed = state.read()
     check_not_older(installed.program)
     plan = plan_of(trusted.bundle, options.target.prefix if options.target else options.prefix)
     preflight = Preflight(trusted, plan, options, state, installed, reporter=reporter)
-    findings = preflight.run()
-    return plan, preflight.missing, findings
+    findings = tuple(preflight.run())
+    return Checked(trusted, options, state, plan, preflight.missing, findings)
+
+
+def install_checked(checked: Checked, reporter: Reporter) -> Report:
+    """Install a bundle that nothing stands in the way of; the lock of the state directory is held."""
+    return _Install(
+        checked.trusted, checked.plan, checked.options, checked.state, reporter, missing=checked.missing
+    ).run()
 
 
 class _Install:
