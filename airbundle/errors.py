@@ -9,6 +9,7 @@ AirbundleError            1   a fault of airbundle itself
 │   ├── NotFound              the other side says that the thing does not exist
 │   ├── Unauthorized          401, 403, or no usable credentials
 │   ├── Refused               the other side understood and will not do it (4xx)
+│   │   └── Conflict          somebody else set, changed or made what was to be changed (409)
 │   └── Unreachable           no answer: names, connections, TLS, timeouts
 ├── MissingContent        4   pinned bytes that are gone and can't be made again
 ├── VerificationError     5   signature, digest, trust
@@ -147,6 +148,25 @@ class Unauthorized(RemoteError):
 
 class Refused(RemoteError):
     """The other side understood the request and will not do it."""
+
+
+class Conflict(Refused):
+    """Somebody else sets a field of the object, changed it since it was read, or made it before.
+
+    `fields` is pairs of who and which field, such as `("kubectl-edit", ".spec.replicas")`; empty where none are told.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        side: Side = "site",
+        status: int | None = 409,
+        hint: str = "",
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(problem, side=side, status=status, hint=hint)
+        self.fields = tuple(fields)
 
 
 class Unreachable(RemoteError):

@@ -1,29 +1,20 @@
-"""The Kubernetes API of a running cluster, to read from: lists of objects, page by page, and nothing else.
-
-Requests go through our own HTTP client, so that patience, proxies, bounds and trust are the same as everywhere
-(docs/decisions/0031).
-"""
+"""The Kubernetes API of a running cluster, to read from: lists of objects, page by page."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from airbundle.bundle.oci import parse_json
-from airbundle.errors import NotFound, Refused, RemoteError, Unauthorized, VerificationError
+from airbundle.errors import RemoteError, VerificationError
 from airbundle.progress import SILENT, Reporter
-from airbundle.transfer.http import HttpClient
-from airbundle.transfer.kube_plugin import with_credentials
-from airbundle.transfer.kubeconfig import ClusterAccess, load_kubeconfig
-from airbundle.transfer.problems import Response, clean
-from airbundle.transfer.settings import HttpSettings
-from airbundle.transfer.tls import TlsSettings
-from airbundle.transfer.wire import Url
+from airbundle.transfer.cluster_api import ClusterApi, Resource
+from airbundle.transfer.kubeconfig import load_kubeconfig
+from airbundle.transfer.problems import Response
+
+__all__ = ["OBJECT_LIMIT", "Cluster", "Resource", "open_cluster"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,49 +26,10 @@ OBJECT_LIMIT = 100_000
 """Most objects of a kind that are read."""
 _RESTARTS = 3
 _GONE = 410
-_ANSWERS = frozenset(range(200, 500)) - {408, 425, 429}
-"""Statuses that another attempt would not change."""
 
 
-@dataclass(frozen=True)
-class Resource:
-    """A kind of objects: `apps/v1`, `deployments`, `Deployment`."""
-
-    api_version: str
-    plural: str
-    kind: str
-
-    def path(self, namespace: str = "") -> str:
-        """Return the path of its list, in all namespaces or one."""
-        top = "api" if "/" not in self.api_version else "apis"
-        within = f"/namespaces/{namespace}" if namespace else ""
-        return f"/{top}/{self.api_version}{within}/{self.plural}"
-
-
-class Cluster:
-    """A cluster's API. A context manager: the files of inline certificates go with it.
-
-    Args:
-        access: where it is and how to get in; a plugin is asked now.
-        settings: times and limits; by default those of the environment.
-        reporter: gets warnings and long waits.
-
-    Raises:
-        UsageError: the plugin gives no credentials.
-    """
-
-    def __init__(
-        self, access: ClusterAccess, *, settings: HttpSettings | None = None, reporter: Reporter = SILENT
-    ) -> None:
-        self.access = access = with_credentials(access)
-        self._http = HttpClient(settings, side="site", reporter=reporter)
-        self._files = tempfile.TemporaryDirectory(prefix="airbundle-")
-        self._trust = self._settings(access)
-
-    @property
-    def name(self) -> str:
-        """The context's name."""
-        return self.access.context
+class Cluster(ClusterApi):
+    """A cluster's API, to read lists from."""
 
     def objects(self, resource: Resource, namespace: str = "") -> Iterator[Mapping[str, Any]]:
         """Yield the objects of a kind as the API has them; at most `OBJECT_LIMIT`.
@@ -113,23 +65,9 @@ class Cluster:
 
     def _page(self, resource: Resource, namespace: str, size: int, token: str, what: str) -> Response | None:
         """Return the answer to a request for a page; None when it is too long, and a smaller one may be asked for."""
-        server = self.access.server
-        url = Url(server.scheme, server.hostname, server.port, server.target.rstrip("/") + resource.path(namespace))
-        url = url.with_query(("limit", str(size)), *([("continue", token)] if token else []))
-        headers = {"Accept": "application/json"}
-        if self.access.token:
-            headers["Authorization"] = f"Bearer {self.access.token}"
+        query = [("limit", str(size)), *([("continue", token)] if token else [])]
         try:
-            return self._http.request(
-                "GET",
-                url,
-                what=what,
-                expect=_ANSWERS,
-                headers=headers,
-                limit=_PAGE_LIMIT,
-                bare=True,
-                trust=self._trust,
-            )
+            return self.call("GET", resource.path(namespace), what=what, query=query, limit=_PAGE_LIMIT)
         except RemoteError as error:
             if error.status != 200 or size == _SMALL_PAGE:
                 raise
@@ -138,7 +76,8 @@ class Cluster:
     def _items(self, response: Response, what: str) -> tuple[list[Mapping[str, Any]], str]:
         """Return the objects of a page, and what asks for the next one."""
         if response.status != 200:
-            self._refuse(response, what)
+            listing = "ask for a role that may list it, or name namespaces with -n"
+            raise self.refusal(response, what, forbidden=listing, unknown="the cluster does not know the kind")
         try:
             body = parse_json(response.body, what=what, limit=_PAGE_LIMIT)
             if not str(body["kind"]).endswith("List"):
@@ -155,46 +94,6 @@ class Cluster:
             hint="check the server of the context: it must be the cluster's API",
         )
 
-    def _refuse(self, response: Response, what: str) -> NoReturn:
-        status = response.status
-        words = _message(response)
-        problem = f"{what}: {response.url.host} answered {status}" + (f": {words}" if words else "")
-        kind, hint = {
-            401: (Unauthorized, f"check the user of context {self.name!r}; its credentials may have ended"),
-            403: (Unauthorized, "ask for a role that may list it, or name namespaces with -n"),
-            404: (NotFound, "the cluster does not know the kind"),
-        }.get(status, (Refused if 400 <= status < 500 else RemoteError, "check the server of the context"))
-        raise kind(problem, side="site", status=status, hint=hint)
-
-    def _settings(self, access: ClusterAccess) -> TlsSettings:
-        """Write certificates into files, because OpenSSL takes nothing else; they lie in a directory of our own."""
-        ca, certificate, key = (
-            self._write(name, data)
-            for name, data in (("ca.crt", access.ca), ("client.crt", access.certificate), ("client.key", access.key))
-        )
-        return TlsSettings(ca, certificate, key, access.insecure, only_ca=bool(ca))
-
-    def _write(self, name: str, data: bytes) -> str:
-        if not data:
-            return ""
-        path = Path(self._files.name, name)
-        path.touch(mode=0o600)
-        path.write_bytes(data)
-        return str(path)
-
-    def close(self) -> None:
-        """Close all connections and drop the files."""
-        self._http.close()
-        self._files.cleanup()
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def open_cluster(kubeconfig: Path | None = None, context: str = "", *, reporter: Reporter = SILENT) -> Cluster:
     """Return the cluster that a kubeconfig means; nothing is sent yet.
@@ -208,12 +107,3 @@ def open_cluster(kubeconfig: Path | None = None, context: str = "", *, reporter:
         UsageError, HostError: see `load_kubeconfig` and `with_credentials`.
     """
     return Cluster(load_kubeconfig(kubeconfig, context), reporter=reporter)
-
-
-def _message(response: Response) -> str:
-    try:
-        body = parse_json(response.body, what="status")
-    except VerificationError:
-        return ""
-    message = body.get("message") if isinstance(body, dict) else None
-    return clean(message) if isinstance(message, str) else ""

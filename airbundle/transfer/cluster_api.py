@@ -1,0 +1,261 @@
+"""Requests to the Kubernetes API of a running cluster: who asks, whom to trust, how patiently; what a refusal means.
+
+Requests go through our own HTTP client, so that patience, proxies, bounds and trust are the same as everywhere
+(docs/decisions/0031).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+from airbundle.bundle.oci import parse_json
+from airbundle.errors import Conflict, NotFound, Refused, RemoteError, Unauthorized, VerificationError
+from airbundle.progress import SILENT, Reporter
+from airbundle.transfer.http import HttpClient
+from airbundle.transfer.kube_plugin import with_credentials
+from airbundle.transfer.kubeconfig import ClusterAccess
+from airbundle.transfer.problems import Response, clean
+from airbundle.transfer.retry import Attempts, parse_retry_after
+from airbundle.transfer.settings import HttpSettings
+from airbundle.transfer.tls import TlsSettings
+from airbundle.transfer.wire import Fault, Request, Url, read_all
+
+Self = TypeVar("Self", bound="ClusterApi")
+
+OBJECT_SIZE = 8 << 20
+"""Most bytes of one object in an answer; etcd holds some 1.5 MiB of it."""
+_ALL = frozenset(range(200, 600))
+ANSWERS = frozenset(range(200, 500)) - {408, 425, 429}
+"""Statuses that another attempt would not change."""
+_LASTING = frozenset({501, 505})
+_LASTING_WORDS = ("failed to create typed patch object", "failed to create typed live object")
+"""What is said with a 500 of objects that have fields which their kind doesn't."""
+_WRONG = "the cluster does not take the object as it is: see what it says of it"
+_BACKOFF = 5.0
+"""Seconds: an API server that is restarted is back soon, and everything waits for it."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of objects: `apps/v1`, `deployments`, `Deployment`."""
+
+    api_version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    def path(self, namespace: str = "") -> str:
+        """Return the path of its list, in all namespaces or one."""
+        top = "api" if "/" not in self.api_version else "apis"
+        within = f"/namespaces/{namespace}" if namespace else ""
+        return f"/{top}/{self.api_version}{within}/{self.plural}"
+
+
+class ClusterApi:
+    """A cluster's API. A context manager: the files of inline certificates go with it.
+
+    Args:
+        access: where it is and how to get in; a plugin is asked now.
+        settings: times and limits; by default those of the environment.
+        reporter: gets warnings and long waits.
+
+    Raises:
+        UsageError: the plugin gives no credentials.
+    """
+
+    def __init__(
+        self, access: ClusterAccess, *, settings: HttpSettings | None = None, reporter: Reporter = SILENT
+    ) -> None:
+        self.access = access = with_credentials(access)
+        settings = settings or HttpSettings.from_environment()
+        settings = replace(settings, backoff_limit=min(_BACKOFF, settings.backoff_limit))
+        self._http = HttpClient(settings, side="site", reporter=reporter)
+        self._files = tempfile.TemporaryDirectory(prefix="airbundle-")
+        self._trust = self._settings(access)
+
+    @property
+    def name(self) -> str:
+        """The context's name."""
+        return self.access.context
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        query: Sequence[tuple[str, str]] = (),
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        expect: frozenset[int] = ANSWERS,
+        limit: int = OBJECT_SIZE,
+    ) -> Response:
+        """Return the answer to a request, whatever it says; lost connections, 429 and 5xx are retried.
+
+        Args:
+            method: of HTTP.
+            path: below the server's own, percent-encoded.
+            what: thing and operation, for errors.
+            query: added to the path.
+            content, content_type: the request's body.
+            accept: media type of the answer.
+            expect: statuses that are answers, and are not retried.
+            limit: most bytes of the answer's body.
+
+        Raises:
+            Unreachable, RemoteError: no good answer within the patience of the settings, or one that is too long.
+        """
+        headers = {"Accept": accept, **self._authorization()}
+        if content is not None:
+            headers["Content-Type"] = content_type
+        request = Request(method, self.url(path, query), headers, content, self._trust)
+
+        def once(attempts: Attempts) -> Response:  # noqa: ARG001 - the signature of an operation
+            with self._http.attempt(request, what=what, bare=True, expect=_ALL) as answer:
+                body = read_all(answer, limit)
+            response = Response(answer.status, request.url, answer.headers, body or b"", too_long=body is None)
+            if response.status not in expect and _passes(response):
+                wait = parse_retry_after(response.headers.get("retry-after", ""))
+                raise Fault(f"answered {response.status}", wait=wait, error=self.refusal(response, what))
+            return response
+
+        response = self._http.run(request.url, what, once)
+        if response.too_long:
+            problem = f"{what}: {response.url.host} sent a body of more than {limit} bytes"
+            raise RemoteError(problem, side="site", status=response.status)
+        return response
+
+    def url(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Url:
+        """Return the URL of a path of the API."""
+        server = self.access.server
+        url = Url(server.scheme, server.hostname, server.port, server.target.rstrip("/") + path)
+        return url.with_query(*query) if query else url
+
+    def _authorization(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
+
+    def body(self, response: Response, what: str, limit: int = OBJECT_SIZE) -> Mapping[str, Any]:
+        """Return the object that an answer holds.
+
+        Raises:
+            NotFound, Unauthorized, Conflict, Refused, RemoteError: the answer is a refusal, or holds no object.
+        """
+        if response.status not in (200, 201, 202):
+            self.refuse(response, what)
+        try:
+            body = parse_json(response.body, what=what, limit=limit)
+        except VerificationError as error:
+            raise RemoteError(error.problem, side="site", status=response.status) from None
+        if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+            raise RemoteError(
+                f"{what}: {response.url.host} answered with what is no object",
+                side="site",
+                status=response.status,
+                hint="check the server of the context: it must be the cluster's API",
+            )
+        return body
+
+    def refuse(self, response: Response, what: str) -> NoReturn:
+        """Raise what an answer that refuses means."""
+        raise self.refusal(response, what)
+
+    def refusal(self, response: Response, what: str, *, forbidden: str = "", unknown: str = "") -> RemoteError:
+        """Return what an answer that refuses means.
+
+        Args:
+            response: the answer.
+            what: thing and operation.
+            forbidden: the next step after 403.
+            unknown: the next step after 404.
+        """
+        status, said = response.status, _status_of(response)
+        words = clean(said["message"]) if isinstance(said.get("message"), str) else ""
+        problem = f"{what}: {response.url.host} answered {status}" + (f": {words}" if words else "")
+        if status == 409:
+            return Conflict(problem, fields=conflicts(said), hint=_conflict_hint(said))
+        kind, hint = {
+            401: (Unauthorized, f"check the user of context {self.name!r}; its credentials may have ended"),
+            403: (Unauthorized, forbidden or "ask for a role that may do it, or use another context"),
+            404: (NotFound, unknown),
+            400: (Refused, _WRONG),
+            422: (Refused, _WRONG),
+        }.get(status, (Refused if 400 <= status < 500 else RemoteError, "check the server of the context"))
+        if status == 403 and "being terminated" in words:
+            kind, hint = Refused, "wait until the namespace is gone, then run again"
+        if status >= 500:
+            kind, hint = (RemoteError, "see the API server's own log") if _passes(response) else (Refused, _WRONG)
+        return kind(problem, side="site", status=status, hint=hint)
+
+    def _settings(self, access: ClusterAccess) -> TlsSettings:
+        """Write certificates into files, because OpenSSL takes nothing else; they lie in a directory of our own."""
+        ca, certificate, key = (
+            self._write(name, data)
+            for name, data in (("ca.crt", access.ca), ("client.crt", access.certificate), ("client.key", access.key))
+        )
+        return TlsSettings(ca, certificate, key, access.insecure, only_ca=bool(ca))
+
+    def _write(self, name: str, data: bytes) -> str:
+        if not data:
+            return ""
+        path = Path(self._files.name, name)
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+        return str(path)
+
+    def close(self) -> None:
+        """Close all connections and drop the files."""
+        self._http.close()
+        self._files.cleanup()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _passes(response: Response) -> bool:
+    """Tell whether another attempt may end better, for an answer that is not expected."""
+    if response.status in _LASTING:
+        return False
+    message = _status_of(response).get("message") if response.status == 500 else ""
+    return not (isinstance(message, str) and any(words in message for words in _LASTING_WORDS))
+
+
+def conflicts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return who sets which field, as a Status of reason Conflict tells it ("Server-Side Apply", conflicts)."""
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    found = []
+    for cause in causes if isinstance(causes, list) else ():
+        if isinstance(cause, dict) and cause.get("reason") == "FieldManagerConflict":
+            message, field = str(cause.get("message") or ""), str(cause.get("field") or "")
+            manager = message.partition('"')[2].partition('"')[0] or message
+            found.append((clean(manager, 80), clean(field, 200)))
+    return found
+
+
+def _conflict_hint(status: Mapping[str, Any]) -> str:
+    fields = conflicts(status)
+    if not fields:
+        made = status.get("reason") == "AlreadyExists"
+        return "" if made else "it was changed meanwhile: run again"
+    told = ", ".join(f"{manager} sets {field}" for manager, field in fields[:5])
+    more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
+    return f"{told}{more}: agree on who does, or take the fields over"
+
+
+def _status_of(response: Response) -> Mapping[str, Any]:
+    try:
+        body = parse_json(response.body, what="status")
+    except VerificationError:
+        return {}
+    return body if isinstance(body, dict) else {}
