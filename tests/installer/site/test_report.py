@@ -1,0 +1,49 @@
+"""installer.site.report: a plan and its outcome, for people and machines."""
+
+from __future__ import annotations
+
+import json
+
+from airbundle.installer.site.report import SitePlan, SiteReport
+from airbundle.installer.site.site_state import DeployedRelease, Deployment
+from airbundle.installer.site.step import Change
+
+
+def test_a_plan_tells_each_change_with_its_diff() -> None:
+    change = Change("Deployment shop/web", "change", "-replicas: 1\n+replicas: 2")
+    plan = SitePlan("shop 1.1", "sha256:x", "berlin", "main", {"dns": [], "release/web": [change]}, ("old",))
+    text = "\n".join(plan.lines())
+    assert "dns: nothing to do" in text
+    assert (
+        "release/web: 1 change\n  change  Deployment shop/web\n          -replicas: 1\n          +replicas: 2" in text
+    )
+    assert "release/old: is not in this bundle" in text
+    assert "+replicas" not in "\n".join(plan.lines(diffs=False))
+    body = json.loads(json.dumps(plan.to_json()))
+    assert body["changes"] is True
+    assert body["steps"][1]["changes"] == [
+        {"what": "Deployment shop/web", "action": "change", "diff": "-replicas: 1\n+replicas: 2"}
+    ]
+
+
+def test_a_plan_without_changes_says_so() -> None:
+    plan = SitePlan("shop 1.1", "sha256:x", "berlin", "main", {"dns": []})
+    assert list(plan.lines())[-1] == "nothing to do"
+    assert plan.to_json()["changes"] is False
+
+
+def test_a_report_tells_what_is_up() -> None:
+    release = DeployedRelease("web", "shop", "chart", "i", 2, images=("r/web:1@sha256:1",))
+    deployment = Deployment(3, "shop", "1.1", 7, "sha256:x", "t", True, releases=(release,))
+    report = SiteReport("shop 1.1", "berlin", None, {"dns": False, "release/web": True}, deployment, ("old",))
+    text = "\n".join(report.lines())
+    assert "shop 1.1 at berlin: deployed" in text
+    assert "1 release up; deployment 3" in text
+    body = report.to_json()
+    assert (body["changed"], body["removed"], body["releases"][0]["revision"]) == (True, ["old"], 2)
+
+
+def test_a_run_with_nothing_to_do_says_so() -> None:
+    report = SiteReport("shop 1.1", "berlin", None, {"dns": False})
+    assert next(iter(report.lines())) == "shop 1.1 at berlin: nothing to do, it is all up"
+    assert report.to_json()["changed"] is False
