@@ -76,13 +76,15 @@ class HelmHome:
             "insecure_skip_tls_verify": tls.insecure_skip_verify,
             "pass_credentials_all": False,
         }
-        self._write("repositories.yaml", {"apiVersion": "v1", "repositories": [entry]})
+        self.write("repositories.yaml", {"apiVersion": "v1", "repositories": [entry]})
 
-    def _write(self, name: str, body: object) -> None:
+    def write(self, name: str, body: object) -> Path:
+        """Write a document into a file of mode 0600 in this home; return its path."""
         path = self.path / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(body, file)  # JSON is YAML
+        return path
 
     def close(self) -> None:
         """Remove the home."""

@@ -39,7 +39,7 @@ def helm_fault(done: Done, *, what: str, side: Side) -> Fault:
     text = _USERINFO.sub("//", done.complaint + "\n" + done.output[-4096:].decode("utf-8", "replace"))
     status_found = _STATUS.search(text)
     status = int(status_found[1]) if status_found else None
-    words = clean(_account(text)) or done.ending
+    words = clean(account(text)) or done.ending
     problem = f"{what}: helm says: {words}"
     if _RANGE.search(text):
         return Fault(words, passing=False, error=UsageError(problem, hint="see `helm pull --help`, --version"))
@@ -64,7 +64,7 @@ def helm_fault(done: Done, *, what: str, side: Side) -> Fault:
     return Fault(words, passing=False, error=RemoteError(problem, side=side))
 
 
-def _account(text: str) -> str:
+def account(text: str) -> str:
     """Return helm's own account of what went wrong, without greetings and warnings, in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     starts = [i for i, line in enumerate(lines) if line.startswith("Error: ")]

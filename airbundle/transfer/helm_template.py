@@ -56,9 +56,14 @@ class HelmTemplate:
         complaint = complaint.replace(str(directory / _ARCHIVE), chart)
         for number, file in enumerate(self.values):
             complaint = complaint.replace(str(directory / _VALUES.format(number)), file.name)
-        for secret in sorted({text for file in self.values for text in _secrets(file.body)}, key=len, reverse=True):
-            complaint = complaint.replace(secret, "…")
-        return complaint
+        return without_secrets(complaint, self.values)
+
+
+def without_secrets(text: str, values: Sequence[ValuesFile]) -> str:
+    """Return a text without what stands in values below keys that sound like a secret's."""
+    for secret in sorted({found for file in values for found in _secrets(file.body)}, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
 
 
 def _secrets(value: Any, secret: bool = False) -> Iterator[str]:

@@ -57,6 +57,7 @@ def run_program(
     output_limit: int,
     stdin: bytes = b"",
     cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Done:
     """Run a program to its end.
 
@@ -68,6 +69,7 @@ def run_program(
         output_limit: the most bytes it may write to standard output.
         stdin: what it reads; then its input ends.
         cwd: where it runs.
+        pass_fds: descriptors that it holds as long as it lives, such as a lock's.
 
     Raises:
         TooLong: it took too long, or wrote too much.
@@ -84,6 +86,7 @@ def run_program(
                 stderr=complaints,
                 env=dict(env),
                 cwd=cwd,
+                pass_fds=tuple(pass_fds),
             )
         except OSError as error:
             raise HostError(f"{what}: {command[0]} can't be started: {error.strerror}") from None
