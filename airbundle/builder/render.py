@@ -127,7 +127,9 @@ def _manifests(opened: InventoryDir, cases: Sequence[Case]) -> tuple[list[Render
     inventory = opened.inventory
     settings = [case.setting for case in cases]
     wanted = [(manifest.path, manifest.release, manifest.where) for manifest in inventory.manifests]
-    wanted += [(path, release, release.where) for release in inventory.releases for path in release.before]
+    wanted += [
+        (path, release, release.where) for release in inventory.releases for path in (*release.before, *release.restore)
+    ]
     renderings: list[Rendering] = []
     findings: list[Finding] = []
     for path, release, where in wanted:

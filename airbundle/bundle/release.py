@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airbundle.bundle.fields import Field, Flag, ListOf, Record, Text, Whole
+from airbundle.bundle.fields import Field, Flag, ListOf, Record, Text
 from airbundle.bundle.reading import Reading, Values
+from airbundle.bundle.release_checks import CHECK, Check, read_check
 from airbundle.bundle.terms import DURATION, INSIDE_PATH, dns_label, normal_path, one_of
 from airbundle.bundle.yamldoc import Node
 
@@ -15,17 +16,6 @@ RELEASE_NAME = Text(
     "a release's name: lower-case letters, digits, '-' and '.', at most 53, such as cert-manager",
     r"[a-z0-9](?:[a-z0-9.-]{0,51}[a-z0-9])?",
     limit=53,
-)
-CHECK = Record(
-    "a check",
-    {
-        "http": Field(
-            Text("an http:// or https:// URL; it may hold {{ site.NAME }}", r"https?://(?:[^\s{}]|\{\{[^{}\n]*\}\})+"),
-            "The URL that is asked after the release is deployed",
-            required=True,
-        ),
-        "status": Field(Whole(100, 599), "The status that it must answer; 200 by default"),
-    },
 )
 RELEASE = Record(
     "a release",
@@ -37,18 +27,20 @@ RELEASE = Record(
         "timeout": Field(DURATION, "How long it may take to become well; 5m by default"),
         "rollback": Field(one_of("ask", "auto", "never"), "What happens when it fails; ask by default"),
         "before": Field(ListOf(INSIDE_PATH), "Manifests, such as a backup job, that are run before it changes"),
-        "checks": Field(ListOf(CHECK), "What must answer once it is deployed"),
+        "restore": Field(
+            ListOf(INSIDE_PATH), "Manifests, such as a restore job, that are run after it was rolled back"
+        ),
+        "checks": Field(ListOf(CHECK), "What must hold once it is deployed"),
+        "test": Field(
+            Flag(), "Whether the chart's own tests are run (helm test) once it is deployed; false by default"
+        ),
+        "images": Field(
+            one_of("pin", "keep-names"),
+            "pin: images are deployed as name:tag@digest at the private registry; keep-names: as the chart has them",
+        ),
         "enabled": Field(Flag(), "Whether it is deployed when the site says nothing; true by default"),
     },
 )
-
-
-@dataclass(frozen=True)
-class Check:
-    """A URL that must answer with a status."""
-
-    http: str
-    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,10 @@ class Release:
     timeout: str = "5m"
     rollback: str = "ask"
     before: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    test: bool = False
+    images: str = "pin"
     enabled: bool = True
     where: str = field(default="", compare=False)
     need_places: tuple[str, ...] = field(default=(), compare=False, repr=False)
@@ -70,13 +65,15 @@ class Release:
     @property
     def paths(self) -> tuple[str, ...]:
         """Local files it names."""
-        return self.values + self.before
+        return self.values + self.before + self.restore
 
     def meaning(self) -> dict[str, Any]:
-        """Return what counts for the lock."""
+        """Return what counts for the lock. Later fields are left out at their defaults: locks from before stay good."""
         body = asdict(self)
         del body["where"], body["need_places"]
-        return body
+        body["checks"] = tuple(check.meaning() for check in self.checks)
+        later = {"restore": (), "test": False, "images": "pin"}
+        return {name: value for name, value in body.items() if name not in later or value != later[name]}
 
 
 def read_release(values: Values | None) -> Release | None:
@@ -92,7 +89,10 @@ def read_release(values: Values | None) -> Release | None:
         timeout=values.text("timeout", "5m"),
         rollback=values.text("rollback", "ask"),
         before=tuple(map(normal_path, values.texts("before"))),
-        checks=tuple(Check(check.text("http"), check.whole("status", 200)) for check in values.records("checks")),
+        restore=tuple(map(normal_path, values.texts("restore"))),
+        checks=tuple(map(read_check, values.records("checks"))),
+        test=values.flag("test", False),
+        images=values.text("images", "pin"),
         enabled=values.flag("enabled", True),
         where=values.where,
         need_places=tuple(values.place(f"needs[{number}]") for number in range(len(needs))),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SITE_NAME = "site.yaml"
+ISSUER = "airbundle-ca"
+"""What the ClusterIssuer is called where the site file says nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,11 @@ class NodeAccess:
 
 @dataclass(frozen=True)
 class SiteCa:
-    """The internal CA at this site, and what it may vouch for."""
+    """The internal CA at this site, what it may vouch for, and the name of cert-manager's ClusterIssuer of it."""
 
     mode: str = ""
     permitted: tuple[str, ...] = ()
+    issuer: str = ISSUER
 
 
 @dataclass(frozen=True)

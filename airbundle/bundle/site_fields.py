@@ -10,6 +10,7 @@ from airbundle.bundle.fields import Field, Flag, ListOf, MapOf, Record, Text, Wh
 from airbundle.bundle.reading import Reading, Values
 from airbundle.bundle.release import RELEASE_NAME
 from airbundle.bundle.site import (
+    ISSUER,
     ClusterTarget,
     NodeAccess,
     RegistryAuth,
@@ -139,6 +140,7 @@ SITE = Record(
                 {
                     "mode": Field(terms.one_of("site", "bundled", "external"), "As in bundle.yaml, where it differs"),
                     "permitted": Field(ListOf(terms.PERMITTED, unique=True), "Names and networks it may vouch for"),
+                    "issuer": Field(_KUBE_NAME, f"cert-manager's ClusterIssuer of this CA; {ISSUER} by default"),
                 },
             ),
             "The internal CA",
@@ -207,7 +209,9 @@ def _nodes(values: Values | None) -> NodeAccess:
 
 
 def _ca(values: Values | None) -> SiteCa:
-    return SiteCa(values.text("mode"), values.texts("permitted")) if values else SiteCa()
+    if values is None:
+        return SiteCa()
+    return SiteCa(values.text("mode"), values.texts("permitted"), values.text("issuer", ISSUER))
 
 
 def _dns(values: Values | None) -> SiteDns:

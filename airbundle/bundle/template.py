@@ -20,6 +20,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "domain": "site.internal",
     "registry": f"registry.site.internal:{SITE_PORT}",
     "storageClass": "site-placeholder",
+    "ca_issuer": "site-placeholder",
 }
 """What a scan without a site file fills in; no site has these."""
 
@@ -60,6 +61,7 @@ def site_names(site: Site) -> dict[str, str]:
     return {
         "name": site.name,
         "storageClass": site.storage_class,
+        "ca_issuer": site.ca.issuer,
         **{name: value for name, value in told.items() if value},
     }
 

@@ -25,6 +25,7 @@ def _shop(workshop: Workshop) -> None:
                     "values": ["values/app.yaml"],
                     "needs": ["base"],
                     "before": ["jobs/backup.yaml"],
+                    "restore": ["jobs/restore.yaml"],
                     "checks": [{"http": "https://app.{{ site.domain }}/"}],
                 },
                 "variants": {"large": "values/large.yaml"},
@@ -43,6 +44,7 @@ def _shop(workshop: Workshop) -> None:
     write(directory / "values/app.yaml", "domain: {{ site.domain }}\nother: '{{ braces }}'\n")
     write(directory / "values/large.yaml", "replicas: 9\n")
     write(directory / "jobs/backup.yaml", JOB)
+    write(directory / "jobs/restore.yaml", JOB.replace("backup", "restore"))
     for name in ("manifests/a.yaml", "manifests/deep/b.yaml", "one.yaml", "looked-at.yaml"):
         write(directory / name, f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {Path(name).stem}}}\n")
 
@@ -74,7 +76,7 @@ def test_a_bundle_carries_its_releases_in_the_order_of_their_needs(workshop: Wor
     assert app.variants == {"large": ("values/large.yaml",)}
     inventory = workshop.root / "inventory"
     assert set(files) == {
-        *("values/app.yaml", "values/large.yaml", "jobs/backup.yaml"),
+        *("values/app.yaml", "values/large.yaml", "jobs/backup.yaml", "jobs/restore.yaml"),
         *("manifests/a.yaml", "manifests/deep/b.yaml", "one.yaml"),
     }
     assert files == {path: (inventory / path).read_bytes() for path in files}

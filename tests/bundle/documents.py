@@ -25,7 +25,11 @@ charts:
     repo: https://charts.jetstack.io
     version: v1.21.1
     release: {{name: cert-manager, namespace: cert-manager, values: [values/cert-manager.yaml], needs: [], timeout: 10m,
-              rollback: ask, before: [jobs/backup.yaml], checks: [{{http: "https://x.test/", status: 200}}],
+              rollback: ask, before: [jobs/backup.yaml], restore: [jobs/restore.yaml], test: true, images: keep-names,
+              checks: [{{http: "https://x.test/", status: 200, body: ok}}, {{tcp: "db.svc:5432", timeout: 1m}},
+                       {{tls: "x.{{{{ site.domain }}}}:443", days: 3}}, {{redis: {{pod: app=redis}}}},
+                       {{exec: {{pod: Deployment/web, container: web, command: [id, -u]}}}},
+                       {{sql: {{pod: StatefulSet/db, database: app, user: app, query: select 1}}}}],
               enabled: true}}
     variants: {{large: [values/large.yaml], small: values/small.yaml}}
   - name: myapp
@@ -46,7 +50,7 @@ domain: messenger.internal
 registry: {mode: external, url: "https://harbor.test", prefix: "", ca: ca.pem,
            auth: {username: installer, password: hush-hush}}
 nodes: {runtime: containerd, access: ssh, hosts: [root@node-1], restart: manual}
-ca: {mode: site, permitted: [messenger.internal, 10.0.0.0/8]}
+ca: {mode: site, permitted: [messenger.internal, 10.0.0.0/8], issuer: berlin-ca}
 dns: {zone: messenger.internal, records: {registry: 10.0.0.10, "*.apps": [10.0.0.11, 10.0.0.12]}, forward: [10.0.0.2]}
 storageClass: standard
 releases: {label-studio: {enabled: false}}

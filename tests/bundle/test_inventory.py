@@ -71,6 +71,7 @@ def test_names_the_local_files_it_needs(inventory: Inventory) -> None:
         "manifests",
         "values/cert-manager.yaml",
         "jobs/backup.yaml",
+        "jobs/restore.yaml",
         "values/large.yaml",
         "values/small.yaml",
         "docs/handbook.pdf",

@@ -27,6 +27,17 @@ from tests.bundle.documents import DIGEST, minimal
 TARGET = KubernetesTarget("1.33", ("a/v1", "b/v1"))
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}[a-z0-9]", fullmatch=True)
 PATHS = st.from_regex(r"[a-zA-Z0-9_ äß.-]{0,8}[a-z]\.yaml", fullmatch=True)
+CHECKS = st.sampled_from(
+    [
+        {"http": "https://x.test/{{ site.domain }}", "status": 204, "body": "fine", "timeout": "30s"},
+        {"http": "https://x.test/"},
+        {"tcp": "[::1]:80"},
+        {"tls": "turn.{{ site.domain }}:5349", "days": 0},
+        {"exec": {"pod": "app=web", "command": ["true", "{{ site.name }}"]}},
+        {"sql": {"pod": "StatefulSet/db", "container": "postgres", "database": "app", "query": "select now()"}},
+        {"redis": {"pod": "app=redis"}, "timeout": "1m"},
+    ]
+)
 RELEASES = st.fixed_dictionaries(
     {"name": NAMES},
     optional={
@@ -35,7 +46,10 @@ RELEASES = st.fixed_dictionaries(
         "timeout": st.sampled_from(["5m", "1h30m"]),
         "rollback": st.sampled_from(["ask", "auto", "never"]),
         "before": st.lists(PATHS, max_size=2),
-        "checks": st.lists(st.just({"http": "https://x.test/{{ site.domain }}", "status": 204}), max_size=2),
+        "restore": st.lists(PATHS, max_size=2),
+        "checks": st.lists(CHECKS, max_size=3),
+        "test": st.booleans(),
+        "images": st.sampled_from(["pin", "keep-names"]),
         "enabled": st.booleans(),
     },
 )
@@ -120,3 +134,13 @@ def test_a_file_twice_is_refused() -> None:
 def test_what_is_no_description_is_refused(raw: bytes) -> None:
     with pytest.raises(VerificationError):
         read_carried(raw, _layers([]), where="x")
+
+
+def test_a_release_without_later_fields_has_the_bytes_it_had() -> None:
+    release = {"name": "base", "checks": [{"http": "https://x.test/", "status": 200}], "before": ["b.yaml"]}
+    described = describe_release(_request(release, {"manifests": [{"path": "m.yaml"}]}), KubernetesTarget())
+    assert described == (
+        b'{"apiVersion":"airbundle.dev/v1","kind":"Release","kubernetes":{},"manifests":"m.yaml","release":'
+        b'{"before":["b.yaml"],"checks":[{"http":"https://x.test/","status":200}],"enabled":true,"name":"base",'
+        b'"rollback":"ask","timeout":"5m"}}'
+    )

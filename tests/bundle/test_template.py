@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.bundle.site import RegistryTarget, Site
+from airbundle.bundle.site import RegistryTarget, Site, SiteCa
 from airbundle.bundle.template import PLACEHOLDERS, fill, site_names, used_names
 from airbundle.errors import DocumentError
 
@@ -56,31 +56,32 @@ def test_every_unknown_name_is_told_with_its_line() -> None:
     first, second = map(str, caught.value.findings)
     assert first == (
         "values/x.yaml:1: '{{ site.domian }}' is no name of the site; expected one of site.name, site.domain, "
-        "site.registry, site.storageClass (did you mean site.domain?)"
+        "site.registry, site.storageClass, site.ca_issuer (did you mean site.domain?)"
     )
     assert second.startswith("values/x.yaml:3: '{{ site. }}' is no name of the site")
 
 
 def test_a_site_that_does_not_say_its_domain_is_told_so() -> None:
     names = site_names(Site("berlin"))
-    assert names == {"name": "berlin", "storageClass": ""}
+    assert names == {"name": "berlin", "storageClass": "", "ca_issuer": "airbundle-ca"}
     with pytest.raises(DocumentError, match="can't be filled in") as caught:
         fill("x: {{ site.domain }}", names, "v.yaml")
     assert "v.yaml:1: the site file does not say its 'domain'" in str(caught.value.findings[0])
 
 
 def test_names_of_a_site() -> None:
-    site = Site("berlin", domain="chat.test", storage_class="fast")
+    site = Site("berlin", domain="chat.test", storage_class="fast", ca=SiteCa(issuer="berlin-ca"))
     assert site_names(site) == {
         "name": "berlin",
         "domain": "chat.test",
         "registry": "registry.chat.test:5443",
         "storageClass": "fast",
+        "ca_issuer": "berlin-ca",
     }
     external = Site("berlin", registry=RegistryTarget("external", "https://harbor.test:8443/x"))
     assert site_names(external)["registry"] == "harbor.test:8443"
 
 
 def test_placeholders_are_no_real_names() -> None:
-    assert set(PLACEHOLDERS) == {"name", "domain", "registry", "storageClass"}
+    assert set(PLACEHOLDERS) == {"name", "domain", "registry", "storageClass", "ca_issuer"}
     assert PLACEHOLDERS["domain"] == "site.internal"
