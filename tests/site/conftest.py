@@ -1,0 +1,47 @@
+"""Tests on a real cluster: a sealed one of two nodes, shared by the tests here, or the one that KUBECONFIG names.
+
+Where there is none, all of them are left out, and the reason is told once for each. A test that must begin with a bare
+cluster, or breaks it, takes `bare_site`, which costs 15 seconds and 1.3 GB of memory; all others take `site`, with
+namespaces of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.sealed import NotThere, Site, any_site, sealed_site
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here, and keep them together: they share a cluster."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("site")
+            item.add_marker(pytest.mark.xdist_group("site"))
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A cluster of two nodes that these tests share."""
+    with ExitStack() as ending:
+        try:
+            cluster = ending.enter_context(any_site())
+        except NotThere as error:
+            pytest.skip(str(error))
+        yield cluster
+
+
+@pytest.fixture
+def bare_site() -> Iterator[Site]:
+    """A sealed cluster of two nodes for this test alone, as a site is before airbundle comes."""
+    with ExitStack() as ending:
+        try:
+            cluster = ending.enter_context(sealed_site())
+        except NotThere as error:
+            pytest.skip(str(error))
+        yield cluster
