@@ -62,7 +62,7 @@ def test_reads_a_complete_inventory(inventory: Inventory) -> None:
 
 def test_requests_remember_their_place(inventory: Inventory) -> None:
     assert inventory.images[2].where == "bundle.yaml:10 images[2]"
-    assert inventory.charts[1].where == "bundle.yaml:19 charts[1]"
+    assert inventory.charts[1].where == "bundle.yaml:23 charts[1]"
 
 
 def test_names_the_local_files_it_needs(inventory: Inventory) -> None:
