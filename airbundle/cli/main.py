@@ -59,6 +59,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "state": ("state", "disconnected", "back up what can't be made again, and restore it"),
 }
 
+INTERNAL = {"post-render": "post_render"}
+"""Commands that programs start, and no list names: name → module."""
+
 # Commands whose first argument is a bundle; run from a bundle, it defaults to the running file.
 TAKES_BUNDLE = frozenset({"inspect", "verify", "serve", "preflight", "load", "render", "install"})
 
@@ -155,12 +158,12 @@ def _parse(arguments: list[str], console: Console) -> argparse.Namespace | None:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"airbundle {__version__}")
-    if name not in COMMANDS:
+    module = COMMANDS[name][0] if name in COMMANDS else INTERNAL.get(name)
+    if module is None:
         if not arguments or set(arguments) & {"-h", "--help", "--version"}:
             _printed(parser, arguments or ["--help"])
             return None
         raise UsageError(_unknown(name or arguments[0]), hint=f"`{_program()} --help` lists the commands")
-    module = COMMANDS[name][0]
     command = importlib.import_module(f"airbundle.cli.{module}")
     own = _Parser(
         prog=f"{_program()} {name}",

@@ -50,6 +50,14 @@ def running_archive() -> Path | None:
     return Path(archive) if isinstance(archive, str) else None
 
 
+def running_command() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the command line that begins this very program once more, and what must be set for it."""
+    archive = running_archive()
+    if archive is not None:
+        return (sys.executable, str(archive.absolute())), ()
+    return (sys.executable, "-m", "airbundle"), (("PYTHONPATH", str(Path(airbundle.__file__).parent.parent)),)
+
+
 def files_outside(state: StateDirectory) -> list[Path]:
     """Return the files that `install_program` makes outside the state directory."""
     return [LINK] if _wants_link(state) else []
@@ -69,10 +77,8 @@ def install_program(state: StateDirectory, archive: Path | None = None) -> Progr
     archive = archive or running_archive()
     directory = state.directory("bin")
     if archive is None:
-        parent = str(Path(airbundle.__file__).parent.parent)
-        command: tuple[str, ...] = (sys.executable, "-m", "airbundle")
-        environment: tuple[tuple[str, str], ...] = (("PYTHONPATH", parent),)
-        digest, changed = f"{airbundle.__version__} {parent}", False
+        command, environment = running_command()
+        digest, changed = f"{airbundle.__version__} {environment[0][1]}", False
     else:
         target = directory / "airbundle.pyz"
         digest, changed = _install_zip(archive, target)
