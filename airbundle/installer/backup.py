@@ -21,7 +21,7 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.state import Installed, StateDirectory
 from airbundle.installer.verify import read_trust
 
-_PLACES = ("*", "server/*", "certs/*", "certs/registry/*", "ca/*", "ca/servers/*")
+_PLACES = ("*", "server/*", "certs/*", "certs/registry/*", "ca/*", "ca/servers/*", "sites/*/*", "sites/*/*/*")
 
 
 def back_up(state: StateDirectory) -> Backup:

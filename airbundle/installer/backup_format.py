@@ -37,6 +37,11 @@ _FIXED = {
     "ca/os-trust.json": FILE,
 }
 _CA = re.compile(r"ca/(?:servers/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\.(?:json|crt|csr|key|passphrase)", re.ASCII)
+_SITE = re.compile(
+    r"sites/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/"
+    r"(?:site\.json|journal\.jsonl|(?:deployments|manifests|before|nodes|dns)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250})",
+    re.ASCII,
+)
 _PUBLIC = (".crt", ".csr")
 
 
@@ -48,6 +53,8 @@ def file_mode(path: str) -> int | None:
     """
     if path in _FIXED:
         return _FIXED[path]
+    if _SITE.fullmatch(path):
+        return FILE if path.endswith("/journal.jsonl") else PRIVATE_FILE
     if not _CA.fullmatch(path):
         return None
     return PUBLIC_FILE if path.endswith(_PUBLIC) else PRIVATE_FILE

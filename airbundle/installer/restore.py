@@ -152,7 +152,9 @@ def _write(part: Path, backup: Backup) -> None:
 
 
 def _directory_mode(name: str) -> int:
-    return LAYOUT[name] if name in LAYOUT else _OTHER_MODES[name]
+    if name in LAYOUT:
+        return LAYOUT[name]
+    return PRIVATE_DIRECTORY if name.startswith("sites/") else _OTHER_MODES[name]
 
 
 def _own(part: Path) -> None:

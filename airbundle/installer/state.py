@@ -13,6 +13,7 @@
   server/              0750   configuration, certificate and key of the server: embedded
   bundles/             0750   verified copies of bundles: copy
   bin/                 0755   the installed program: program
+  sites/               0700   what was done at each site's cluster: site.site_state
   run/, log/           0750   of the server, where it is no systemd unit: service
 ```
 """
@@ -52,6 +53,7 @@ LAYOUT = {
     "run": DIRECTORY,
     "log": DIRECTORY,
     "ca": PRIVATE_DIRECTORY,
+    "sites": PRIVATE_DIRECTORY,
 }
 """Directories within the state directory, with their modes. Uninstall takes away these, and no others."""
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import airbundle
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.trust import TrustState
 from airbundle.crypto import sealed
 from airbundle.errors import AirbundleError, Busy, DocumentError, NoPermission, NoSpace, UsageError, VerificationError
@@ -28,6 +29,7 @@ from airbundle.installer.backup_format import BackedUp, Backup, file_mode
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.journal import Journal
 from airbundle.installer.restore import open_backup, restore
+from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.verify import write_trust
 from tests.installer.bundles import Key, make_key
@@ -35,6 +37,7 @@ from tests.installer.bundles import Key, make_key
 WORD = b"a passphrase of the backup"
 OLD = InstalledBundle("shop", "1.0.0", 7, "sha256:" + "1" * 64, file="shop-1.0.0.airbundle", verified=(1, 2, 3, 4))
 NEW = InstalledBundle("shop", "1.1.0", 8, "sha256:" + "2" * 64, file="shop-1.1.0.airbundle", verified=(1, 2, 3, 4))
+MANIFEST = sha256(b"kind: Deployment\n").replace(":", "-") + ".yaml"
 INSTALLED = Installed(mode="url", registries="/etc/airbundle/registries.yaml", program="0.1", bundles=(NEW, OLD))
 
 
@@ -70,6 +73,11 @@ def state(tmp_path: Path, key: Key) -> StateDirectory:
         made.trust.write_text(json.dumps(body))
         Journal(made.journal).note("install", "done", undo=[{"container": "x"}])
         made.write(INSTALLED)
+        site = SiteState(made, "berlin-1")
+        site.write_cluster(SiteCluster("uid-1", "berlin"))
+        site.write(Deployment(1, "shop", "1.1.0", 8, NEW.statement, "2026-11-21T12:00:00Z"))
+        site.keep_manifest(b"kind: Deployment\n")
+        Journal(site.journal).note("release/web")
     return made
 
 
@@ -100,6 +108,10 @@ def test_what_is_in_a_backup(state: StateDirectory) -> None:
         "certs/ca.crt",
         "journal.jsonl",
         "server/config.json",
+        "sites/berlin-1/deployments/0001.json",
+        "sites/berlin-1/journal.jsonl",
+        f"sites/berlin-1/manifests/{MANIFEST}",
+        "sites/berlin-1/site.json",
         "state.json",
         "trust.json",
     ]
@@ -291,7 +303,7 @@ def test_killed_at_any_step_it_is_there_as_a_whole_or_not_at_all(
 ) -> None:
     write_backup(back_up(state), WORD, tmp_path / "b")
     ends = []
-    for number in range(1, 40):
+    for number in range(1, 80):
         words = [str(tmp_path / "b"), str(elsewhere.root), str(number), WORD.decode()]
         done = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, capture_output=True, text=True)
         ends.append(done.returncode)
