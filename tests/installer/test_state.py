@@ -62,6 +62,7 @@ def test_modes_are_explicit_whatever_the_umask(tmp_path: Path, mask: int) -> Non
         "run": 0o750,
         "log": 0o750,
         "ca": 0o700,
+        "sites": 0o700,
     }
 
 
