@@ -1,6 +1,6 @@
 """`python -m airbundle`."""
 
-from airbundle.cli.main import main
+from airbundle.cli.entry import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -32,7 +32,7 @@ INSTALLER = "installer"
 _WHAT = STATEMENT_NAME
 _REQUIRED = frozenset({INDEX_NAME, LOCK_MEMBER, TOC_NAME})
 _LINE = re.compile(rb"(sha256:[0-9a-f]{64}) ([A-Za-z0-9+/]{4,4096}={0,2})")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 TEXT_LIMIT = 255
 """Most characters of a name, a version, a pattern."""
 MOST_PATTERNS = 100
@@ -154,9 +154,12 @@ def parse_time(text: str) -> datetime:
     Raises:
         VerificationError: another form, or no such time.
     """
+    found = _TIME.fullmatch(text)
     try:
-        if _TIME.fullmatch(text):
-            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        if found:
+            # `strptime` would load the locale and the calendar first.
+            year, month, day, hour, minute, second = map(int, found.groups())
+            return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     except ValueError:
         pass
     raise VerificationError(f"{_WHAT}: {text[:40]!r} is no time; expected the form 2026-11-21T10:00:00Z")

@@ -168,7 +168,19 @@ def test_a_newer_format_says_so() -> None:
     assert "newer" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "2026-01-01 00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-01-01 00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T00:00:00+00:00",
+        "0000-01-01T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T23:59:60Z",
+        "٢٠٢٦-01-01T00:00:00Z",
+    ],
+)
 def test_times_have_one_form(text: str) -> None:
     with pytest.raises(VerificationError, match="no time"):
         parse_time(text)
