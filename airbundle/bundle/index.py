@@ -6,8 +6,8 @@ Only images carry the names that `ctr` and skopeo look for; on anything else tho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from re import Match
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from airbundle.bundle.oci import (
     BUNDLE_KIND,
@@ -39,13 +39,32 @@ _TYPE = "|".join(map(re.escape, sorted(INDEX_TYPES | MANIFEST_TYPES)))
 _ANNOTATED = f'"{BUNDLE_KIND}":"TEXT","{BUNDLE_REF}":"TEXT","{BUNDLE_SIZE}":"(0|[1-9][0-9]{{0,18}})"'.replace(
     ".", r"\."
 )
-_NAMED = rf'(,"{CONTAINERD_NAME}":"\2","{REF_NAME}":"\2")?'.replace(".", r"\.")
+_NAMED = rf'(?:(,)"{CONTAINERD_NAME}":"\2","{REF_NAME}":"\2")?'.replace(".", r"\.")
 _ROOT = (
     rf'\{{"annotations":\{{{_ANNOTATED}{_NAMED}\}}(?:,"artifactType":"TEXT")?,"digest":"(sha256:[0-9a-f]{{64}})"'
     rf',"mediaType":"({_TYPE})","size":(0|[1-9][0-9]{{0,15}})\}}(?:,(?=\{{)|\Z)'
 )
-_ENTRY = re.compile(_ROOT.replace("TEXT", _TEXT))
+# What is no root, and all that follows it, is found as one piece: no byte is skipped.
+_ENTRY = re.compile(f"{_ROOT.replace('TEXT', _TEXT)}|(.+)", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
+
+
+class RootRow(NamedTuple):
+    """What `index.json` says of a root: cheaper than a descriptor where 10,000 are only shown.
+
+    Attributes:
+        total: bytes of the root and of all that it needs.
+        size: bytes of its manifest or index.
+    """
+
+    kind: str
+    ref: str
+    total: int
+    digest: str
+    media_type: str
+    size: int
+    artifact_type: str
+
 
 _FIRST = {IMAGE: 0, CHART: 1, SIGNATURE: 3, REFERRER: 4}
 
@@ -104,6 +123,20 @@ def parse_index(raw: bytes) -> tuple[Descriptor, ...]:
     Raises:
         VerificationError: another form, unknown fields, a root without kind or name, or one that stands twice.
     """
+    return tuple(map(_descriptor, read_roots(raw)))
+
+
+def _descriptor(row: RootRow) -> Descriptor:
+    annotations = _annotations(row.kind, row.ref, str(row.total))
+    return Descriptor(row.media_type, row.digest, row.size, annotations, artifact_type=row.artifact_type)
+
+
+def read_roots(raw: bytes) -> list[RootRow]:
+    """Read `index.json` as `parse_index` does, for who only shows it.
+
+    Raises:
+        VerificationError: as `parse_index`.
+    """
     if len(raw) > INDEX_LIMIT:
         raise VerificationError(f"index.json: {len(raw)} bytes are more than the {INDEX_LIMIT} allowed")
     try:
@@ -112,31 +145,25 @@ def parse_index(raw: bytes) -> tuple[Descriptor, ...]:
         raise VerificationError("index.json: not UTF-8") from None
     if not text.startswith(_START) or not text.endswith(_END):
         raise VerificationError("index.json: not the index of a bundle of version airbundle.dev/v1")
-    roots = tuple(_entries(text, len(_START), len(text) - len(_END)))
-    if len({(kind_of(root), ref_of(root)) for root in roots}) != len(roots):
+    rows = [_row(groups) for groups in _ENTRY.findall(text, len(_START), len(text) - len(_END))]
+    if len({(row.kind, row.ref) for row in rows}) != len(rows):
         raise VerificationError("index.json: a root stands twice")
-    return roots
+    return rows
 
 
-def _entries(text: str, position: int, end: int) -> Iterator[Descriptor]:
-    while position < end:
-        found = _ENTRY.match(text, position, end)
-        if found is None:
-            raise VerificationError(
-                f"index.json: found {text[position : position + 60]!r}…; expected a root as airbundle writes it:"
-                " canonical JSON, kind, name and size in its annotations, no other fields"
-            )
-        yield _root(found)
-        position = found.end()
-
-
-def _root(found: Match[str]) -> Descriptor:
-    kind, ref, total, named, artifact_type, digest, media_type, size = found.groups("")
-    if "\\" in found[0]:
-        kind, ref, artifact_type = (_ESCAPED.sub(r"\1", text) for text in (kind, ref, artifact_type))
+def _row(groups: tuple[str, ...]) -> RootRow:
+    kind, ref, total, named, artifact_type, digest, media_type, size, rest = groups
+    if rest:
+        raise VerificationError(
+            f"index.json: found {rest[:60]!r}…; expected a root as airbundle writes it:"
+            " canonical JSON, kind, name and size in its annotations, no other fields"
+        )
     if (kind == IMAGE) != bool(named) or (named and artifact_type):
         raise VerificationError(f"index.json: {digest}: an image's names belong to images, and to all of them")
+    shown = kind + ref + artifact_type
     # Shown to people before it is believed: no control characters.
-    if not (kind + ref + artifact_type).isprintable():
+    if not shown.isprintable():
         raise VerificationError(f"index.json: {digest}: kind, name and type are printable text")
-    return Descriptor(media_type, digest, int(size), _annotations(kind, ref, total), artifact_type=artifact_type)
+    if "\\" in shown:
+        kind, ref, artifact_type = (_ESCAPED.sub(r"\1", text) for text in (kind, ref, artifact_type))
+    return RootRow(kind, ref, int(total), digest, media_type, int(size), artifact_type)

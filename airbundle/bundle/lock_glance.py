@@ -6,6 +6,7 @@ What has another form than a lock's is left out. Whoever acts on a lock reads it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from airbundle.bundle.lock import LOCK_LIMIT
@@ -26,8 +27,12 @@ class LockGlance:
     def __init__(self, raw: bytes, where: str) -> None:
         body = _mapping(parse_json(raw, what=where, limit=LOCK_LIMIT))
         self.installer_version = _text(_mapping(body.get("installer")).get("version"))
-        roots = [root for root in _list(body.get("roots")) if isinstance(root, dict)]
-        self._roots = {(_text(root.get("kind")), _text(root.get("ref"))): root for root in roots}
+        self._body = body
+
+    @cached_property
+    def _roots(self) -> dict[tuple[str, str], dict[str, Any]]:
+        roots = [root for root in _list(self._body.get("roots")) if isinstance(root, dict)]
+        return {(_text(root.get("kind")), _text(root.get("ref"))): root for root in roots}
 
     def __contains__(self, root: tuple[str, str]) -> bool:
         """Tell whether it has an entry of this kind and name."""
@@ -44,9 +49,12 @@ class LockGlance:
     def platforms(self, root: tuple[str, str]) -> list[str]:
         """Return what is carried of an index; `platforms` of the lock is what was asked for."""
         body = self._roots[root]
+        asked = list(map(_text, _list(body.get("platforms"))))
+        if "children" not in body:
+            return asked
         platforms = [_mapping(_mapping(child).get("platform")) for child in _list(body.get("children"))]
         carried = [_platform(platform) for platform in platforms if platform and platform.get("os") != "unknown"]
-        return list(dict.fromkeys(carried)) or list(map(_text, _list(body.get("platforms"))))
+        return list(dict.fromkeys(carried)) or asked
 
 
 def _platform(body: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from airbundle.cli.arguments import add_bundle, bundle_paths
 from airbundle.cli.console import Console
 
 if TYPE_CHECKING:
+    from airbundle.bundle.index import RootRow
     from airbundle.bundle.lock_glance import LockGlance
     from airbundle.store.reader import BundleFile
 
@@ -32,13 +33,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.store.reader import open_bundle
 
     with open_bundle(bundle_paths(args)) as bundle, _uncollected():
-        if not console.json:
-            problem = _incomplete(bundle)
-            if problem:
-                console.note(f"warning: {problem}")
-            _show(bundle, console, every=args.all)
-            return {}
-        return _document(bundle)
+        problem = _incomplete(bundle)
+        if problem and not console.json:
+            console.note(f"warning: {problem}")
+        lock, roots = _glance(bundle), _roots(bundle)
+        if console.json:
+            return _document(bundle, lock, roots, problem)
+        if not console.quiet:
+            _show_head(bundle, lock, console)
+            _show_roots(lock, roots, console, every=args.all)
+        return {}
 
 
 @contextmanager
@@ -64,19 +68,8 @@ def _incomplete(bundle: BundleFile) -> str:
     return ""
 
 
-def _document(bundle: BundleFile) -> dict[str, Any]:
-    from airbundle.bundle.index import kind_of, ref_of, total_of
-
+def _document(bundle: BundleFile, lock: LockGlance, roots: Sequence[RootRow], incomplete: str) -> dict[str, Any]:
     statement = bundle.statement
-    lock = _glance(bundle)
-    roots = []
-    for root in bundle.index:
-        entry: dict[str, Any] = {"kind": kind_of(root), "ref": ref_of(root), "digest": root.digest}
-        entry.update(mediaType=root.media_type, size=total_of(root))
-        name = kind_of(root), ref_of(root)
-        if name in lock:
-            entry.update(origin=lock.origin(name), platforms=lock.platforms(name), info=lock.info(name))
-        roots.append(entry)
     return {
         "name": statement.name,
         "version": statement.version,
@@ -85,7 +78,7 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "expires": statement.expires,
         "base": statement.base.to_json() if statement.base else None,
         "size": bundle.size,
-        "incomplete": _incomplete(bundle),
+        "incomplete": incomplete,
         "files": [str(part.path) for part in bundle.file.parts],
         "blobs": statement.contents.blobs,
         "external": statement.contents.left_out,
@@ -93,8 +86,17 @@ def _document(bundle: BundleFile) -> dict[str, Any]:
         "allowedMissing": list(statement.allowed_missing),
         "signatures": [key_id for key_id, _ in bundle.signatures],
         "installer": _installer(bundle, lock),
-        "roots": roots,
+        "roots": [_entry(root, lock) for root in roots],
     }
+
+
+def _entry(root: RootRow, lock: LockGlance) -> dict[str, Any]:
+    entry: dict[str, Any] = {"kind": root.kind, "ref": root.ref, "digest": root.digest}
+    entry.update(mediaType=root.media_type, size=root.total)
+    name = root.kind, root.ref
+    if name in lock:
+        entry.update(origin=lock.origin(name), platforms=lock.platforms(name), info=lock.info(name))
+    return entry
 
 
 def _installer(bundle: BundleFile, lock: LockGlance) -> dict[str, Any] | None:
@@ -115,29 +117,33 @@ def _glance(bundle: BundleFile) -> LockGlance:
     return LockGlance(bundle.bound_bytes(LOCK_MEMBER), f"{bundle.path.name}: {LOCK_MEMBER}")
 
 
-def _show(bundle: BundleFile, console: Console, *, every: bool) -> None:
-    from airbundle.bundle.index import kind_of, ref_of, total_of
+def _roots(bundle: BundleFile) -> list[RootRow]:
+    from airbundle.bundle.index import read_roots
+    from airbundle.bundle.layout import INDEX_NAME
+
+    return read_roots(bundle.bound_bytes(INDEX_NAME))
+
+
+def _show_roots(lock: LockGlance, roots: Sequence[RootRow], console: Console, *, every: bool) -> None:
     from airbundle.bundle.sizes import human
 
-    lock = _glance(bundle)
-    _show_head(bundle, lock, console)
     rows = [("KIND", "NAME", "DIGEST", "SIZE", "PLATFORMS")]
     hidden: Counter[str] = Counter()
-    for root in bundle.index:
-        kind, ref = kind_of(root), ref_of(root)
-        if not every and kind in _COMPANIONS:
-            hidden[kind] += 1
-            continue
-        carried = lock.platforms((kind, ref)) if kind == "image" and (kind, ref) in lock else ()
-        platforms = _shown(",".join(carried)) if carried else ""
-        rows.append((kind, ref, root.digest[:19], human(total_of(root)), platforms))
+    for root in roots:
+        if not every and root.kind in _COMPANIONS:
+            hidden[root.kind] += 1
+        else:
+            rows.append((root.kind, root.ref, root.digest[:19], human(root.total), _platforms(root, lock)))
     console.say()
     console.table(rows)
     if hidden:
-        counts = ", ".join(
-            f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(hidden.items()) if count
-        )
+        counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(hidden.items()))
         console.say(f"and {counts} (--all lists them)")
+
+
+def _platforms(root: RootRow, lock: LockGlance) -> str:
+    name = root.kind, root.ref
+    return _shown(",".join(lock.platforms(name))) if root.kind == "image" and name in lock else ""
 
 
 def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
@@ -174,4 +180,6 @@ def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
 
 def _shown(text: str) -> str:
     """Return text of the lock, which nobody has verified, without what would move a terminal's cursor."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "?" for character in text)

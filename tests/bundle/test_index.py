@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.bundle.index import encode_index, kind_of, make_root, parse_index, ref_of, root_order, total_of
+from airbundle.bundle.index import (
+    encode_index,
+    kind_of,
+    make_root,
+    parse_index,
+    read_roots,
+    ref_of,
+    root_order,
+    total_of,
+)
 from airbundle.bundle.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, canonical_json
 from airbundle.errors import VerificationError
 
@@ -35,6 +44,15 @@ def test_an_index_survives_its_bytes(roots: list[Descriptor]) -> None:
     found = parse_index(raw)
     assert [root.to_json() for root in found] == [root.to_json() for root in roots]
     assert encode_index(found) == raw == canonical_json(json.loads(raw))
+
+
+@given(ROOTS)
+def test_rows_say_what_descriptors_say(roots: list[Descriptor]) -> None:
+    raw = encode_index(roots)
+    told = [(kind_of(root), ref_of(root), total_of(root), root.digest, root.media_type, root.size) for root in roots]
+    rows = read_roots(raw)
+    assert [row[:-1] for row in rows] == told
+    assert [row.artifact_type for row in rows] == [root.artifact_type for root in parse_index(raw)]
 
 
 def test_a_root_tells_what_it_is() -> None:
@@ -73,6 +91,19 @@ def test_other_forms_are_refused(old: str, new: str) -> None:
     assert old.encode() in raw
     with pytest.raises(VerificationError, match=r"index\.json"):
         parse_index(raw.replace(old.encode(), new.encode(), 1))
+
+
+@pytest.mark.parametrize("junk", [",", " ", "{}", "{},", "\n", "\x00", "x", '{"annotations":{', "]", "é"])
+@pytest.mark.parametrize(
+    "place", ['[{"annotations"', ',{"annotations"', '],"mediaType":"application/vnd.oci.image.index']
+)
+def test_nothing_stands_beside_the_roots(junk: str, place: str) -> None:
+    other = make_root("chart", "x", Descriptor(OCI_MANIFEST, "sha256:" + "b" * 64, 5), 99, "a/b")
+    raw = encode_index([ROOT, other])
+    assert raw.count(place.encode()) == 1
+    at = raw.index(place.encode()) + (not place.startswith("]"))
+    with pytest.raises(VerificationError, match=r"expected a root as airbundle writes it|not the index of a bundle"):
+        parse_index(raw[:at] + junk.encode() + raw[at:])
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ def test_it_sees_what_a_lock_says() -> None:
     assert glance.info(("chart", "x/c:1")) == {"name": "c", "version": "1"}
 
 
+def test_what_is_asked_for_is_told_where_nothing_is_known_to_be_carried() -> None:
+    asked: dict[str, object] = {"kind": "image", "ref": "x", "platforms": ["linux/arm64", 1]}
+    for body in (asked, {**asked, "children": []}, {**asked, "children": [{}]}):
+        glance = LockGlance(json.dumps({"roots": [body]}).encode(), "lock")
+        assert glance.platforms(("image", "x")) == ["linux/arm64", ""]
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

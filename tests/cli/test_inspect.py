@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from airbundle.bundle.digest import sha256
+from airbundle.bundle.layout import INDEX_NAME, LOCK_MEMBER
 from airbundle.bundle.statement import Base
 from airbundle.cli.main import main
 from airbundle.store.plan import BaseBundle, plan_bundle
+from airbundle.store.reader import open_bundle
 from tests.support.bundles import lock_of, locked, make, make_images, write_bundle
 from tests.support.images import index, referrer, tiny_image
 from tests.support.keys import FIRST, signature
@@ -104,3 +106,24 @@ def test_only_what_it_needs_is_imported(bundle: Path, command: str) -> None:
     script = f"import sys; from airbundle.cli.main import main; main(sys.argv[1:]); print({heavy} & set(sys.modules))"
     words = [sys.executable, "-c", script, command, "-q", str(bundle)]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json", "--all"])
+@pytest.mark.parametrize("member", [INDEX_NAME, LOCK_MEMBER])
+def test_damage_is_refused_in_every_form(
+    bundle: Path, member: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_bundle([bundle]) as opened:
+        at = opened.head[member].offset + 40
+    raw = bytearray(bundle.read_bytes())
+    raw[at] ^= 1
+    bundle.write_bytes(raw)
+    assert main(["inspect", str(bundle), option]) == 5
+    told = capsys.readouterr()
+    assert member in told.err
+    assert REDIS not in told.out
+
+
+def test_quiet_says_nothing(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(bundle), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
