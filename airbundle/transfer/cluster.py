@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,15 @@ _GONE = 410
 class Cluster(ClusterApi):
     """A cluster's API, to read lists from."""
 
-    def objects(self, resource: Resource, namespace: str = "") -> Iterator[Mapping[str, Any]]:
+    def objects(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> Iterator[Mapping[str, Any]]:
         """Yield the objects of a kind as the API has them; at most `OBJECT_LIMIT`.
 
         Args:
             resource: the kind.
             namespace: the one to look in; by default all.
+            labels, fields: selectors, such as `app=web` and `involvedObject.uid=…`; by default all.
 
         Raises:
             Unauthorized: 401, or 403 when this user may not list the kind (`status` tells which).
@@ -45,9 +48,11 @@ class Cluster(ClusterApi):
         """
         what = f"cluster {self.name}: list {resource.plural}" + (f" in {namespace}" if namespace else "")
         size, token, count, restarts = _PAGE, "", 0, 0
+        selectors = [each for each in (("labelSelector", labels), ("fieldSelector", fields)) if each[1]]
         tokens: set[str] = set()
         while count < OBJECT_LIMIT:
-            response = self._page(resource, namespace, size, token, what)
+            query = [*selectors, ("limit", str(size)), *([("continue", token)] if token else [])]
+            response = self._page(resource.path(namespace), query, what)
             if response is None:
                 size = _SMALL_PAGE
             elif response.status == _GONE and token and restarts < _RESTARTS:
@@ -63,13 +68,12 @@ class Cluster(ClusterApi):
                     raise RemoteError(f"{what}: the same page comes again and again", side="site")
                 tokens.add(token)
 
-    def _page(self, resource: Resource, namespace: str, size: int, token: str, what: str) -> Response | None:
+    def _page(self, path: str, query: Sequence[tuple[str, str]], what: str) -> Response | None:
         """Return the answer to a request for a page; None when it is too long, and a smaller one may be asked for."""
-        query = [("limit", str(size)), *([("continue", token)] if token else [])]
         try:
-            return self.call("GET", resource.path(namespace), what=what, query=query, limit=_PAGE_LIMIT)
+            return self.call("GET", path, what=what, query=query, limit=_PAGE_LIMIT)
         except RemoteError as error:
-            if error.status != 200 or size == _SMALL_PAGE:
+            if error.status != 200 or ("limit", str(_SMALL_PAGE)) in query:
                 raise
             return None
 

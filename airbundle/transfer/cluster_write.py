@@ -19,9 +19,9 @@ from urllib.parse import quote
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.errors import Conflict, NotFound, SiteError
 from airbundle.progress import SILENT, Reporter
-from airbundle.transfer.cluster import Cluster
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_discovery import Discovery
+from airbundle.transfer.cluster_pods import PodCalls
 from airbundle.transfer.kubeconfig import ClusterAccess, load_kubeconfig
 from airbundle.transfer.problems import clean
 from airbundle.transfer.settings import HttpSettings
@@ -33,7 +33,7 @@ _RACES = 5
 _POLL = 0.5
 
 
-class ClusterWriter(Cluster):
+class ClusterWriter(PodCalls):
     """A cluster's API, to read from and to change; for many threads at once."""
 
     def __init__(

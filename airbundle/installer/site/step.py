@@ -13,7 +13,7 @@ from airbundle.installer.state import StateDirectory
 from airbundle.installer.verify import Trusted
 from airbundle.progress import Phase, Reporter
 from airbundle.store.site_dir import SiteDir
-from airbundle.transfer.cluster import Cluster
+from airbundle.transfer.cluster_write import ClusterWriter
 
 Action = Literal["create", "change", "delete", "run", "restart"]
 
@@ -84,7 +84,7 @@ class SiteRun:
     state: StateDirectory
     site_state: SiteState
     journal: Journal
-    cluster: Cluster
+    cluster: ClusterWriter
     reporter: Reporter
     patience: float = PATIENCE
     ask: Callable[[str], bool] = field(default=lambda _question: False, repr=False)

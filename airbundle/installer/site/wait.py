@@ -1,0 +1,143 @@
+"""Waiting until objects of a cluster are up, or telling why they are not: as soon as it is certain, else in the end.
+
+Time in which the API server does not answer is not counted: what is waited for can't be seen, but goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airbundle.deploy.dig import items, text
+from airbundle.deploy.objects import CRD, ObjectKey
+from airbundle.deploy.pods import Trouble, new_pods, pod_trouble, selector_of, settling
+from airbundle.deploy.rollout import Rollout, state_of
+from airbundle.errors import SiteError
+from airbundle.installer.site.why import findings_of
+from airbundle.progress import Item
+from airbundle.transfer.cluster_api import Resource
+from airbundle.transfer.cluster_write import ClusterWriter
+
+_POLL = 1.0
+_COUNTED = 10.0
+"""Most seconds that one look at the objects counts for."""
+_PODS = Resource("v1", "pods", "Pod")
+_REPLICA_SETS = Resource("apps/v1", "replicasets", "ReplicaSet")
+_STORAGE = "storage.k8s.io/v1"
+
+
+@dataclass
+class Awaited:
+    """An object that is waited for, as it was last seen.
+
+    Attributes:
+        key: names it.
+        body: as the cluster has it; None where it isn't there.
+        pods: those of the version that comes up, with what keeps them from being ready.
+        since: when it was ready the first time without a break, on the monotonic clock; 0 for not ready.
+    """
+
+    key: ObjectKey
+    body: Mapping[str, Any] | None = None
+    rollout: Rollout = field(default_factory=lambda: Rollout(False))
+    pods: Sequence[tuple[Mapping[str, Any], Trouble]] = ()
+    since: float = 0.0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it, or one of its pods, can't get ready as it is."""
+        return self.rollout.failed or any(trouble.certain for _, trouble in self.pods)
+
+
+def wait_ready(
+    cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: float, item: Item | None = None, *, what: str = ""
+) -> None:
+    """Wait until objects are up, all at once.
+
+    Args:
+        cluster: where they are.
+        keys: name them.
+        timeout: seconds.
+        item: is advanced by 1 for each object that is up.
+        what: whose objects they are, for errors, such as `release synapse`.
+
+    Raises:
+        SiteError: one is not up in time, or can't be any more; its findings say of each what its controller, its pods,
+            its events and its last log lines tell, without secrets.
+        Unauthorized, Unreachable, RemoteError: the cluster gives no good answer.
+    """
+    left, told = timeout, 0
+    waiting = [Awaited(key) for key in sorted(set(keys))]
+    while True:
+        begun = time.monotonic()
+        for each in waiting:
+            _look(cluster, each)
+        pending = [each for each in waiting if not each.rollout.ready]
+        if item is not None and len(waiting) - len(pending) > told:
+            item.advance(len(waiting) - len(pending) - told)
+            told = len(waiting) - len(pending)
+        if not pending:
+            return
+        hopeless = any(each.rollout.failed for each in pending) or all(each.stuck for each in pending)
+        if hopeless or left <= 0:
+            raise _error(cluster, pending, len(waiting), "" if hopeless else f" after {timeout:.0f} s", what)
+        time.sleep(_POLL)
+        left -= min(time.monotonic() - begun, _COUNTED)
+
+
+def _look(cluster: ClusterWriter, each: Awaited) -> None:
+    """Look at an object; a Job that was seen to end well may be gone since."""
+    if each.rollout.ready and each.key.kind == "Job":
+        return
+    each.body = body = cluster.get(each.key)
+    if body is None:
+        each.rollout, each.pods = Rollout(False, why="it is not there"), ()
+        return
+    each.rollout = state_of(body, _related(cluster, body))
+    if each.rollout.ready and each.key.kind == CRD and not _served(cluster, body):
+        each.rollout = Rollout(False, why="its kind is not served yet")
+    pods = _pods(cluster, body)
+    each.pods = [(pod, trouble) for pod in pods for trouble in [pod_trouble(pod)] if trouble.text]
+    each.since = (each.since or time.monotonic()) if each.rollout.ready else 0.0
+    if each.rollout.ready and time.monotonic() - each.since < settling(pods, time.time()):
+        each.rollout = Rollout(False, why="its containers have only just started")
+
+
+def _related(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    name = text(body, "spec", "storageClassName")
+    if body.get("kind") != "PersistentVolumeClaim" or text(body, "status", "phase") == "Bound" or not name:
+        return ()
+    found = cluster.get(ObjectKey(_STORAGE, "StorageClass", "", name))
+    return () if found is None else (found,)
+
+
+def _served(cluster: ClusterWriter, body: Mapping[str, Any]) -> bool:
+    """Tell whether a kind that is defined can be asked for: discovery is some moments behind."""
+    kind, api = text(body, "spec", "names", "kind"), text(body, "spec", "group")
+    versions = [text(each, "name") for each in items(body, "spec", "versions") if each.get("served") is True]
+    return all(cluster.resource_of(f"{api}/{version}", kind) is not None for version in versions)
+
+
+def _pods(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the pods of the version that comes up."""
+    if body.get("kind") == "Pod":
+        return [body]
+    selector, namespace = selector_of(body), text(body, "metadata", "namespace")
+    if not selector or not namespace:
+        return []
+    pods = list(cluster.objects(_PODS, namespace, labels=selector))
+    sets = list(cluster.objects(_REPLICA_SETS, namespace, labels=selector)) if body["kind"] == "Deployment" else []
+    return new_pods(body, pods, sets)
+
+
+def _error(cluster: ClusterWriter, pending: Sequence[Awaited], count: int, late: str, what: str) -> SiteError:
+    pending = sorted(pending, key=lambda each: not each.stuck)
+    findings = [
+        found for each in pending for found in findings_of(cluster, each.key, each.body, each.rollout, each.pods)
+    ]
+    telling = next((found for found in findings if found.code == "pod"), findings[0])
+    subject = f"{what}: " if what else ""
+    problem = f"{subject}{len(pending)} of {count} objects are not up{late}: {telling.where}: {telling.message}"
+    return SiteError(problem, findings=findings, hint="mend what the findings say, then run the same command again")
