@@ -56,12 +56,16 @@ class NodeSetup:
         files: path → text.
         shared: those of them in which others may have settings, too.
         needs: what must be so for the runtime to read them, and what must be restarted, for people; one line each.
+        units: services, of which one runs on a node, that must be restarted to read them; none: it reads them at once.
+        restarting: how: `restart` or `reload`.
     """
 
     runtime: str
     files: Mapping[str, str] = field(repr=False)
     shared: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    restarting: str = "restart"
 
 
 def node_setup(runtime: str, mirrored: Mirrored) -> NodeSetup:
@@ -73,7 +77,9 @@ def node_setup(runtime: str, mirrored: Mirrored) -> NodeSetup:
     """
     files, needs = _FORMS[runtime]
     found = dict(sorted(files(mirrored)))
-    return NodeSetup(runtime, found, frozenset(path for path in found if path.endswith(_SHARED)), needs)
+    shared = frozenset(path for path in found if path.endswith(_SHARED))
+    units = _UNITS.get(runtime, ())
+    return NodeSetup(runtime, found, shared, needs, units, "reload" if runtime == CRIO else "restart")
 
 
 def _containerd(mirrored: Mirrored) -> Iterator[tuple[str, str]]:
@@ -144,4 +150,5 @@ _FORMS: Mapping[str, tuple[_Files, tuple[str, ...]]] = {
         ("Docker has mirrors for Docker Hub only: name the private registry in what you deploy (`airbundle render`)",),
     ),
 }
+_UNITS = {K3S: ("k3s", "k3s-agent"), RKE2: ("rke2-server", "rke2-agent"), CRIO: ("crio",)}
 RUNTIMES: Sequence[str] = tuple(_FORMS)

@@ -1,13 +1,15 @@
 """A shell script that makes a node what `installer.mirrors` says, checks it, and takes it back. Pure.
 
 It runs on whatever shell a node has (POSIX, also busybox's), without Python and without a network. What it makes it
-first notes in `/etc/airbundle/node`, so that `undo` takes away just that, also after a newer script.
+first notes in `/etc/airbundle/node`, so that `undo` takes away just that, also after a newer script. `plan` and `reach`
+change nothing and speak to `installer.node_answers`, in lines that begin with their own name.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from airbundle.installer.mirrors import CONTAINERD, NodeSetup
 
@@ -19,10 +21,14 @@ _HEAD = """\
 #   sh THIS apply    writes the files below; again, it changes nothing
 #   sh THIS check    says whether all is so, and whether the registry answers; exit 1 when not
 #   sh THIS undo     takes away what apply made, and puts back what was there
+#   sh THIS restart  restarts the container runtime where that is still to be done
+#   sh THIS plan     says what apply would do; sh THIS reach: whether the registry can be reached
 set -eu
 umask 022
 ROOT=${ROOT:-}
 NOTES=$ROOT/etc/airbundle/node
+units='@UNITS@' # services that read what is written when they start
+restarting=@RESTART@
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -44,6 +50,10 @@ wanted() { grep -qxF "$1" "$work/wanted"; }
 put() { # $1: path; what it is to hold comes by stdin
     printf '%s\\n' "$1" >>"$work/wanted"
     cat >"$work/new"
+    case $doing in
+    plan) plan_put "$1"; return ;;
+    reach) case $1 in *ca.crt) cp "$work/new" "$work/ca.crt" ;; esac; return ;;
+    esac
     if [ "$doing" = check ]; then
         if cmp -s "$work/new" "$ROOT$1"; then say "ok       $1"; else say "WRONG    $1"; wrong=1; fi
         return
@@ -57,12 +67,62 @@ put() { # $1: path; what it is to hold comes by stdin
         say "kept     $1.before-airbundle"
     fi
     note "file $1"
+    owe_restart
     cat "$work/new" >"$ROOT$1.airbundle-part"
     mv -f "$ROOT$1.airbundle-part" "$ROOT$1"
     say "written  $1"
 }
 
+plan_put() {
+    if cmp -s "$work/new" "$ROOT$1" 2>/dev/null; then say "plan keep $1"
+    elif [ ! -e "$ROOT$1" ]; then say "plan create $1"
+    elif noted "file $1"; then say "plan change $1"
+    else say "plan replace $1"; fi
+}
+
+started() { # which start of the runtime's service is the one that runs; nothing where it does not run
+    command -v systemctl >/dev/null 2>&1 || { say unknown; return; }
+    for unit in $units; do
+        ! systemctl is-active -q "$unit" 2>/dev/null || systemctl show -p InvocationID --value "$unit"
+    done
+}
+
+owe_restart() { # before a file is changed that the runtime reads when it starts
+    [ -n "$units" ] || return 0
+    forget_restart
+    id=$(started)
+    [ -z "$id" ] || note "restart $id"
+}
+
+owed() { # whether the runtime was not started again since
+    [ -f "$NOTES" ] || return 1
+    id=$(sed -n 's/^restart //p' "$NOTES")
+    [ -n "$id" ] && [ "$id" = "$(started)" ]
+}
+
+forget_restart() {
+    id=$(sed -n 's/^restart //p' "$NOTES")
+    [ -z "$id" ] || forget "restart $id"
+}
+
+restart() {
+    owed || { say "no restart is to be done"; return; }
+    command -v systemctl >/dev/null 2>&1 || { say "WRONG    no systemctl here: restart the runtime by hand"; exit 1; }
+    for unit in $units; do
+        systemctl is-active -q "$unit" || continue
+        systemctl "$restarting" "$unit"
+        say "$restarting  $unit"
+    done
+    forget_restart
+}
+
 put_alone() { # as put, for a file that others may have settings in: those are never replaced
+    if [ "$doing" = plan ] && [ -e "$ROOT$1" ] && ! noted "file $1"; then
+        cat >"$work/new"
+        cmp -s "$work/new" "$ROOT$1" && { say "plan keep $1"; return; }
+        say "plan refuse $1"
+        return
+    fi
     if [ "$doing" = apply ] && [ -e "$ROOT$1" ] && ! noted "file $1"; then
         cat >"$work/new"
         cmp -s "$work/new" "$ROOT$1" && return
@@ -104,6 +164,7 @@ replace_hosts() {
 }
 
 put_hosts() { # $1: the line for /etc/hosts; empty for none
+    [ "$doing" != reach ] || return 0
     { hosts_without; [ -z "$1" ] || printf '%s # airbundle\\n' "$1"; } >"$work/hosts"
     if [ "$doing" = check ]; then
         [ -z "$1" ] && return
@@ -111,6 +172,11 @@ put_hosts() { # $1: the line for /etc/hosts; empty for none
             say "WRONG    /etc/hosts lacks: $1"
             wrong=1
         fi
+        return
+    fi
+    if [ "$doing" = plan ]; then
+        [ -n "$1" ] || noted hosts || return 0
+        if cmp -s "$work/hosts" "$ROOT/etc/hosts"; then say "plan keep /etc/hosts"; else say "plan hosts /etc/hosts"; fi
         return
     fi
     if cmp -s "$work/hosts" "$ROOT/etc/hosts" 2>/dev/null; then [ -z "$1" ] || say "as it is /etc/hosts"; return; fi
@@ -136,6 +202,7 @@ undo() {
         directory) rmdir "$ROOT$path" 2>/dev/null || true ;;
         esac
     done <"$work/back"
+    [ -z "$units" ] || say "then:    $restarting what runs here of: $units"
     rm -f "$NOTES" "$NOTES.part"
     rmdir "$(dirname "$NOTES")" 2>/dev/null || true
 }
@@ -145,20 +212,22 @@ wrong=0
 : >"$work/wanted"
 case $doing in
 undo) undo; exit 0 ;;
+restart) restart; exit 0 ;;
 apply)
     mkdir -p "$ROOT/etc/airbundle"
     [ -f "$NOTES" ] || : >"$NOTES"
     ;;
-check) ;;
-*) say "usage: sh $0 apply|check|undo" >&2; exit 2 ;;
+check | plan | reach) ;;
+*) say "usage: sh $0 apply|check|undo|restart|plan|reach" >&2; exit 2 ;;
 esac
 """
 
 _LEFT = """\
-if [ "$doing" = apply ]; then # what an earlier script wrote and this one does not
-    sed -n 's/^file //p' "$NOTES" >"$work/before"
+if [ "$doing" = apply ] || [ "$doing" = plan ]; then # what an earlier script wrote and this one does not
+    sed -n 's/^file //p' "$NOTES" >"$work/before" 2>/dev/null || true
     while read -r path; do
-        wanted "$path" || take_back "$path"
+        wanted "$path" && continue
+        if [ "$doing" = plan ]; then say "plan remove $path"; else owe_restart; take_back "$path"; fi
     done <"$work/before"
 fi
 """
@@ -177,7 +246,8 @@ def node_script(setup: NodeSetup, *, url: str, name: str, address: str = "") -> 
         name: host of the registry, which must resolve on the node.
         address: of the registry, for `/etc/hosts`; empty where the node's DNS knows the name.
     """
-    return "".join([_HEAD, *_files(setup), _LEFT, _hosts(name, address), *_checks(setup, url, name), _TAIL])
+    head = _HEAD.replace("@UNITS@", " ".join(setup.units)).replace("@RESTART@", setup.restarting)
+    return "".join([head, *_files(setup), _LEFT, _hosts(name, address), *_checks(setup, url, name, address), _TAIL])
 
 
 def _files(setup: NodeSetup) -> Iterator[str]:
@@ -192,24 +262,36 @@ def _hosts(name: str, address: str) -> str:
     return f"put_hosts {shlex.quote(line)}\n"
 
 
-def _checks(setup: NodeSetup, url: str, name: str) -> Iterator[str]:
+def _checks(setup: NodeSetup, url: str, name: str, address: str) -> Iterator[str]:
     ca = next((path for path, _ in setup.files.items() if path.endswith("ca.crt")), "")
-    yield '\nif [ "$doing" = check ]; then\n'
-    if setup.runtime == CONTAINERD:
-        yield _CONFIG_PATH
+    yield '\nif [ "$doing" = check ] || [ "$doing" = reach ]; then\n'
+    yield _CONFIG_PATH if setup.runtime == CONTAINERD else "    :\n"
+    yield "fi\n"
+    yield 'if [ "$doing" = check ]; then\n'
     yield _ANSWERS.format(url=shlex.quote(url), name=shlex.quote(name), ca=shlex.quote(ca))
     yield "fi\n"
-    yield 'if [ "$doing" = apply ]; then\n'
+    yield _REACHES.format(url=shlex.quote(url), resolve=shlex.quote(_resolve(url, address)))
+    yield 'if [ "$doing" = apply ]; then\n    :\n'
     for need in setup.needs:
         yield f"    say {shlex.quote('then:    ' + need)}\n"
     yield "fi\n"
+    yield 'if [ "$doing" = plan ]; then\n    ! owed || say "plan restart $units"\n    say "plan end"\nfi\n'
+
+
+def _resolve(url: str, address: str) -> str:
+    """Return what tells curl the registry's address before the node knows its name; empty where it is not given."""
+    parts = urlsplit(url)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    return f"{parts.hostname}:{port}:{f'[{address}]' if ':' in address else address}" if address else ""
 
 
 _CONFIG_PATH = """\
     config=$ROOT/etc/containerd/config.toml
     if { [ -z "$ROOT" ] && containerd config dump 2>/dev/null || cat "$config" 2>/dev/null; } |
         grep -Eq '^ *config_path *= *["'"'"'][^"'"'"']*/etc/containerd/certs.d'; then
-        say "ok       config_path of containerd"
+        [ "$doing" = reach ] || say "ok       config_path of containerd"
+    elif [ "$doing" = reach ]; then
+        say "reach config $config"
     else
         say "WRONG    containerd reads no hosts.toml; in $config set this, and restart it:"
         say "             config_path = \\"/etc/containerd/certs.d\\""
@@ -236,4 +318,19 @@ _ANSWERS = """\
     else
         say "not seen whether $url answers: this node has no curl"
     fi
+"""
+
+_REACHES = """\
+if [ "$doing" = reach ]; then
+    url={url} resolve={resolve}
+    if command -v curl >/dev/null; then
+        set -- --noproxy '*' --connect-timeout 10 --max-time 20 ${{resolve:+--resolve "$resolve"}}
+        [ ! -f "$work/ca.crt" ] || set -- "$@" --cacert "$work/ca.crt"
+        code=$(curl -sS -o /dev/null -w '%{{http_code}}' "$@" "$url/v2/" 2>"$work/why") && status=0 || status=$?
+        say "reach curl $status $code $(head -n 1 "$work/why")"
+    else
+        say "reach unseen"
+    fi
+    say "reach end"
+fi
 """

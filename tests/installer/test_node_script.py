@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airbundle.installer.mirrors import Mirrored, node_setup
+from airbundle.installer.mirrors import RUNTIMES, Mirrored, node_setup
 from airbundle.installer.node_script import node_script
 from tests.support.process import program
 
@@ -37,10 +37,12 @@ def listing(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): path.read_text() if path.is_file() else "" for path in sorted(root.rglob("*"))}
 
 
-def script(directory: Path, registry: Mirrored = REGISTRY, runtime: str = "containerd") -> Path:
+def script(
+    directory: Path, registry: Mirrored = REGISTRY, runtime: str = "containerd", address: str = "10.0.0.5"
+) -> Path:
     """Write the script."""
     path = directory / "nodes.sh"
-    path.write_text(node_script(node_setup(runtime, registry), url=registry.url, name="reg.site", address="10.0.0.5"))
+    path.write_text(node_script(node_setup(runtime, registry), url=registry.url, name="reg.site", address=address))
     return path
 
 
@@ -133,6 +135,83 @@ def killed(node: Path, path: Path, doing: str, after: float) -> None:
     with subprocess.Popen(command, env={**os.environ, "ROOT": str(node)}, stdout=subprocess.DEVNULL) as process:
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_plan_tells_what_apply_then_does(tmp_path: Path, node: Path, runtime: str, shell: list[str]) -> None:
+    before, path = listing(node), script(tmp_path, runtime=runtime)
+    code, said = run(node, path, "plan", shell)
+    assert (code, listing(node)) == (0, before)
+    told = [line.split()[1:] for line in said.splitlines() if line.startswith("plan ")]
+    assert told.pop() == ["end"]
+    assert run(node, path, "apply", shell)[0] == 0
+    after = listing(node)
+    for doing, name in told:
+        inside = name.lstrip("/")
+        assert after[inside] != before.get(inside), doing
+        assert {"create": inside not in before, "replace": f"{inside}.before-airbundle" in after, "hosts": True}[doing]
+    code, said = run(node, path, "plan", shell)
+    doings = {line.split()[1] for line in said.splitlines() if line.startswith("plan ")}
+    assert doings - {"restart"} == {"keep", "end"}
+
+
+def test_a_plan_tells_of_what_changes_goes_and_is_refused(tmp_path: Path, node: Path) -> None:
+    run(node, script(tmp_path), "apply")
+    (node / CERTS / "docker.io/hosts.toml").write_text("changed")
+    said = run(node, script(tmp_path, SMALLER), "plan")[1].splitlines()
+    assert f"plan change /{CERTS}/docker.io/hosts.toml" in said
+    assert f"plan remove /{CERTS}/quay.io/hosts.toml" in said
+    shared = node / "etc/rancher/k3s/registries.yaml"
+    shared.parent.mkdir(parents=True)
+    shared.write_text("mirrors: {}\n")
+    assert "plan refuse /etc/rancher/k3s/registries.yaml" in run(node, script(tmp_path, runtime="k3s"), "plan")[1]
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+case $1 in
+is-active) [ "$3" = k3s ] ;;
+show) cat "$STARTS" ;;
+restart) echo "restarted $2" >>"$STARTS.log"; echo "$(cat "$STARTS")x" >"$STARTS" ;;
+esac
+"""
+
+
+def test_a_restart_is_owed_until_the_service_has_started_anew(
+    tmp_path: Path, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    starts = tmp_path / "starts"
+    starts.write_text("first\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("STARTS", str(starts))
+    path = script(tmp_path, runtime="k3s")
+    assert run(node, path, "restart") == (0, "no restart is to be done\n")
+    run(node, path, "apply")
+    assert "plan restart k3s k3s-agent" in run(node, path, "plan")[1]
+    assert run(node, path, "restart") == (0, "restart  k3s\n")
+    assert "plan restart" not in run(node, path, "plan")[1]
+    assert run(node, path, "restart") == (0, "no restart is to be done\n")
+    run(node, script(tmp_path, SMALLER, "k3s"), "apply")
+    starts.write_text("by somebody else\n")
+    assert "plan restart" not in run(node, path, "plan")[1]
+    assert (tmp_path / "starts.log").read_text() == "restarted k3s\n"
+
+
+def test_whether_the_registry_is_reached_is_told_before_anything_is_written(tmp_path: Path, node: Path) -> None:
+    before, path = listing(node), script(tmp_path, address="127.0.0.1")
+    config = node / "etc/containerd/config.toml"
+    code, said = run(node, path, "reach")
+    assert (code, listing(node)) == (0, before)
+    lines = said.splitlines()
+    assert lines[0].startswith("reach config ")
+    assert lines[1].startswith("reach curl ")
+    assert lines[-1] == "reach end"
+    config.write_text('    config_path = "/etc/containerd/certs.d"\n')
+    assert "reach config" not in run(node, path, "reach")[1]
 
 
 @pytest.mark.parametrize("word", ["", "remove"])
