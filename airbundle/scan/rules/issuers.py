@@ -20,7 +20,7 @@ def find(scene: Scene) -> Iterator[Finding]:
         for manifest in scene.by_kind.get(kind, ())
     }
     for manifest in scene.manifests:
-        for kind, name, path in _asked(manifest):
+        for kind, name, path in asked_issuers(manifest):
             if (kind, "" if kind == "ClusterIssuer" else manifest.namespace, name) not in made:
                 yield Finding(
                     f"the {kind} {name} is asked for a certificate, and nobody makes it",
@@ -30,8 +30,8 @@ def find(scene: Scene) -> Iterator[Finding]:
                 )
 
 
-def _asked(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
-    """Issuers that an object names: kind, name, field path."""
+def asked_issuers(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """Yield the issuers that an object names: kind, name, field path."""
     if manifest.kind == "Certificate" and manifest.api_version.startswith(f"{_GROUP}/"):
         reference = mapping(mapping(manifest.body.get("spec")).get("issuerRef"))
         kind, name = str(reference.get("kind", "Issuer")), reference.get("name")
