@@ -81,6 +81,22 @@ def render_releases(
         UsageError: the site file names releases that the bundle does not have, or no registry.
         HostError: there is no helm.
     """
+    rendered = try_releases(trusted, site, kubernetes=kubernetes, reporter=reporter)
+    if any(finding.severity == "error" for finding in rendered.warnings):
+        raise CheckFailed(
+            f"{trusted.title} can't be rendered for {site.site.name}; nothing was written", findings=rendered.warnings
+        )
+    return rendered
+
+
+def try_releases(
+    trusted: Trusted, site: SiteDir, *, kubernetes: KubernetesTarget | None = None, reporter: Reporter = SILENT
+) -> Rendered:
+    """Render what can be rendered, as `render_releases` does; what is wrong stands among the warnings.
+
+    Raises:
+        UsageError, HostError: as `render_releases`.
+    """
     carried = carried_releases(trusted.bundle)
     _check_site(site, carried)
     chosen = [(each, _chosen(each.release, site)) for each in carried]
@@ -92,10 +108,6 @@ def render_releases(
                 with phase.item(release.name, 0):
                     renderer.add(each, release, source)
     findings = [*renderer.findings, *_needs_off([release for _, release in chosen])]
-    if any(finding.severity == "error" for finding in findings):
-        raise CheckFailed(
-            f"{trusted.title} can't be rendered for {site.site.name}; nothing was written", findings=findings
-        )
     return Rendered(tuple(renderer.done), off, tuple(findings))
 
 
