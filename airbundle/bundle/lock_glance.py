@@ -47,14 +47,18 @@ class LockGlance:
         return {key: _text(value) for key, value in _mapping(self._roots[root].get("info")).items()}
 
     def platforms(self, root: tuple[str, str]) -> list[str]:
-        """Return what is carried of an index; `platforms` of the lock is what was asked for."""
-        body = self._roots[root]
-        asked = list(map(_text, _list(body.get("platforms"))))
-        if "children" not in body:
-            return asked
-        platforms = [_mapping(_mapping(child).get("platform")) for child in _list(body.get("children"))]
-        carried = [_platform(platform) for platform in platforms if platform and platform.get("os") != "unknown"]
-        return list(dict.fromkeys(carried)) or asked
+        """Return what is carried of an index, or what was asked for; nothing of a root that has no entry."""
+        body = self._roots.get(root, {})
+        carried = _carried(_list(body["children"])) if "children" in body else []
+        if carried or "platforms" not in body:
+            return carried
+        return list(map(_text, _list(body["platforms"])))
+
+
+def _carried(children: list[Any]) -> list[str]:
+    platforms = [_mapping(_mapping(child).get("platform")) for child in children]
+    told = [_platform(platform) for platform in platforms if platform and platform.get("os") != "unknown"]
+    return list(dict.fromkeys(told))
 
 
 def _platform(body: Mapping[str, Any]) -> str:

@@ -142,8 +142,8 @@ def _show_roots(lock: LockGlance, roots: Sequence[RootRow], console: Console, *,
 
 
 def _platforms(root: RootRow, lock: LockGlance) -> str:
-    name = root.kind, root.ref
-    return _shown(",".join(lock.platforms(name))) if root.kind == "image" and name in lock else ""
+    found = lock.platforms((root.kind, root.ref)) if root.kind == "image" else []
+    return _shown(",".join(found)) if found else ""
 
 
 def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:

@@ -44,6 +44,7 @@ def test_it_sees_what_a_lock_says() -> None:
     assert ("image", "x/c:1") not in glance
     assert glance.platforms(("image", "x/app:1")) == ["linux/amd64", "linux/arm64/v8"]
     assert glance.platforms(("image", "x/one:1")) == ["linux/s390x"]
+    assert glance.platforms(("image", "x/c:1")) == []
     assert glance.origin(("chart", "x/c:1")) == "https://x"
     assert glance.info(("chart", "x/c:1")) == {"name": "c", "version": "1"}
 
