@@ -1,0 +1,64 @@
+"""Reaching the cluster of a site that was installed before, without its site file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airbundle.deploy.objects import NAMESPACE, ObjectKey
+from airbundle.errors import AirbundleError, SiteError
+from airbundle.installer.site.site_state import SiteCluster, SiteState
+from airbundle.installer.site.step import PATIENCE
+from airbundle.progress import SILENT, Reporter
+from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
+
+_IDENTITY = ObjectKey("v1", NAMESPACE, "", "kube-system")
+
+
+@contextmanager
+def reach_kept(
+    site: SiteState,
+    *,
+    kubeconfig: Path | None = None,
+    context: str = "",
+    patience: float = PATIENCE,
+    reporter: Reporter = SILENT,
+) -> Iterator[ClusterWriter]:
+    """Yield the cluster that a site is, after asking whether it is still the same.
+
+    Args:
+        site: of an earlier install.
+        kubeconfig, context: win over those of that install.
+        patience: seconds for which the API may keep failing.
+        reporter: gets warnings and long waits.
+
+    Raises:
+        SiteError: nothing was installed there, or the cluster is another one.
+        UsageError, HostError: the kubeconfig can't be used.
+        RemoteError: the cluster does not answer.
+    """
+    kept = site.cluster()
+    if kept is None:
+        raise SiteError(f"site {site.name}: no install has reached its cluster yet", outcome="unchanged")
+    path = kubeconfig or (Path(kept.kubeconfig) if kept.kubeconfig else None)
+    with open_cluster_writer(path, context or kept.context, patience=patience, reporter=reporter) as cluster:
+        _check(cluster, site, kept)
+        yield cluster
+
+
+def _check(cluster: ClusterWriter, site: SiteState, kept: SiteCluster) -> None:
+    try:
+        body = cluster.get(_IDENTITY)
+    except AirbundleError as error:
+        error.outcome = error.outcome or "unchanged"
+        raise
+    metadata = (body or {}).get("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    if uid != kept.uid:
+        raise SiteError(
+            f"cluster {cluster.name} is not that of site {site.name}: kube-system has the uid {uid}, "
+            f"the install found {kept.uid}",
+            outcome="unchanged",
+            hint="name the right one with --kubeconfig or --context",
+        )
