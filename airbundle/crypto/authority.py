@@ -26,12 +26,14 @@ from airbundle.crypto.pkcs8 import ROUNDS, encode_private_key
 from airbundle.crypto.profile import (
     BACKDATED,
     CA_DAYS,
+    ISSUER_DAYS,
     LONGEST_CA_DAYS,
     LONGEST_SERVER_DAYS,
     PATH_LENGTH,
     SERVER_DAYS,
     PublicHalf,
     ca_extensions,
+    ca_subject,
     server_extensions,
     server_subject,
     sign_certificate,
@@ -41,10 +43,10 @@ from airbundle.errors import UsageError
 
 @dataclass(frozen=True)
 class IssuedCertificate:
-    """A server's certificate with its private key.
+    """A certificate with its private key.
 
     Attributes:
-        chain: PEM: the certificate, then intermediates; the root is left out, clients have it.
+        chain: PEM: the certificate, then intermediates; a server's is without the root, clients have it.
         key: PEM, unencrypted: servers start unattended.
     """
 
@@ -194,6 +196,45 @@ class Authority:
         )
         return Authority([crossed, *self.chain], successor._key)
 
+    def issue_ca(self, name: str, *, days: int = ISSUER_DAYS, now: datetime | None = None) -> IssuedCertificate:
+        """Issue a CA below this one, with a key of its own, for a program that issues by itself (cert-manager).
+
+        It may issue for no more than this one, and has no room for a CA below itself.
+
+        Args:
+            name: its common name, up to 64 characters.
+            days: how long it lives; it never outlives this CA.
+
+        Returns:
+            Its certificate with all above it, the root as well: such programs tell clients the last one as their CA.
+
+        Raises:
+            UsageError: this CA has ended, or may not have CAs below it (path length 0); `days` out of bounds.
+        """
+        if not self.may_issue_ca:
+            raise UsageError(
+                f"{self.info.subject} may not sign another CA (path length 0)",
+                hint="have it signed with path length 1, or bring a ClusterIssuer of your own",
+            )
+        moment = now or utc_now()
+        key = ec.generate_private_key(ec.SECP256R1())
+        begin, end = ca_term(days, moment)
+        certificate = sign_certificate(
+            ca_subject(name),
+            key.public_key(),
+            ca_extensions(name_constraints(self.chain[0]) or NameConstraints(), 0),
+            term=(begin, min(end, self._last_day(moment))),
+            issuer=self.chain[0],
+            key=self._key,
+        )
+        return IssuedCertificate(to_pem([certificate, *self.chain]), _unencrypted(key))
+
+    @property
+    def may_issue_ca(self) -> bool:
+        """Whether every CA of the chain has room for one more below this."""
+        lengths = [(place, _path_length(each)) for place, each in enumerate(self.chain)]
+        return all(length is None or length > place for place, length in lengths)
+
     def _issue(self, names: Sequence[str | Address], public: PublicHalf, days: int, now: datetime) -> bytes:
         if not 0 < days <= LONGEST_SERVER_DAYS:
             raise UsageError(f"found {days} days, expected 1 to {LONGEST_SERVER_DAYS} for a server's certificate")
@@ -224,7 +265,11 @@ class Authority:
 
 def new_server_key() -> bytes:
     """Return a new unencrypted P-256 private key, PKCS#8 PEM."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    return _unencrypted(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _unencrypted(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 

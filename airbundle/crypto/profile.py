@@ -18,6 +18,8 @@ from airbundle.errors import UsageError
 PublicHalf = Union[ec.EllipticCurvePublicKey, rsa.RSAPublicKey]
 
 CA_DAYS = 3650
+ISSUER_DAYS = 1825
+"""Of a CA below the site's: a program in the cluster holds its key, and only an install renews it."""
 LONGEST_CA_DAYS = 7300
 SERVER_DAYS = 365
 LONGEST_SERVER_DAYS = 825

@@ -126,8 +126,11 @@ class SiteCa:
         self.add_sealed("bundled", chain, key)
         return certificate_info(chain)
 
-    def open(self) -> Authority:
+    def open(self, *, own_root: bool = False) -> Authority:
         """Open the CA for issuing.
+
+        Args:
+            own_root: during a change-over below its own root, and not below the one before.
 
         Raises:
             UsageError: there is none, or its passphrase isn't known.
@@ -140,7 +143,8 @@ class SiteCa:
                 hint="`airbundle ca csr NAME…`, have it signed, `airbundle ca import FILE`",
             )
         key = self.files.read(self.files.issuer(state.generation, "key"))
-        return open_ca(self.files.chain(state), key, self._passphrase_of(state.generation))
+        chain = self.files.read(self.files.issuer(state.generation, "crt")) if own_root else self.files.chain(state)
+        return open_ca(chain, key, self._passphrase_of(state.generation))
 
     def server_certificate(
         self, names: Sequence[str], *, label: str = "", days: int = SERVER_DAYS, force: bool = False
