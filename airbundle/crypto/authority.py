@@ -211,7 +211,7 @@ class Authority:
         Raises:
             UsageError: this CA has ended, or may not have CAs below it (path length 0); `days` out of bounds.
         """
-        if not self.may_issue_ca:
+        if not has_room(self.chain):
             raise UsageError(
                 f"{self.info.subject} may not sign another CA (path length 0)",
                 hint="have it signed with path length 1, or bring a ClusterIssuer of your own",
@@ -228,12 +228,6 @@ class Authority:
             key=self._key,
         )
         return IssuedCertificate(to_pem([certificate, *self.chain]), _unencrypted(key))
-
-    @property
-    def may_issue_ca(self) -> bool:
-        """Whether every CA of the chain has room for one more below this."""
-        lengths = [(place, _path_length(each)) for place, each in enumerate(self.chain)]
-        return all(length is None or length > place for place, length in lengths)
 
     def _issue(self, names: Sequence[str | Address], public: PublicHalf, days: int, now: datetime) -> bytes:
         if not 0 < days <= LONGEST_SERVER_DAYS:
@@ -261,6 +255,12 @@ class Authority:
                 f"{self.info.subject} ended at {last:%Y-%m-%d %H:%M} UTC", hint="`airbundle ca renew --ca`"
             )
         return last
+
+
+def has_room(chain: Sequence[x509.Certificate]) -> bool:
+    """Tell whether the first certificate of a CA's chain may have a CA below it: every path length leaves room."""
+    lengths = [(place, _path_length(each)) for place, each in enumerate(chain)]
+    return all(length is None or length > place for place, length in lengths)
 
 
 def new_server_key() -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airbundle.crypto.authority import load_server_key
+from airbundle.crypto.authority import has_room, load_server_key
 from airbundle.crypto.certificate import check_key, describe, is_ca, load_chain, signed_by, to_pem, utc_now
 from airbundle.errors import UsageError, VerificationError
 
@@ -39,3 +39,12 @@ def issuer_problem(chain: bytes, key: bytes, above: bytes, *, now: datetime | No
     if info.life_left(now or utc_now()) < RENEW_BELOW:
         return f"it ends at {info.not_after:%Y-%m-%d}"
     return ""
+
+
+def may_have_issuer(above: bytes) -> bool:
+    """Tell whether the site's CA, given by its certificate and those above it (PEM), may have a CA below it.
+
+    Raises:
+        UsageError: it does not parse.
+    """
+    return has_room(load_chain(above, what="the site's CA"))

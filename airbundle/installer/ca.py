@@ -76,6 +76,15 @@ class SiteCa:
         _ = self.state
         return self.files.read(self.files.path("ca.crt"))
 
+    @property
+    def own_chain(self) -> bytes:
+        """The certificate that issues and those above it, PEM: during a change-over up to its own root.
+
+        Raises:
+            UsageError: there is no CA, or certificates come from elsewhere.
+        """
+        return self.files.read(self.files.issuer(self.state.generation, "crt"))
+
     def info(self) -> CertificateInfo | None:
         """Describe the certificate that issues; None where servers' certificates come from elsewhere."""
         state = self.state
@@ -143,8 +152,9 @@ class SiteCa:
                 hint="`airbundle ca csr NAME…`, have it signed, `airbundle ca import FILE`",
             )
         key = self.files.read(self.files.issuer(state.generation, "key"))
-        chain = self.files.read(self.files.issuer(state.generation, "crt")) if own_root else self.files.chain(state)
-        return open_ca(chain, key, self._passphrase_of(state.generation))
+        return open_ca(
+            self.own_chain if own_root else self.files.chain(state), key, self._passphrase_of(state.generation)
+        )
 
     def server_certificate(
         self, names: Sequence[str], *, label: str = "", days: int = SERVER_DAYS, force: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airbundle.crypto.ca import create_ca
+from airbundle.crypto.ca import create_ca, open_ca
 from airbundle.crypto.certificate import certificate_info, load_chain, to_pem, utc_now
 from airbundle.errors import DocumentError, SiteError, UsageError, VerificationError
 from airbundle.installer.ca import SiteCa, site_permitted
@@ -195,6 +195,12 @@ def test_rotation(ca: SiteCa, tmp_path: Path) -> None:
     for anchors in (old_trust, new_trust, ca.trust_pem):
         assert verifies(tmp_path, ca, anchors) == "OK"
     assert not ca.server_certificate(NAMES).renewed
+    # Under its own root there is room for a CA of the cluster's; under the one before there is none.
+    issued = ca.open(own_root=True).issue_ca("issuer")
+    below = open_ca(issued.chain, issued.key, lambda: b"").issue([NAMES[0]])
+    assert openssl_verify(tmp_path, below.chain, ca.trust_pem, name=NAMES[0]) == "OK"
+    with pytest.raises(UsageError, match="path length 0"):
+        ca.open().issue_ca("issuer")
     for action in (ca.rotate, ca.renew):
         with pytest.raises(UsageError, match="change-over to a new CA is under way"):
             action()
