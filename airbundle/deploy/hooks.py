@@ -1,0 +1,45 @@
+"""Images of Helm's hooks and tests, which no post-renderer sees: only the nodes' mirrors lead them to the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from airbundle.errors import Finding
+from airbundle.scan.find import find_images
+from airbundle.scan.model import Manifest, Sighting
+
+
+def hook_images(manifests: Iterable[Manifest], *, registry: str) -> tuple[Sighting, ...]:
+    """Return the images that hooks and tests of a render run for certain, and that are not named at the registry.
+
+    Args:
+        manifests: a render as helm makes it, before any image is pinned.
+        registry: host and port of the private registry.
+    """
+    acting = [manifest for manifest in manifests if manifest.phase != "run"]
+    found = [sighting for sighting in find_images(acting) if sighting.certainty == "certain"]
+    return tuple(sighting for sighting in found if sighting.image.registry != registry)
+
+
+def unpinned_hooks(release: str, images: Sequence[Sighting], *, mirrored: bool) -> list[Finding]:
+    """Return a finding for each image that hooks would pull from where the site can't reach.
+
+    Args:
+        release: its name.
+        images: of `hook_images`.
+        mirrored: whether the nodes get the private registry as the mirror of all others.
+    """
+    if mirrored:
+        return []
+    hint = (
+        "let airbundle set up the nodes (`nodes` in the site file), or set the image to {{ site.registry }}/… in values"
+    )
+    return [
+        Finding(
+            f"release {release}: a hook runs {sighting.written}, which helm lets nobody pin, and nodes have no mirror",
+            where=str(sighting.place),
+            code="hook-image",
+            hint=hint,
+        )
+        for sighting in images
+    ]

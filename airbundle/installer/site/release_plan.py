@@ -1,0 +1,77 @@
+"""What deploying a release would change in the cluster, object by object; reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airbundle.deploy.desired import Desired, Scope, objects_of_manifest
+from airbundle.deploy.diff import unified
+from airbundle.deploy.objects import ObjectKey, holds_data, parse_key
+from airbundle.errors import NotFound, Refused
+from airbundle.installer.site.release_material import Material
+from airbundle.installer.site.site_state import DeployedRelease, SiteState
+from airbundle.installer.site.step import Change
+from airbundle.transfer.cluster_write import ClusterWriter
+
+
+def planned_changes(
+    cluster: ClusterWriter, material: Material, before: Mapping[ObjectKey, Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Yield what would change.
+
+    Args:
+        cluster: its API; asked what applying would give, which changes nothing.
+        material: the release as it is to be.
+        before: the release's objects as they were applied last.
+
+    Raises:
+        Unauthorized, Unreachable, RemoteError: no good answer.
+    """
+    for each in material.running:
+        change = _change(cluster, each, before.get(each.key))
+        if change is not None:
+            yield change
+    for key in gone(before, material.running):
+        if not holds_data(key) and cluster.get(key) is not None:
+            yield Change(key.title, "delete")
+
+
+def _change(cluster: ClusterWriter, desired: Desired, before: Mapping[str, Any] | None) -> Change | None:
+    live = cluster.get(desired.key)
+    if live is None:
+        return Change(desired.key.title, "create")
+    try:
+        # Who sets a field now is asked when it is done, not when it is planned.
+        after = cluster.apply(desired.body, force=True, dry_run=True)
+    except (Refused, NotFound) as error:
+        return Change(desired.key.title, "change", f"the cluster says to that: {error.problem}")
+    diff = unified(live, after)
+    if not diff and before is not None:
+        # What was taken out of the manifest since: applying by another manager does not show it.
+        diff = unified(before, {**desired.body, "metadata": {**desired.body["metadata"], "uid": ""}})
+    return Change(desired.key.title, "change", diff) if diff else None
+
+
+def gone(before: Iterable[ObjectKey], running: Sequence[Desired]) -> list[ObjectKey]:
+    """Return keys of what was applied last and is no part of the release any more."""
+    now = {each.key for each in running}
+    return [key for key in before if key not in now]
+
+
+def applied_before(state: SiteState, record: DeployedRelease | None) -> dict[ObjectKey, Mapping[str, Any]]:
+    """Return the objects of a release as they were applied last; nothing where it was not deployed.
+
+    Raises:
+        DocumentError: what was kept of it is gone, or was changed.
+    """
+    if record is None or not record.manifest:
+        return {}
+    text = state.read_manifest(record.manifest)
+    return {each.key: each.body for each in objects_of_manifest(text, record.namespace, scope_of(record))}
+
+
+def scope_of(record: DeployedRelease) -> Scope:
+    """Return which kinds had namespaces when a release was recorded."""
+    scopes = {(key.api_version, key.kind): bool(key.namespace) for key in map(parse_key, record.objects)}
+    return lambda api_version, kind: scopes.get((api_version, kind))

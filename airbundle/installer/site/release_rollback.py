@@ -1,0 +1,85 @@
+"""A release, back as it was recorded: by helm's own rollback, or by applying again what was applied then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airbundle.bundle.release import Release
+from airbundle.deploy.desired import objects_of_manifest
+from airbundle.deploy.helm_history import DEPLOYED, Revision
+from airbundle.deploy.objects import parse_key
+from airbundle.errors import SiteError
+from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_material import timeout_of
+from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.release_tracks import Tracks
+from airbundle.installer.site.site_state import DeployedRelease
+from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.wait import wait_ready
+
+
+def roll_back_release(run: SiteRun, release: Release | None, previous: DeployedRelease) -> DeployedRelease:
+    """Bring a release back to what was recorded, wait until it is up, and record it in the newest deployment.
+
+    Definitions of custom resources stay as they are: older ones could drop what newer objects have. What is new since
+    is deleted, except what holds data. Safe to repeat after a kill.
+
+    Args:
+        run: of which cluster, state, journal, reporter and patience are used.
+        release: as a bundle has it, for its timeout; None: five minutes.
+        previous: the record to go back to.
+
+    Returns:
+        The record as it is now: helm gives a rollback a revision of its own.
+
+    Raises:
+        SiteError: helm knows the revision no more; a hook failed; it did not get ready in time.
+        Conflict, Unauthorized, Refused, Unreachable, RemoteError: no good answer of the cluster.
+    """
+    name, timeout = previous.name, timeout_of(release)
+    applier = Applier(run.cluster, run.journal, run.site_state, f"rollback/{name}", run.reporter)
+    tracks = Tracks(run.site_state, name)
+    latest = run.site_state.latest()
+    newest = latest.release(name) if latest else None
+    known = tracks.read().objects.union(newest.objects if newest else ())
+    applier.namespace(previous.namespace)
+    now = previous
+    if previous.kind == "chart":
+        now = replace(previous, revision=_helm_back(run, previous, timeout))
+    else:
+        _apply_again(run, applier, previous)
+    wait_ready(run.cluster, list(map(parse_key, now.objects)), timeout, what=name)
+    others = {text for each in (latest.releases if latest else ()) if each.name != name for text in each.objects}
+    applier.delete(map(parse_key, known - {*now.objects, *others}))
+    run.site_state.record(now)
+    tracks.settle(now.objects)
+    return now
+
+
+def _helm_back(run: SiteRun, previous: DeployedRelease, timeout: float) -> int:
+    with SiteHelm(run) as helm:
+        history = helm.releases.history(previous.namespace, previous.name)
+        newest = history[-1] if history else None
+        if newest and newest.status == DEPLOYED and newest.number == previous.revision:
+            return newest.number
+        _check_known(previous, history)
+        return helm.releases.rollback(previous.namespace, previous.name, previous.revision, timeout=timeout).number
+
+
+def _check_known(previous: DeployedRelease, history: Sequence[Revision]) -> None:
+    if not any(each.number == previous.revision for each in history):
+        found = ", ".join(str(each.number) for each in history) or "none"
+        raise SiteError(
+            f"the release {previous.name}: helm knows its revision {previous.revision} no more; found {found}",
+            hint="install the bundle of that version again, with --allow-older",
+        )
+
+
+def _apply_again(run: SiteRun, applier: Applier, previous: DeployedRelease) -> None:
+    text = run.site_state.read_manifest(previous.manifest)
+    for each in objects_of_manifest(text, previous.namespace, scope_of(previous)):
+        if not each.definition:
+            # What somebody else has set since gives way: this is how it was.
+            applier.apply(each.body, force=True)

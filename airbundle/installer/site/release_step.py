@@ -1,0 +1,241 @@
+"""The step of one release: deployed when what decides it has changed, waited for, tested, and recorded.
+
+After a kill at any moment another run goes on: what helm took in whole is not given to it again, and what an attempt
+may have made is known from before it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from airbundle.bundle.release import Release
+from airbundle.bundle.release_artifact import CarriedRelease
+from airbundle.deploy.desired import images_of, objects_of_manifest
+from airbundle.deploy.helm_history import DEPLOYED
+from airbundle.deploy.helm_marks import owned
+from airbundle.deploy.objects import parse_key
+from airbundle.errors import Conflict
+from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.release_before import run_manifests
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_material import Material, Materials
+from airbundle.installer.site.release_plan import applied_before, planned_changes
+from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.site_state import DeployedRelease
+from airbundle.installer.site.step import Change, SiteRun
+from airbundle.installer.site.wait import wait_ready
+from airbundle.progress import Item, Phase
+
+Check = Callable[[SiteRun, Release, str, Item], None]
+"""Runs the checks of a release in its namespace, and raises when one does not come true in time."""
+
+
+@dataclass(frozen=True)
+class ReleaseWorks:
+    """What the release steps of a run share.
+
+    Attributes:
+        check: runs declared checks.
+    """
+
+    run: SiteRun
+    materials: Materials
+    helm: SiteHelm
+    check: Check | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is there of a release.
+
+    Attributes:
+        record: what was recorded last.
+        track: of its attempts.
+        revision: helm's last one that is deployed; 0 where none is.
+        exists: whether there is anything that an upgrade would change.
+        done: nothing is to be done at all.
+        taken: an earlier attempt with the same inputs was taken in whole: only waiting is left.
+    """
+
+    record: DeployedRelease | None
+    track: Track
+    revision: int
+    exists: bool
+    done: bool
+    taken: bool
+
+
+class ReleaseStep:
+    """A release, as a step.
+
+    Args:
+        works: shared with the others.
+        carried: as the bundle has it.
+        release: with the site's choices.
+        needs: names of steps.
+    """
+
+    def __init__(self, works: ReleaseWorks, carried: CarriedRelease, release: Release, needs: Sequence[str]) -> None:
+        self._works = works
+        self._carried = carried
+        self._release = release
+        self._needs = tuple(needs)
+        self._tracks = Tracks(works.run.site_state, release.name)
+
+    @property
+    def name(self) -> str:
+        """`release/NAME`."""
+        return f"release/{self._release.name}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Steps that must be done before."""
+        return self._needs
+
+    def plan(self) -> Sequence[Change]:
+        """Return what would change; nothing when it is up as it is to be."""
+        run = self._works.run
+        material = self._works.materials.of(self._carried, self._release)
+        found = self._find(material)
+        if found.done:
+            return []
+        changes = list(planned_changes(run.cluster, material, applied_before(run.site_state, found.record)))
+        before = [Change(path, "run") for path in self._release.before if found.exists and not found.taken]
+        return [*before, *changes] or [Change(f"release {self._release.name}", "change")]
+
+    def run(self, phase: Phase) -> bool:
+        """Deploy it, as far as it isn't; return whether anything changed."""
+        run, release = self._works.run, self._release
+        material = self._works.materials.of(self._carried, release)
+        found = self._find(material)
+        if found.done:
+            return False
+        applier = Applier(run.cluster, run.journal, run.site_state, self.name, run.reporter, ask=run.ask)
+        with phase.item(release.name, 0) as item:
+            applier.namespace(material.namespace)
+            if not found.taken:
+                self._before(applier, material, found, item)
+                self._deploy(applier, material)
+            record = self._record(material)
+            wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, item, what=release.name)
+            self._prune(applier, record)
+            self._prove(material, item)
+        run.site_state.record(record)
+        self._tracks.settle(record.objects)
+        return True
+
+    def _find(self, material: Material) -> _Found:
+        run, track = self._works.run, self._tracks.read()
+        latest = run.site_state.latest()
+        record = latest.release(self._release.name) if latest else None
+        newest = DEPLOYED if not material.chart else ""
+        revision, exists = 0, record is not None
+        if material.chart:
+            history = self._works.helm.releases.history(material.namespace, self._release.name)
+            newest = history[-1].status if history else ""
+            revision = history[-1].number if newest == DEPLOYED else 0
+            exists = exists or any(each.status == DEPLOYED for each in history)
+        check_same(record, material)
+        same = record is not None and (record.inputs, record.namespace) == (material.inputs, material.namespace)
+        up = newest == DEPLOYED
+        done = same and up and record is not None and record.revision == revision and self._there(record.objects)
+        taken = not done and up and track.inputs == material.inputs and track.revision == revision
+        return _Found(record, track, revision, exists, done, taken and self._there(track.objects))
+
+    def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
+        return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
+
+    def _before(self, applier: Applier, material: Material, found: _Found, item: Item) -> None:
+        """Run what is to be run before an upgrade, such as a backup: it must end well."""
+        if self._release.before and found.exists:
+            objects = self._works.materials.manifests(self._carried, self._release, self._release.before)
+            run_manifests(applier, objects, self._works.run.journal.run[:8], material.timeout, item)
+
+    def _deploy(self, applier: Applier, material: Material) -> None:
+        run, works = self._works.run, self._works
+        ours = self._tracks.read().begun
+        if material.chart:
+            run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
+        self._tracks.begin(str(each.key) for each in material.running)
+        self._definitions(applier, material)
+        revision = 0
+        if material.chart:
+            release = works.helm.release(material, works.materials.pins)
+            revision = works.helm.releases.upgrade(release, ours=ours).number
+        else:
+            for each in material.running:
+                applier.apply(each.body)
+        run.cluster.forget()
+        self._tracks.taken(material.inputs, revision, ())
+
+    def _definitions(self, applier: Applier, material: Material) -> None:
+        """Apply definitions of custom resources, and wait until their kinds are served: helm upgrades none itself."""
+        run, keys = self._works.run, []
+        for each in (each for each in material.running if each.definition):
+            body = each.body
+            if material.chart and not each.apart:
+                body = dict(owned(body, material.release.name, material.namespace))
+            applier.apply(body)
+            keys.append(each.key)
+        if keys:
+            run.cluster.forget()
+            wait_ready(run.cluster, keys, material.timeout, what=material.release.name)
+
+    def _record(self, material: Material) -> DeployedRelease:
+        """Return what is up, as helm says, or as it was applied."""
+        run, works, release = self._works.run, self._works, material.release
+        revision = self._tracks.read().revision
+        if material.chart:
+            text = works.helm.releases.manifest(material.namespace, release.name, revision)
+            objects = objects_of_manifest(text, material.namespace, works.materials.scope)
+            objects += [each for each in material.running if each.apart]
+        else:
+            text, objects = material.text, material.running
+        return DeployedRelease(
+            name=release.name,
+            namespace=material.namespace,
+            kind="chart" if material.chart else "manifests",
+            inputs=material.inputs,
+            revision=revision,
+            rollback=release.rollback,
+            needs=release.needs,
+            images=images_of(objects),
+            objects=tuple(sorted({str(each.key) for each in objects})),
+            manifest=run.site_state.keep_manifest(text),
+        )
+
+    def _prune(self, applier: Applier, record: DeployedRelease) -> None:
+        """Delete what earlier attempts and the previous version had, and this one has not."""
+        run = self._works.run
+        latest = run.site_state.latest()
+        others = [each for each in latest.releases if each.name != record.name] if latest else []
+        kept = {*record.objects, *(text for each in others for text in each.objects)}
+        before = latest.release(record.name) if latest else None
+        known = self._tracks.read().objects.union(before.objects if before else ())
+        applier.delete(map(parse_key, known - kept))
+
+    def _prove(self, material: Material, item: Item) -> None:
+        """Run helm's tests and the declared checks: a release is up only when they say so."""
+        release = material.release
+        if release.test and material.chart:
+            self._works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
+        if self._works.check is not None:
+            self._works.check(self._works.run, release, material.namespace, item)
+
+
+def check_same(record: DeployedRelease | None, material: Material) -> None:
+    """Refuse to deploy a release elsewhere, or as another kind of thing, than where and what it is.
+
+    Raises:
+        Conflict: it would.
+    """
+    if record is None:
+        return
+    kind = "chart" if material.chart else "manifests"
+    if (record.namespace, record.kind) != (material.namespace, kind):
+        raise Conflict(
+            f"the release {record.name} is up as {record.kind} in {record.namespace}, and would be deployed as {kind} "
+            f"in {material.namespace}",
+            hint="give it another name, or take the old one away first: data does not move along",
+        )

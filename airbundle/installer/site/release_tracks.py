@@ -1,0 +1,71 @@
+"""What attempts at a release may have made, written down before they begin: no kill and no failure leaves strays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from airbundle.errors import AirbundleError
+from airbundle.installer.files import PRIVATE_FILE, read_file, write_file
+from airbundle.installer.site.site_state import SiteState
+
+_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Track:
+    """What is known of the attempts at a release.
+
+    Attributes:
+        objects: `ObjectKey` texts of all that may be there.
+        inputs, revision: of the newest attempt that helm, or the API, took in whole; empty and 0 before there is one.
+        begun: whether airbundle ever began with it: what a killed helm left of it is ours.
+    """
+
+    objects: frozenset[str] = frozenset()
+    inputs: str = ""
+    revision: int = 0
+    begun: bool = False
+
+
+class Tracks:
+    """The track of one release of a site."""
+
+    def __init__(self, state: SiteState, release: str) -> None:
+        self._path = state.root / "releases" / f"{release}.json"
+        self._state = state
+
+    def read(self) -> Track:
+        """Return it; one that does not parse is as none: it only makes a run look again."""
+        raw = read_file(self._path, limit=_LIMIT)
+        try:
+            body = json.loads(raw or b"{}")
+            objects = frozenset(map(str, body.get("objects", ())))
+            return Track(objects, str(body.get("inputs", "")), int(body.get("revision", 0)), bool(body.get("begun")))
+        except (ValueError, TypeError, AttributeError, RecursionError, AirbundleError):
+            return Track()
+
+    def begin(self, objects: Iterable[str]) -> None:
+        """Say what an attempt may make, on disk before it begins."""
+        track = self.read()
+        self._write(Track(track.objects.union(objects), "", 0, True))
+
+    def taken(self, inputs: str, revision: int, objects: Iterable[str]) -> None:
+        """Say that an attempt was taken in whole, and what it has made besides."""
+        track = self.read()
+        self._write(Track(track.objects.union(objects), inputs, revision, True))
+
+    def settle(self, objects: Iterable[str]) -> None:
+        """Say what is there and recorded, and that nothing else of ours is."""
+        self._write(Track(frozenset(objects), begun=True))
+
+    def forget(self) -> None:
+        """Say that nothing is there any more."""
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, track: Track) -> None:
+        directory: Path = self._state.directory("releases")
+        body = {**asdict(track), "objects": sorted(track.objects)}
+        write_file(directory / self._path.name, (json.dumps(body) + "\n").encode(), PRIVATE_FILE)

@@ -1,0 +1,39 @@
+"""The releases of a bundle as steps of a site's install."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from airbundle.installer.releases import carried_releases
+from airbundle.installer.render import check_site, chosen_release
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_material import Materials
+from airbundle.installer.site.release_step import Check, ReleaseStep, ReleaseWorks
+from airbundle.installer.site.step import SiteRun
+
+
+@contextmanager
+def release_steps(run: SiteRun, needs: Sequence[str], check: Check | None = None) -> Iterator[list[ReleaseStep]]:
+    """Give the steps of the bundle's releases that are switched on, in the order of their needs.
+
+    Args:
+        run: what all steps share.
+        needs: names of the steps that each release waits for.
+        check: runs the declared checks of a release once it is up.
+
+    Raises:
+        UsageError: the site file names releases that the bundle does not have, or no registry.
+        VerificationError: a release is not as airbundle writes it.
+    """
+    carried = carried_releases(run.trusted.bundle)
+    check_site(run.site, carried)
+    chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
+    on = {release.name for _, release in chosen if release.enabled}
+    with Materials(run.trusted, run.site, run.cluster) as materials, SiteHelm(run) as helm:
+        works = ReleaseWorks(run, materials, helm, check)
+        yield [
+            ReleaseStep(works, each, release, [*needs, *(f"release/{need}" for need in release.needs if need in on)])
+            for each, release in chosen
+            if release.enabled
+        ]
