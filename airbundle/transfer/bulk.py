@@ -11,7 +11,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 from airbundle.transfer.bulk_answer import BulkAnswer
@@ -58,6 +59,26 @@ class BulkEngine:
                     raise Fault("the connection was closed without an answer") from None
         connection = self._connect(request.url, tls, proxy)
         return self._send(connection, key, request, reused=False)
+
+    @contextmanager
+    def connection(self, request: Request) -> Iterator[http.client.HTTPConnection]:
+        """Send a request on a connection of its own, and give that: for what goes on otherwise than HTTP.
+
+        Raises:
+            Fault: it can't be sent.
+        """
+        tls, proxy = self._route(request)
+        if not self.serves(request.url, proxy):
+            raise Fault("there is no way through this kind of proxy", passing=False, hint="see NO_PROXY")
+        connection = self._connect(request.url, tls, proxy)
+        try:
+            try:
+                write_request(connection, request, proxy, self._settings.user_agent)
+            except OSError as error:
+                raise os_fault(error, connecting=False) from None
+            yield connection
+        finally:
+            self._drop(connection)
 
     def close(self) -> None:
         """Close all connections; those in use fail at once."""

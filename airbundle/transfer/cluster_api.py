@@ -120,9 +120,9 @@ class ClusterApi:
             with self._http.attempt(request, what=what, bare=True, expect=_ALL) as answer:
                 body = read_all(answer, limit)
             response = Response(answer.status, request.url, answer.headers, body or b"", too_long=body is None)
-            if response.status not in expect and _passes(response):
-                wait = parse_retry_after(response.headers.get("retry-after", ""))
-                raise Fault(f"answered {response.status}", wait=wait, error=self.refusal(response, what))
+            fault = self.fault_of(response, what) if response.status not in expect else None
+            if fault is not None:
+                raise fault
             return response
 
         response = self._http.run(request.url, what, once)
@@ -160,6 +160,13 @@ class ClusterApi:
                 hint="check the server of the context: it must be the cluster's API",
             )
         return body
+
+    def fault_of(self, response: Response, what: str) -> Fault | None:
+        """Return a Fault where another attempt may end better than with this answer, else None."""
+        if response.status in ANSWERS or not _passes(response):
+            return None
+        wait = parse_retry_after(response.headers.get("retry-after", ""))
+        return Fault(f"answered {response.status}", wait=wait, error=self.refusal(response, what))
 
     def refuse(self, response: Response, what: str) -> NoReturn:
         """Raise what an answer that refuses means."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from airbundle.transfer.cluster import Cluster
+from airbundle.transfer.cluster_exec import ExecCalls
 from airbundle.transfer.problems import Response
 
 LOG_LIMIT = 1 << 20
@@ -13,7 +13,7 @@ _ALL = frozenset(range(200, 600))
 _PATH = "/%:@!$&'()*+,;=~-._"
 
 
-class PodCalls(Cluster):
+class PodCalls(ExecCalls):
     """A cluster's API, to read from and to ask what runs there."""
 
     def logs(self, namespace: str, pod: str, container: str = "", *, lines: int = 200, previous: bool = False) -> str:

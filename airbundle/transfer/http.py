@@ -6,9 +6,11 @@ http.client, and doesn't even import httpx. What is decided here holds for both.
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Optional, TypeVar
@@ -196,6 +198,14 @@ class HttpClient:
                 continue
             return self._checked(answer, request, what, expect)
         raise Fault(f"more than {_MOST_REDIRECTS} redirects", passing=False)
+
+    def connection(self, request: Request) -> AbstractContextManager[http.client.HTTPConnection]:
+        """Send a request on a connection of its own, and give that: for what goes on otherwise than HTTP.
+
+        Raises:
+            Fault: it can't be sent.
+        """
+        return self._bulk.connection(request)
 
     def _exchange(self, request: Request, token: str | None, *, bulk: bool, home: bool) -> Answer:
         if token is not None:
