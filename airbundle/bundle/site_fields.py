@@ -30,7 +30,7 @@ _RECORD_NAME = Text(
 )
 _SECRET_SOURCE = Text(
     "random, random:LENGTH, prompt, env:NAME or file:PATH",
-    r"random(?::[0-9]{1,4})?|prompt|env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*",
+    r"random(?::[1-9][0-9]{0,3})?|prompt|env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*",
     # A secret's value may have been written here by mistake.
     secret=True,
 )

@@ -110,10 +110,5 @@ def holds(live: Any, desired: Any) -> bool:
     return bool(live == desired)
 
 
-def is_ours(body: Mapping[str, Any]) -> bool:
-    """Tell whether an object says that airbundle made it."""
-    return text(body, "metadata", "labels", MANAGED) == MANAGER
-
-
 def _coded(data: bytes) -> str:
     return base64.b64encode(data).decode()

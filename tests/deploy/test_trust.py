@@ -13,7 +13,6 @@ from airbundle.deploy.trust import (
     cluster_issuer,
     config_map,
     holds,
-    is_ours,
     issuer_key,
     issuer_namespace,
     issuer_secret,
@@ -35,7 +34,7 @@ def controller(namespace: str, *args: str, **labels: str) -> dict[str, Any]:
     return {"metadata": {"namespace": namespace, "labels": named}, "spec": spec}
 
 
-def test_objects_name_themselves_and_are_known_as_ours() -> None:
+def test_objects_name_themselves_and_who_made_them() -> None:
     bodies = [
         config_map("shop", b"PEM\n"),
         trust_bundle(b"PEM\n"),
@@ -51,7 +50,7 @@ def test_objects_name_themselves_and_are_known_as_ours() -> None:
         "cert-manager.io/v1/ClusterIssuer//airbundle-ca",
     ]
     assert key_of(bodies[-1]) == issuer_key("airbundle-ca")
-    assert all(map(is_ours, bodies))
+    assert all(body["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "airbundle"} for body in bodies)
     assert all(holds(body, body) for body in bodies)
 
 
@@ -62,7 +61,6 @@ def test_a_namespace_of_a_chart_is_helms() -> None:
         "labels": {"app.kubernetes.io/managed-by": "Helm"},
         "annotations": {"a": "b"},
     }
-    assert not is_ours(body)
 
 
 def test_secrets_give_back_what_was_put_in() -> None:
@@ -97,7 +95,6 @@ def test_what_others_added_changes_nothing() -> None:
 
 @given(ANYTHING, st.dictionaries(st.sampled_from(["metadata", "spec", "status", "data", "kind"]), ANYTHING))
 def test_whatever_a_cluster_says_is_read(value: Any, body: dict[str, Any]) -> None:
-    is_ours(body)
     secret_bytes(body, "tls.crt")
     labels = {"app.kubernetes.io/name": "cert-manager"}
     pod = {"containers": [{"args": value}, value]}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airbundle.deploy.keeping import is_ours
 from airbundle.deploy.objects import ObjectKey
-from airbundle.deploy.trust import BUNDLE, CA_NAME, config_map, is_ours, trust_bundle
+from airbundle.deploy.trust import BUNDLE, CA_NAME, config_map, trust_bundle
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.site.put import change_of, ensure_namespaces, missing_namespaces, put
 from airbundle.installer.site.step import Change, SiteRun, Step
