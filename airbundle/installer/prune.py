@@ -12,11 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from airbundle.bundle.digest import sha256
-from airbundle.bundle.serving import CONFIG_LIMIT, parse_config
 from airbundle.errors import AirbundleError, CheckFailed, Finding
-from airbundle.installer.embedded import CONFIG, ask_health, local_client, served_bundles, wait_ready
-from airbundle.installer.files import FILE, read_file, sync_directory, write_file
+from airbundle.installer.files import sync_directory
 from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.kept import installed_target
 from airbundle.installer.load_plan import LoadPlan
@@ -33,7 +30,7 @@ from airbundle.installer.prune_registry import (
     plan_registry,
     tell_others,
 )
-from airbundle.installer.service import Service
+from airbundle.installer.served import serve_anew
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import outcome, plan_of
 from airbundle.progress import Reporter
@@ -294,7 +291,7 @@ def _run(pruning: Pruning, state: StateDirectory, keep: int, reporter: Reporter)
     dropped, files = list(pruning.dropped), list(pruning.files)
     with journal.step("prune", keep=keep, bundles=titles, dropped=dropped, files=files) as done:
         if pruning.dropped:
-            _serve(state, pruning.installed)
+            serve_anew(state, pruning.installed)
         if pruning.registry is not None and pruning.registry.going:
             Deleting(pruning.registry, journal, reporter).run()
         if pruning.dropped:
@@ -303,24 +300,6 @@ def _run(pruning: Pruning, state: StateDirectory, keep: int, reporter: Reporter)
         done.update(dropped=dropped, freed=pruning.freed)
         if pruning.registry is not None:
             done.update(manifests=pruning.registry.deleted, refused=pruning.registry.refused)
-
-
-def _serve(state: StateDirectory, installed: Installed) -> None:
-    """Make the server serve what stays; downloads under way go on, for it holds what it has opened."""
-    path = state.path("server", CONFIG)
-    raw = read_file(path, limit=CONFIG_LIMIT)
-    if raw is None:
-        return
-    config = replace(parse_config(raw, where=str(path)), bundles=tuple(served_bundles(state, installed)))
-    write_file(path, config.to_bytes(), FILE)
-    service, url = Service.of(state), installed.server_here
-    if not service.running():
-        return  # whoever starts it next, starts it with that
-    with local_client(state, url) as client:
-        health = ask_health(client, url)
-    if health.instance != sha256(config.to_bytes()):
-        service.reload()
-        wait_ready(state, config, url, service.running, service.log)
 
 
 def _unlink(state: StateDirectory, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from airbundle.deploy.objects import NAMESPACE, ObjectKey
@@ -16,21 +17,27 @@ from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
 _IDENTITY = ObjectKey("v1", NAMESPACE, "", "kube-system")
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How clusters are reached.
+
+    Attributes:
+        kubeconfig, context: win over those of the install; None and empty for those.
+        patience: seconds for which the API may keep failing.
+    """
+
+    kubeconfig: Path | None = None
+    context: str = ""
+    patience: float = PATIENCE
+
+
 @contextmanager
-def reach_kept(
-    site: SiteState,
-    *,
-    kubeconfig: Path | None = None,
-    context: str = "",
-    patience: float = PATIENCE,
-    reporter: Reporter = SILENT,
-) -> Iterator[ClusterWriter]:
+def reach_kept(site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> Iterator[ClusterWriter]:
     """Yield the cluster that a site is, after asking whether it is still the same.
 
     Args:
         site: of an earlier install.
-        kubeconfig, context: win over those of that install.
-        patience: seconds for which the API may keep failing.
+        reach: how.
         reporter: gets warnings and long waits.
 
     Raises:
@@ -41,8 +48,9 @@ def reach_kept(
     kept = site.cluster()
     if kept is None:
         raise SiteError(f"site {site.name}: no install has reached its cluster yet", outcome="unchanged")
-    path = kubeconfig or (Path(kept.kubeconfig) if kept.kubeconfig else None)
-    with open_cluster_writer(path, context or kept.context, patience=patience, reporter=reporter) as cluster:
+    path = reach.kubeconfig or (Path(kept.kubeconfig) if kept.kubeconfig else None)
+    context = reach.context or kept.context
+    with open_cluster_writer(path, context, patience=reach.patience, reporter=reporter) as cluster:
         _check(cluster, site, kept)
         yield cluster
 

@@ -1,0 +1,120 @@
+"""What of a deployed release is not as it was applied: gone, or edited by hand. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airbundle.deploy.desired import Desired, objects_of_manifest
+from airbundle.deploy.diff import unified
+from airbundle.deploy.objects import ObjectKey, parse_key
+from airbundle.errors import NotFound, Refused, VerificationError
+from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.site_state import DeployedRelease, SiteState
+from airbundle.transfer.cluster_api import Resource
+from airbundle.transfer.cluster_write import ClusterWriter
+
+_SCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Drift:
+    """An object that is not as it was applied.
+
+    Attributes:
+        key: names it.
+        gone: whether it isn't there.
+        found, expected: lines that differ, without secrets; a few of them.
+    """
+
+    key: ObjectKey
+    gone: bool = False
+    found: str = ""
+    expected: str = ""
+
+
+def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) -> Iterator[Drift]:
+    """Yield what is not as it was applied; only fields that were applied count: the cluster itself is asked which.
+
+    Args:
+        cluster: its API.
+        site: has what was applied.
+        release: as it was recorded.
+
+    Raises:
+        DocumentError: what was applied is not kept any more.
+        Unauthorized, Unreachable, RemoteError: no good answer.
+    """
+    text = site.read_manifest(release.manifest)
+    told = set()
+    scaled = _Scaled(cluster)
+    for each in objects_of_manifest(text, release.namespace, scope_of(release)):
+        if each.phase != "run":
+            continue
+        told.add(each.key)
+        drift = _drift(cluster, each, scaled)
+        if drift is not None:
+            yield drift
+    for key in sorted(set(map(parse_key, release.objects)) - told):
+        if cluster.get(key) is None:
+            yield Drift(key, gone=True)
+
+
+def _drift(cluster: ClusterWriter, desired: Desired, scaled: _Scaled) -> Drift | None:
+    live = cluster.get(desired.key)
+    if live is None:
+        return Drift(desired.key, gone=True)
+    body = scaled.without_replicas(desired)
+    try:
+        after = cluster.apply(body, force=True, dry_run=True)
+    except (Refused, NotFound):
+        return None  # it can't be asked of this kind or object; that it is there is all that is known
+    lines = unified(live, after).splitlines()[2:]
+    if not any(line[:1] in "+-" for line in lines):
+        return None
+    was, wanted = (_lines(lines, sign) for sign in "-+")
+    return Drift(desired.key, found=was or "nothing", expected=wanted or "nothing")
+
+
+def _lines(lines: list[str], sign: str) -> str:
+    chosen = [line[1:].strip() for line in lines if line.startswith(sign)]
+    more = f" and {len(chosen) - _SHOWN} more" if len(chosen) > _SHOWN else ""
+    return ", ".join(each[:160] for each in chosen[:_SHOWN]) + more
+
+
+class _Scaled:
+    """Knows whose number of replicas is an autoscaler's business."""
+
+    def __init__(self, cluster: ClusterWriter) -> None:
+        self._cluster = cluster
+        self._targets: dict[str, set[tuple[str, str]]] = {}
+
+    def without_replicas(self, desired: Desired) -> Mapping[str, Any]:
+        """Return the object, without `spec.replicas` where an autoscaler sets that."""
+        body, key = desired.body, desired.key
+        spec = body.get("spec")
+        if not isinstance(spec, Mapping) or "replicas" not in spec:
+            return body
+        if (key.kind, key.name) not in self._of(key.namespace):
+            return body
+        return {**body, "spec": {name: value for name, value in spec.items() if name != "replicas"}}
+
+    def _of(self, namespace: str) -> set[tuple[str, str]]:
+        if namespace not in self._targets:
+            self._targets[namespace] = set(self._read(namespace))
+        return self._targets[namespace]
+
+    def _read(self, namespace: str) -> Iterator[tuple[str, str]]:
+        try:
+            for scaler in self._cluster.objects(_SCALERS, namespace):
+                target = (scaler.get("spec") or {}).get("scaleTargetRef") or {}
+                yield str(target.get("kind")), str(target.get("name"))
+        except (NotFound, VerificationError):
+            return
+
+
+def is_changed(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) -> bool:
+    """Tell whether anything of a release of manifests is not as it was applied."""
+    return next(drifts(cluster, site, release), None) is not None

@@ -1,0 +1,64 @@
+"""What the steps of a way back share: the site as it was left by the install before, without its site file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from airbundle.bundle.site import parse_site
+from airbundle.installer.journal import Journal
+from airbundle.installer.kept import kept_options
+from airbundle.installer.site.kept_site import kept_site
+from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.step import PATIENCE, SiteRun
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.verify import Trusted
+from airbundle.progress import Reporter
+from airbundle.store.site_dir import SiteDir
+from airbundle.transfer.cluster_write import ClusterWriter
+
+
+def kept_run(
+    state: StateDirectory,
+    site: SiteState,
+    cluster: ClusterWriter,
+    reporter: Reporter,
+    *,
+    trusted: Trusted | None = None,
+    deployment: Deployment | None = None,
+    patience: float = PATIENCE,
+    ask: Callable[[str], bool] = lambda _question: False,
+) -> SiteRun:
+    """Return what steps share.
+
+    Args:
+        state: of this host.
+        site: of an earlier install.
+        cluster: its API.
+        reporter: gets progress.
+        trusted: the bundle that steps may read; what takes things back reads none.
+        deployment: whose site file counts; by default the newest.
+        patience: seconds for which calls of the API are tried again.
+        ask: asks a person.
+
+    Raises:
+        DocumentError: what was kept does not parse.
+    """
+    return SiteRun(
+        trusted=cast(Trusted, trusted),
+        site=kept_site(site, deployment) or _bare(site),
+        options=kept_options(state),
+        state=state,
+        site_state=site,
+        journal=Journal(site.journal),
+        cluster=cluster,
+        reporter=reporter,
+        patience=patience,
+        ask=ask,
+    )
+
+
+def _bare(site: SiteState) -> SiteDir:
+    """Return a site that says nothing but its name: where no site file was kept."""
+    text = f"apiVersion: airbundle.dev/v1\nkind: Site\nmetadata: {{name: {site.name}}}\n"
+    return SiteDir(site.root, parse_site(text.encode(), where=f"{site.name}: no site file"))

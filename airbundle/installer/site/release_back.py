@@ -1,0 +1,147 @@
+"""One release, back: whether it has to go back, whether it can, and what is run once it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from airbundle.bundle.release import Release
+from airbundle.bundle.release_artifact import CarriedRelease
+from airbundle.deploy.helm_history import DEPLOYED
+from airbundle.deploy.objects import parse_key
+from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.releases import carried_releases
+from airbundle.installer.render import chosen_release
+from airbundle.installer.served import open_kept
+from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.drift import is_changed
+from airbundle.installer.site.kept_run import kept_run
+from airbundle.installer.site.release_before import run_manifests
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_material import Materials, timeout_of
+from airbundle.installer.site.release_rollback import roll_back_release
+from airbundle.installer.site.rollback_plan import ReleaseMove
+from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.wait import wait_ready
+from airbundle.installer.state import StateDirectory
+from airbundle.progress import Item
+
+
+@dataclass(frozen=True)
+class Restores:
+    """What the newer bundle's releases run after they went back, such as a job that restores a database's backup.
+
+    Attributes:
+        run: of the newer bundle; None where its copy is gone, and nothing is known.
+        releases: as that bundle carries them, and with the site's choices.
+    """
+
+    run_of: SiteRun | None = None
+    releases: Mapping[str, tuple[CarriedRelease, Release]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def of(cls, state: StateDirectory, site: SiteState, now: Deployment, run: SiteRun) -> Iterator[Restores]:
+        """Open the bundle that is up now, and yield what it runs after a rollback."""
+        with ExitStack() as stack:
+            try:
+                trusted = stack.enter_context(open_kept(state, now.statement))
+            except AirbundleError as error:
+                run.reporter.warn(f"{now.title}: nothing is run after the rollback: {error.problem}")
+                yield cls()
+                return
+            newer = kept_run(
+                state, site, run.cluster, run.reporter, trusted=trusted, deployment=now, patience=run.patience
+            )
+            yield cls.within(newer)
+
+    @classmethod
+    def within(cls, run: SiteRun) -> Restores:
+        """Return what the bundle of a run does after a rollback."""
+        carried = carried_releases(run.trusted.bundle)
+        return cls(run, {each.release.name: (each, chosen_release(each.release, run.site)) for each in carried})
+
+    def release(self, name: str) -> Release | None:
+        """Return a release of the newer bundle; None where it has none of that name."""
+        found = self.releases.get(name)
+        return found[1] if found else None
+
+    def names(self, move: ReleaseMove) -> tuple[str, ...]:
+        """Return what a release runs after it went back."""
+        release = self.release(move.name)
+        return release.restore if release and move.move == "back" else ()
+
+    def run(self, move: ReleaseMove, item: Item) -> None:
+        """Run it, to its end; then the release must be up again.
+
+        Raises:
+            SiteError: it failed, or took too long.
+            CheckFailed: an image that it needs is not in the bundle.
+        """
+        if self.run_of is None or move.name not in self.releases or move.then is None:
+            return
+        run, (carried, release) = self.run_of, self.releases[move.name]
+        applier = Applier(run.cluster, run.journal, run.site_state, f"restore/{move.name}", run.reporter)
+        with Materials(run.trusted, run.site, run.cluster) as materials:
+            objects = materials.manifests(carried, release, release.restore)
+        with run.journal.step(f"restore/{move.name}", manifests=list(release.restore)):
+            run_manifests(applier, objects, run.journal.run[:8], timeout_of(release), item)
+        keys = list(map(parse_key, move.then.objects))
+        wait_ready(run.cluster, keys, timeout_of(release), item, what=move.name)
+
+
+def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | None) -> DeployedRelease:
+    """Bring a release back, and run what it runs after that. Raises as `roll_back_release` and `Restores.run`."""
+    with run.journal.step(f"rollback/{then.name}"):
+        record = roll_back_release(run, None, then)
+        if restore is not None:
+            restore()
+    return record
+
+
+def back_problems(helm: SiteHelm, moves: Sequence[ReleaseMove]) -> list[Finding]:
+    """Return what keeps releases from going back: revisions that helm has dropped.
+
+    Raises:
+        HostError: there is no helm. RemoteError: the cluster does not tell.
+    """
+    found = []
+    for move in moves:
+        then = move.then
+        if then is None or then.kind != "chart" or move.move not in ("back", "again"):
+            continue
+        known = {each.number for each in helm.releases.history(then.namespace, then.name)}
+        if then.revision not in known:
+            listed = ", ".join(map(str, sorted(known))) or "none"
+            found.append(
+                Finding(
+                    "helm knows the revision to go back to no more",
+                    where=f"release/{then.name}",
+                    code="revision",
+                    found=listed,
+                    expected=str(then.revision),
+                    hint="install the bundle of that version again, with --allow-older",
+                )
+            )
+    return found
+
+
+def changed_since(run: SiteRun, helm: SiteHelm, now: Deployment, move: ReleaseMove) -> bool:
+    """Tell whether a move has anything to do: after a run that was cut off, not all that it began with was changed."""
+    if now.complete or move.then is None or move.now is None:
+        return True
+    return release_changed(run, helm, move.then)
+
+
+def release_changed(run: SiteRun, helm: SiteHelm, record: DeployedRelease) -> bool:
+    """Tell whether a release is other than it was recorded.
+
+    Raises:
+        HostError, RemoteError, DocumentError: it can't be told.
+    """
+    if record.kind != "chart":
+        return is_changed(run.cluster, run.site_state, record)
+    history = helm.releases.history(record.namespace, record.name)
+    return not history or (history[-1].status, history[-1].number) != (DEPLOYED, record.revision)

@@ -1,0 +1,206 @@
+"""`airbundle rollback`: back to what was deployed before, with the images, names and settings of that time.
+
+All that is needed is looked for first: the earlier bundle's copy, its images at the registry, helm's revisions. Then a
+deployment is recorded that is not complete, and each release in it as it comes up: a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from airbundle.errors import Finding, Interrupted, SiteError
+from airbundle.installer.journal import Journal
+from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
+from airbundle.installer.site.kept_run import kept_run
+from airbundle.installer.site.kept_site import SITE_FILE
+from airbundle.installer.site.reach_kept import Reach, reach_kept
+from airbundle.installer.site.release_back import Restores, back_problems, changed_since, go_back
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_remove import remove_release
+from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, RollbackPlan, choose_target, moves_between
+from airbundle.installer.site.settings import SETTINGS, settings_steps
+from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.who import who_runs
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.steps import outcome
+from airbundle.installer.verify import Trusted
+from airbundle.progress import Item, Reporter
+
+
+@dataclass
+class RolledBack:
+    """What a rollback did.
+
+    Attributes:
+        plan: what it was to do.
+        deployment: number of the deployment that records it; 0 where nothing was to do.
+        done: releases that went back or came back.
+        removed, kept: what was taken away of releases that are gone, and what of them stays.
+    """
+
+    plan: RollbackPlan
+    deployment: int = 0
+    done: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report's text."""
+        title = self.plan.then.title
+        if not self.deployment:
+            yield f"{title} is up at {self.plan.site}: nothing to do"
+            return
+        yield f"{title} is up again at {self.plan.site}; deployment {self.deployment}"
+        yield from (f"  release/{name} is back" for name in self.done)
+        yield from (f"  removed {each}" for each in self.removed)
+        yield from (f"  kept    {each}" for each in self.kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {
+            **self.plan.to_json(),
+            "changed": bool(self.deployment),
+            "deployment": self.deployment or None,
+            "done": self.done,
+            "removed": self.removed,
+            "kept": self.kept,
+        }
+
+
+@dataclass
+class _Work:
+    """A rollback under way: the run of what is gone back to, and what of the newer bundle is needed."""
+
+    run: SiteRun
+    plan: RollbackPlan
+    then: Trusted
+    restores: Restores
+
+
+def plan_rollback(state: StateDirectory, site: SiteState, to: str, reach: Reach, reporter: Reporter) -> RollbackPlan:
+    """Return what a rollback would do. Changes nothing.
+
+    Args:
+        state: of this host.
+        site: which one.
+        to: a version; empty for what was up before.
+        reach: how the cluster is reached.
+        reporter: gets progress.
+
+    Raises:
+        UsageError: there is no such deployment.
+        SiteError: it can't be gone back to; lists why.
+        Busy, RemoteError, VerificationError: as other commands.
+    """
+    with outcome("unchanged"):
+        state.check_free()
+        with _prepared(state, site, to, reach, reporter) as work:
+            return work.plan
+
+
+def roll_back(
+    state: StateDirectory,
+    site: SiteState,
+    to: str,
+    reach: Reach,
+    reporter: Reporter,
+    *,
+    agree: Callable[[RollbackPlan], bool],
+) -> RolledBack:
+    """Roll a site back; as `plan_rollback`, and then do it.
+
+    Args:
+        agree: is shown the plan; False: nothing is done.
+
+    Raises:
+        Interrupted: nobody agreed.
+        SiteError, RemoteError: a step failed; its `outcome` is `partial`, and the same command goes on from there.
+    """
+    with outcome("unchanged"):
+        state.check_free()
+        with _prepared(state, site, to, reach, reporter) as work:
+            if not work.plan.changes and work.plan.now.complete:
+                return RolledBack(work.plan)
+            if not agree(work.plan):
+                raise Interrupted("nothing was rolled back")
+            with state.locked(f"airbundle rollback {work.plan.then.title}"), outcome("partial"):
+                return _roll_back(state, work, reporter)
+
+
+@contextmanager
+def _prepared(state: StateDirectory, site: SiteState, to: str, reach: Reach, reporter: Reporter) -> Iterator[_Work]:
+    now, then = choose_target(site.deployments(), to)
+    find_kept(state, then.statement)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(reach_kept(site, reach, reporter))
+        trusted = stack.enter_context(open_kept(state, then.statement))
+        run = kept_run(state, site, cluster, reporter, trusted=trusted, deployment=then, patience=reach.patience)
+        restores = stack.enter_context(Restores.of(state, site, now, run))
+        with SiteHelm(run) as helm:
+            moves = [each for each in moves_between(now, then) if changed_since(run, helm, now, each)]
+            moves = [replace(each, restores=restores.names(each)) for each in moves]
+            problems = back_problems(helm, moves)
+        plan = RollbackPlan(
+            site.name,
+            now,
+            then,
+            tuple(moves),
+            settings=SETTINGS if _other_settings(now, then) else (),
+            serves=not is_served(state, then.statement),
+        )
+        findings = [*problems, *(lacking_images(state, trusted, reporter) if plan.changes else [])]
+        if findings:
+            raise SiteError(
+                f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=_hint(findings)
+            )
+        yield _Work(run, plan, trusted, restores)
+
+
+def _hint(findings: list[Finding]) -> str:
+    return findings[0].hint or "install the bundle of that version again, with --allow-older"
+
+
+def _other_settings(now: Deployment, then: Deployment) -> bool:
+    kept = now.who.get(SITE_FILE), then.who.get(SITE_FILE)
+    return all(kept) and kept[0] != kept[1]
+
+
+def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> RolledBack:
+    run, plan, site = work.run, work.plan, work.run.site_state
+    number = max(each.number for each in site.deployments()) + 1
+    who = {**who_runs(work.then), ROLLBACK: plan.then.number}
+    if plan.then.who.get(SITE_FILE):
+        who[SITE_FILE] = plan.then.who[SITE_FILE]
+    done = RolledBack(plan, number)
+    with run.journal.step(ROLLBACK, before=plan.now.number, to=plan.then.number, deployment=number):
+        site.write(replace(plan.then, number=number, time=_now(), complete=False, who=who, releases=plan.now.releases))
+        serve_back(state, work.then, plan.then.statement, Journal(state.journal), reporter)
+        with reporter.phase("roll back") as phase:
+            for step in settings_steps(run) if plan.settings else ():
+                with run.journal.step(step.name):
+                    step.run(phase)
+            for move in plan.moves:
+                with phase.item(move.name, 0) as item:
+                    _move(work, move, done, item)
+        site.finish()
+    return done
+
+
+def _move(work: _Work, move: ReleaseMove, done: RolledBack, item: Item) -> None:
+    if move.move == "remove" and move.now is not None:
+        removed = remove_release(work.run, move.now)
+        done.removed += removed.removed
+        done.kept += removed.kept
+    elif move.move in ("back", "again") and move.then is not None:
+        go_back(work.run, move.then, partial(work.restores.run, move, item) if move.restores else None)
+        done.done.append(move.name)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

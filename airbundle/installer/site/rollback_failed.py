@@ -1,0 +1,157 @@
+"""A failed upgrade: what it changed goes back, as each release says; and what serves then is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import NoReturn
+
+from airbundle.errors import AirbundleError, Finding, Outcome, SiteError
+from airbundle.installer.journal import Journal
+from airbundle.installer.served import open_kept, serve_back
+from airbundle.installer.site.release_back import Restores, go_back, release_changed
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
+from airbundle.installer.site.site_state import DeployedRelease, Deployment
+from airbundle.installer.site.step import SiteRun
+
+_STEP = "release/"
+
+
+def roll_back_failed(
+    run: SiteRun,
+    failed: Mapping[str, AirbundleError],
+    changed: Mapping[str, bool],
+    before: Deployment | None,
+) -> NoReturn:
+    """Take back what a failed install changed, and raise what it was.
+
+    Releases go back that this run changed and that were up before it, each as its `rollback` says: `auto` at once,
+    `ask` when a person agrees, `never` not at all. What is new in this version is left as it is: nothing ran there
+    before, and the next run goes on with it. Nothing that ran before is ever deleted.
+
+    Args:
+        run: the failed one; its state is locked.
+        failed: steps that failed, and why.
+        changed: steps that came to their end, and whether they changed anything.
+        before: the newest deployment before this run; None before the first.
+
+    Raises:
+        SiteError: always. Its outcome is `rolled-back` when all that was up before is up again as it was, else
+            `partial`.
+    """
+    work = _Failed(run, before)
+    work.go_back([name for name in (*changed, *failed) if name.startswith(_STEP) and changed.get(name, True)])
+    findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
+    whole = before is not None and work.whole
+    if whole and before is not None:
+        work.settle(before)
+    result: Outcome = "rolled-back" if whole else "partial"
+    names = ", ".join(failed)
+    raise SiteError(
+        f"{run.trusted.title} could not be brought up: {names} failed; {work.says(whole)}",
+        outcome=result,
+        findings=[*findings, *work.findings],
+        hint="mend what is said, then run the same command again: it goes on from there",
+    )
+
+
+def _findings(name: str, error: AirbundleError) -> list[Finding]:
+    if not error.findings:
+        return [Finding(error.problem, where=name, hint=error.hint)]
+    return [Finding(error.problem, where=name, hint=error.hint), *error.findings]
+
+
+class _Failed:
+    def __init__(self, run: SiteRun, before: Deployment | None) -> None:
+        self._run = run
+        self._before = before
+        self.findings: list[Finding] = []
+        self.back: list[str] = []
+        self.left: list[str] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was up before is up again."""
+        return not self.left
+
+    def go_back(self, steps: Sequence[str]) -> None:
+        """Bring releases back, those first that others need."""
+        moves = [move for move in map(self._move, dict.fromkeys(steps)) if move is not None]
+        restores = Restores.within(self._run) if moves else Restores()
+        for move in in_order(moves):
+            release = restores.release(move.name)
+            policy = release.rollback if release else move.policy
+            try:
+                self._one(replace(move, policy=policy, restores=restores.names(move)), restores)
+            except AirbundleError as error:
+                self.left.append(move.name)
+                self.findings += [
+                    Finding(f"could not go back: {error.problem}", where=_STEP + move.name, hint=error.hint),
+                    *error.findings,
+                ]
+
+    def _move(self, step: str) -> ReleaseMove | None:
+        name = step[len(_STEP) :]
+        then = self._before.release(name) if self._before else None
+        return ReleaseMove(name, "back", None, then, then.rollback) if then else None
+
+    def _one(self, move: ReleaseMove, restores: Restores) -> None:
+        then = move.then
+        assert then is not None  # noqa: S101 - `_move` makes no other
+        with SiteHelm(self._run) as helm:
+            if not release_changed(self._run, helm, then):
+                self._recorded(then)
+                return
+        if move.policy == "never" or (move.policy == "ask" and not self._run.ask(_question(move))):
+            self.left.append(move.name)
+            why = "its `rollback` is never" if move.policy == "never" else "its `rollback` is ask, and nobody agreed"
+            hint = "" if move.policy == "never" else "airbundle rollback"
+            self.findings.append(Finding(f"stays as the failed run left it: {why}", where=_STEP + move.name, hint=hint))
+            return
+        with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0) as item:
+            go_back(self._run, then, (lambda: restores.run(move, item)) if move.restores else None)
+        self.back.append(move.name)
+
+    def _recorded(self, then: DeployedRelease) -> None:
+        """What never changed is up as it was: the record may say otherwise where a step was cut off."""
+        latest = self._run.site_state.latest()
+        now = latest.release(then.name) if latest else None
+        if now is None or not same_release(now, then):
+            self._run.site_state.record(then)
+
+    def settle(self, before: Deployment) -> None:
+        """Record that the earlier version is up again, and give the registry's names back to it."""
+        run, site = self._run, self._run.site_state
+        latest = site.latest()
+        records = {each.name: each for each in latest.releases} if latest else {}
+        releases = tuple(records.get(each.name, each) for each in before.releases)
+        number = (latest.number if latest else before.number) + 1
+        who = {**before.who, ROLLBACK: before.number}
+        try:
+            with open_kept(run.state, before.statement) as trusted:
+                serve_back(run.state, trusted, before.statement, Journal(run.state.journal), run.reporter)
+        except AirbundleError as error:
+            where = "the registry's names"
+            self.findings.append(Finding(f"stay those of the newer version: {error.problem}", where=where))
+        site.write(replace(before, number=number, time=_now(), complete=before.complete, who=who, releases=releases))
+
+    def says(self, whole: bool) -> str:
+        """Return what serves now."""
+        if self._before is None:
+            return "nothing was up before; what came up stays, and the next run goes on with it"
+        back = f" ({', '.join(self.back)} went back)" if self.back else ""
+        if whole:
+            return f"{self._before.title} serves as before{back}"
+        left = ", ".join(self.left)
+        return f"{left} did not go back; all other releases serve as in {self._before.title}{back}"
+
+
+def _question(move: ReleaseMove) -> str:
+    runs = f" and run {', '.join(move.restores)}" if move.restores else ""
+    return f"The upgrade of {move.name} failed. Take it back to what was up before{runs}?"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
