@@ -177,3 +177,37 @@ ensure_go_tool() {
   rm -rf "$directory"
   return "$status"
 }
+
+# The real cert-manager (tests/support/cert_manager.py): four programs and the chart, all from its Go module.
+CERT_MANAGER=v1.11.5
+
+has_cert_manager() { [ -x "$CACHE/cert-manager-$CERT_MANAGER/bin/acmesolver" ]; }
+
+ensure_cert_manager() {
+  if has_cert_manager; then return 0; fi
+  ensure_go || return 1
+  local go module=github.com/cert-manager/cert-manager directory home="$CACHE/cert-manager-$CERT_MANAGER"
+  go=$(go_command) || return 1
+  [ -w "$HOME" ] || export GOPATH="${GOPATH:-$CACHE/go-path}"
+  say "building $module@$CERT_MANAGER with $("$go" env GOVERSION) into $home"
+  directory=$(mktemp -d)
+  if build_cert_manager; then
+    rm -rf "$home" && mkdir -p "$CACHE" && mv "$directory/made" "$home"
+  fi
+  chmod -R u+w "$directory" && rm -rf "$directory"
+  has_cert_manager
+}
+
+# A module of ours that requires theirs: `go install` takes no module that replaces others, as theirs does.
+build_cert_manager() {
+  local programs=() name source
+  for name in controller webhook cainjector acmesolver; do programs+=("$module/cmd/$name"); done
+  {
+    printf 'module airbundle.dev/tests\n\ngo 1.24\n\nrequire %s %s\n\n' "$module" "$CERT_MANAGER"
+    echo "replace github.com/miekg/dns v1.1.41 => github.com/miekg/dns v1.1.34"
+  } >"$directory/go.mod"
+  mkdir -p "$directory/made/bin" &&
+    (cd "$directory" && GOFLAGS=-mod=mod CGO_ENABLED=0 quietly "$go" build -trimpath -ldflags="-s -w" -o made/bin/ "${programs[@]}") &&
+    source=$(cd "$directory" && GOFLAGS=-mod=mod "$go" list -m -f '{{.Dir}}' "$module") &&
+    cp -r "$source/deploy/charts/cert-manager" "$directory/made/chart" && cp -r "$source/deploy/crds" "$directory/made/crds"
+}
