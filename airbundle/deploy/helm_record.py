@@ -13,7 +13,7 @@ import binascii
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,11 @@ class HelmRecord:
     def keeping(self, keep: Callable[[Mapping[str, Any]], bool]) -> HelmRecord:
         """Return this with the annotation at each object of the manifest that `keep` says yes to."""
         return replace(self, body={**self.body, "manifest": _annotated(self.manifest, keep)})
+
+    def adding(self, bodies: Iterable[Mapping[str, Any]]) -> HelmRecord:
+        """Return this with further objects at the end of the manifest."""
+        text = "".join(f"\n---\n{json.dumps(body)}\n" for body in bodies)
+        return replace(self, body={**self.body, "manifest": self.manifest + text})
 
     def to_data(self) -> str:
         """Return what the Secret's `data.release` holds."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from airbundle.bundle.values_file import ValuesFile
 from airbundle.deploy.helm_history import Revision, parse_history, recovery_of
 from airbundle.deploy.objects import ObjectKey
-from airbundle.errors import NotFound, Refused, RemoteError
+from airbundle.errors import Conflict, NotFound, Refused, RemoteError
 from airbundle.transfer.helm import Helm, HelmHome
 from airbundle.transfer.helm_cluster import HelmCluster
 from airbundle.transfer.kubeconfig import ClusterAccess
@@ -138,14 +138,15 @@ class HelmReleases:
                 is put right.
 
         Raises:
-            Refused: the release is another chart's; another helm is at work on it; an object is another release's.
+            Conflict: the release is another chart's.
+            Refused: another helm is at work on it; an object is another release's.
             SiteError: a hook failed, or took too long.
             Unauthorized, Unreachable, RemoteError: no good answer.
         """
 
         def attempt(hold: int) -> None:
             history = self.history(release.namespace, release.name)
-            check_owner(release, history)
+            check_owner(release.namespace, release.name, release.chart, history)
             self._recover(release.namespace, release.name, history, ours, hold)
             with TemporaryDirectory(dir=self._at.home.path) as directory:
                 self._at.once(
@@ -238,17 +239,16 @@ class HelmReleases:
         return done.output
 
 
-def check_owner(release: HelmRelease, history: Sequence[Revision]) -> None:
+def check_owner(namespace: str, name: str, chart: str, history: Sequence[Revision]) -> None:
     """Refuse to go over a release of the same name that is of another chart.
 
     Raises:
-        Refused: it is.
+        Conflict: it is.
     """
     found = history[-1] if history else None
-    if found and found.status != "uninstalled" and found.chart_name != release.chart:
-        raise Refused(
-            f"the release {release.name} in {release.namespace} is of the chart {found.chart}, not of {release.chart}",
-            side="site",
+    if found and found.status != "uninstalled" and found.chart_name != chart:
+        raise Conflict(
+            f"the release {name} in {namespace} is of the chart {found.chart}, not of {chart}",
             hint="choose another namespace for it in the site file (`releases`), or `helm uninstall` what is there",
         )
 

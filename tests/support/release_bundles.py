@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from airbundle.bundle.chart_pack import pack_chart
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.inventory import ChartRequest, KubernetesTarget, ManifestRequest
 from airbundle.bundle.oci import HELM_CHART, HELM_CONFIG, OCI_MANIFEST, Descriptor, artifact_manifest
@@ -25,7 +26,6 @@ from airbundle.store.site_dir import open_site
 from airbundle.transfer.cluster_write import open_cluster_writer
 from tests.installer.bundles import Key, content, make_key, sign_and_write
 from tests.support.bundles import make
-from tests.support.helm import package, write_chart
 from tests.support.images import Artifact, Blob, tiny_image
 
 ARTIFACT = "application/vnd.airbundle.release.v1"
@@ -44,8 +44,9 @@ class Shelf:
 
     def chart(self, release: Release, files: Mapping[str, str], given: Mapping[str, str] | None = None) -> None:
         """Add a chart with its release; `given` has its values files and other local files."""
-        top = self.root / f"{release.name}-{len(self.charts)}"
-        archive = package(write_chart(top, release.name, files=files), top, home=self.root / "helm").read_bytes()
+        text = f"apiVersion: v2\nname: {release.name}\nversion: 1.0.0\n"
+        raw = {"Chart.yaml": text.encode(), **{path: data.encode() for path, data in files.items()}}
+        archive = pack_chart(raw, what=release.name)[1]
         config = json.dumps({"apiVersion": "v2", "name": release.name, "version": "1.0.0"}).encode()
         request = ChartRequest(release.name, path=f"charts/{release.name}", release=release)
         self.charts[f"local/charts/{release.name}:1.0.0"] = _artifact(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from airbundle.bundle.release import Release
 from airbundle.deploy.desired import objects_of_manifest
-from airbundle.deploy.helm_history import DEPLOYED, Revision
+from airbundle.deploy.helm_history import DEPLOYED, Revision, recovery_of
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import SiteError
 from airbundle.installer.site.apply import Applier
@@ -17,6 +17,7 @@ from airbundle.installer.site.release_plan import scope_of
 from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.undo_helm import read_record, write_record
 from airbundle.installer.site.wait import wait_ready
 
 
@@ -65,7 +66,27 @@ def _helm_back(run: SiteRun, previous: DeployedRelease, timeout: float) -> int:
         if newest and newest.status == DEPLOYED and newest.number == previous.revision:
             return newest.number
         _check_known(previous, history)
+        _add_kept(run, previous, history)
         return helm.releases.rollback(previous.namespace, previous.name, previous.revision, timeout=timeout).number
+
+
+def _add_kept(run: SiteRun, previous: DeployedRelease, history: Sequence[Revision]) -> None:
+    """Add to helm's newest record what it has left out since, and what is there all the same, such as volumes.
+
+    helm creates what the newest revision lacks; where that is there, its rollback ends with an error.
+    """
+    dropped = recovery_of(history).drop
+    stored = read_record(
+        [each for each in history if each.number not in dropped], run.cluster, previous.namespace, previous.name
+    )
+    if stored is None:
+        return
+    scope = scope_of(previous)
+    now = {each.key for each in objects_of_manifest(stored.record.manifest.encode(), previous.namespace, scope)}
+    wanted = objects_of_manifest(run.site_state.read_manifest(previous.manifest), previous.namespace, scope)
+    lacking = [each for each in wanted if each.key not in now and run.cluster.get(each.key) is not None]
+    if lacking:
+        write_record(replace(stored, record=stored.record.adding(each.body for each in lacking)), run.cluster)
 
 
 def _check_known(previous: DeployedRelease, history: Sequence[Revision]) -> None:

@@ -26,6 +26,7 @@ from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import Change, SiteRun
 from airbundle.installer.site.wait import wait_ready
 from airbundle.progress import Item, Phase
+from airbundle.transfer.helm_release import check_owner
 
 Check = Callable[[SiteRun, Release, str, Item], None]
 """Runs the checks of a release in its namespace, and raises when one does not come true in time."""
@@ -133,6 +134,7 @@ class ReleaseStep:
         revision, exists = 0, record is not None
         if material.chart:
             history = self._works.helm.releases.history(material.namespace, self._release.name)
+            check_owner(material.namespace, self._release.name, material.chart, history)
             newest = history[-1].status if history else ""
             revision = history[-1].number if newest == DEPLOYED else 0
             exists = exists or any(each.status == DEPLOYED for each in history)

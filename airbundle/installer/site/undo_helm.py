@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from airbundle.deploy.helm_history import Revision
@@ -59,7 +59,8 @@ def uninstall_release(
     found = [] if delete_data else list(_holding(record, cluster, data, namespace))
     if found:
         names = {key for key, _ in found}
-        _write_record(record, cluster, lambda body: _key(body, namespace) in names)
+        kept_record = record.record.keeping(lambda body: _key(body, namespace) in names)
+        write_record(replace(record, record=kept_record), cluster)
     chosen = [] if delete_data else [(key, "its chart says to keep it") for key in _of_chart(record.record, namespace)]
     gone = helm().uninstall(namespace, name)
     leftover = [key for body in record.record.hooks() for key in _keys(body, namespace)]
@@ -97,9 +98,14 @@ def read_record(history: Sequence[Revision], cluster: ClusterWriter, namespace: 
     return None if secret is None else StoredRecord(secret, parse_record(secret, what=key.title))
 
 
-def _write_record(stored: StoredRecord, cluster: ClusterWriter, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-    changed = stored.record.keeping(keep)
-    cluster.replace({**stored.secret, "data": {**stored.secret["data"], "release": changed.to_data()}})
+def write_record(stored: StoredRecord, cluster: ClusterWriter) -> None:
+    """Write a record that was changed over what it was read from.
+
+    Raises:
+        Conflict: helm has changed it since.
+        RemoteError: no good answer.
+    """
+    cluster.replace({**stored.secret, "data": {**stored.secret["data"], "release": stored.record.to_data()}})
 
 
 def _holding(stored: StoredRecord, cluster: ClusterWriter, data: KeptData, namespace: str) -> Iterator[Kept]:
