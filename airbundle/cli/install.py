@@ -48,6 +48,11 @@ def add_install(parser: argparse.ArgumentParser) -> None:
         help="where airbundle's server listens (as an earlier install said, else :5443 on all addresses)",
     )
     parser.add_argument(
+        "--access-log",
+        action=argparse.BooleanOptionalAction,
+        help="the server's log has a line for each request (as an earlier install said, else not)",
+    )
+    parser.add_argument(
         "--container-port",
         type=int,
         metavar="PORT",
@@ -109,6 +114,7 @@ def options_of(args: argparse.Namespace) -> Options:
         domain=domain.lower().rstrip("."),
         host=host,
         port=port,
+        access_log=kept.access_log if args.access_log is None else args.access_log,
         container_port=container_port,
         prefix="" if mode == URL else kept.prefix if args.prefix is None else check_prefix(args.prefix),
         jobs=args.jobs,

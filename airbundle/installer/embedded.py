@@ -10,12 +10,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.serving import BUNDLE, PARTLY, SUPPLEMENT, ServedBundle, ServerConfig
+from airbundle.bundle.serving import BUNDLE, CONFIG_LIMIT, PARTLY, SUPPLEMENT, ServedBundle, ServerConfig, parse_config
 from airbundle.errors import Refused, RemoteError, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
-from airbundle.installer.files import FILE, write_file
+from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.load_plan import LoadPlan, Tag
 from airbundle.installer.options import Options
 from airbundle.installer.program import Program
@@ -67,6 +68,7 @@ def make_config(
         prefix=options.prefix,
         serves=options.serves,
         url=url,
+        access_log="-" if options.access_log else "",
     )
 
 
@@ -98,6 +100,7 @@ def start_server(state: StateDirectory, service: Service, program: Program, conf
         SiteError, HostError: it can't be started.
     """
     path = state.directory("server") / CONFIG
+    logged = _access_log(path)
     write_file(path, config.to_bytes(), FILE)
     start = Start(
         command=(*program.command, "serve", "--config", str(path)),
@@ -114,11 +117,17 @@ def start_server(state: StateDirectory, service: Service, program: Program, conf
         health = ask_health(client, url)
     if health.instance == sha256(config.to_bytes()):
         return False
-    if health.answers:
+    # Where it logs to is told once, when it starts.
+    if health.answers and logged == config.access_log:
         service.reload()
     else:
         service.restart(start)
     return True
+
+
+def _access_log(path: Path) -> str:
+    raw = read_file(path, limit=CONFIG_LIMIT)
+    return parse_config(raw, where=str(path)).access_log if raw else ""
 
 
 def _wait_for_port(start: Start) -> None:

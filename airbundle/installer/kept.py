@@ -37,6 +37,7 @@ def kept_options(state: StateDirectory) -> Options:
         domain=installed.domain,
         host=config.host if config else before.host,
         port=config.port if config else before.port,
+        access_log=bool(config and config.access_log),
         container_port=int(port) if port.isdigit() else before.container_port,
         prefix=installed.prefix,
     )

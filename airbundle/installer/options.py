@@ -25,6 +25,7 @@ class Options:
         target: the registry, in mode `url`.
         domain: the site's; the registry is `registry.<domain>`. Empty: this host's address is used.
         host, port: where airbundle's server listens.
+        access_log: whether the server's log has a line for each request.
         container_port: where the registry's container listens.
         prefix: what repositories begin with; in mode `url` the target has it.
         jobs: connections at once to a registry.
@@ -36,6 +37,7 @@ class Options:
     domain: str = ""
     host: str = EVERYWHERE
     port: int = SITE_PORT
+    access_log: bool = False
     container_port: int = CONTAINER_PORT
     prefix: str = ""
     jobs: int = DEFAULT_JOBS

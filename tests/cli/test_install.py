@@ -270,6 +270,19 @@ def test_what_is_not_said_again_stays_as_it_was(bundle: Path, site: Site) -> Non
     assert (config["host"], config["port"]) == ("127.0.0.1", site.port)
 
 
+def test_who_pulled_what_is_logged_when_asked_for(bundle: Path, site: Site) -> None:
+    site.install(bundle)
+    site.get("/v2/?before")
+    site.install(bundle, "--access-log")  # the server that runs begins to
+    site.get("/v2/?logged")
+    log = (site.state / "log/server.log").read_text()
+    assert "before" not in log and '"GET /v2/?logged HTTP/1.1" 200' in log
+    assert site.install(bundle)[1]["changed"] is False
+    site.install(bundle, "--no-access-log")
+    site.get("/v2/?after")
+    assert "after" not in (site.state / "log/server.log").read_text()
+
+
 def test_with_a_domain(bundle: Path, site: Site, tmp_path: Path) -> None:
     code, report = site.install(bundle, "--domain", LOOPBACK.partition(".")[2])
     assert code == 0, report
