@@ -1,0 +1,92 @@
+"""Checks that go through a real cluster's API: Services, and commands in pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from airbundle.bundle.release import Release
+from airbundle.bundle.release_checks import Check, PodCheck
+from airbundle.bundle.site import Site as SiteFile
+from airbundle.errors import SiteError
+from airbundle.installer.site.check_run import Desk, check_findings, run_checks
+from airbundle.installer.site.step import SiteRun
+from airbundle.progress import SILENT
+from tests.site.running import site_run
+from tests.support.sealed import Site
+
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: localhost/probe:1
+          args: [serve]
+          readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+LOOKUP = ("/probe", "lookup", "kubernetes.default.svc.cluster.local")
+
+
+@pytest.fixture(scope="module", name="space")
+def namespace_with_a_web_server(site: Site) -> str:
+    space = f"c{uuid4().hex[:8]}"
+    site.kubectl("create", "namespace", space)
+    site.kubectl("apply", "-n", space, "-f", "-", stdin=WEB)
+    return space
+
+
+@pytest.fixture(name="run")
+def shared(site: Site, tmp_path: Path) -> Iterator[SiteRun]:
+    with site_run(site, tmp_path, SiteFile("s", domain="shop.test")) as run:
+        yield run
+
+
+def test_checks_come_true_while_the_release_comes_up(run: SiteRun, space: str) -> None:
+    checks = (
+        Check(http=f"http://web.{space}.svc/"),
+        Check(exec=PodCheck("Deployment/web", "web", LOOKUP)),
+        Check(exec=PodCheck("app=web", command=LOOKUP)),
+    )
+    with SILENT.phase("test").item("x", 0) as item:
+        run_checks(run, Release("app", checks=checks, timeout="3m"), space, item)
+
+
+def test_what_does_not_hold_is_told(run: SiteRun, space: str, site: Site) -> None:
+    site.kubectl("wait", "-n", space, "--for=condition=Available", "deployment/web", "--timeout=180s")
+    checks = (
+        Check(http=f"http://web.{space}.svc/", status=418),
+        Check(http=f"http://nothing.{space}.svc:81/"),
+        Check(exec=PodCheck("Deployment/web", command=("/probe", "lookup", "nowhere.invalid"))),
+        Check(exec=PodCheck("Deployment/none", command=LOOKUP)),
+        Check(exec=PodCheck("app=web", "sidecar", LOOKUP)),
+        Check(sql=PodCheck("app=web")),
+        Check(redis=PodCheck("Pod/none")),
+    )
+    found = check_findings(Desk.of(run), Release("app", checks=checks), space, wait=False)
+    assert [each.code for each in found] == ["check-http"] * 2 + ["check-exec"] * 3 + ["check-sql", "check-redis"]
+    told = [f"{each.found} / {each.expected}" for each in found]
+    assert "/ 418" in told[0]
+    assert "404" in told[1] or "503" in told[1]
+    assert "exit code" in told[2] and "nowhere.invalid" in told[2]
+    assert "no pod that is ready" in told[3]
+    assert "sidecar" in told[4]
+    assert "psql" in told[5]
+    assert f"one of Pod/none in {space}" in told[6]
+    with pytest.raises(SiteError, match="1 of 1 checks do not hold") as failed, SILENT.phase("t").item("x", 0) as item:
+        run_checks(run, Release("app", checks=checks[:1], timeout="1s"), space, item)
+    assert failed.value.findings[0].expected == "418"
