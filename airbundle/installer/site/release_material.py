@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 
 from airbundle.bundle.chart import chart_files
@@ -84,10 +85,10 @@ class Materials:
     Use as a context manager: helm's files go with it.
     """
 
-    def __init__(self, trusted: Trusted, site: SiteDir, cluster: ClusterWriter) -> None:
+    def __init__(self, trusted: Trusted, site: SiteDir, cluster: ClusterWriter, tools: Path | None = None) -> None:
         self.pins: PinTable = ImagePins.of(trusted.bundle, site.site).table
         self._cluster = cluster
-        self._source = ReleaseSource(trusted, site, None)
+        self._source = ReleaseSource(trusted, site, None, tools=tools)
         self._lock = Lock()
 
     def __enter__(self) -> Materials:

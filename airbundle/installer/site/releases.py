@@ -30,7 +30,7 @@ def release_steps(run: SiteRun, needs: Sequence[str], check: Check | None = None
     check_site(run.site, carried)
     chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
     on = {release.name for _, release in chosen if release.enabled}
-    with Materials(run.trusted, run.site, run.cluster) as materials, SiteHelm(run) as helm:
+    with Materials(run.trusted, run.site, run.cluster, run.state.directory("bin")) as materials, SiteHelm(run) as helm:
         works = ReleaseWorks(run, materials, helm, check)
         yield [
             ReleaseStep(works, each, release, [*needs, *(f"release/{need}" for need in release.needs if need in on)])
