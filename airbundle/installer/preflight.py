@@ -18,6 +18,7 @@ from airbundle.bundle.statement import parse_time
 from airbundle.errors import AirbundleError, CheckFailed, Finding, NoPermission, NoSpace, SiteError
 from airbundle.installer.copy import space_needed
 from airbundle.installer.files import existing_parent, free_space
+from airbundle.installer.host_checks import host_findings
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.missing import Missing, Wanted, find_missing
 from airbundle.installer.options import CONTAINER, EMBEDDED, URL, Options
@@ -77,6 +78,7 @@ class Preflight:
             self._ca,
             self._engine,
             self._sparse,
+            self._host,
         )
         return [finding for check in checks for finding in check()]
 
@@ -125,6 +127,9 @@ class Preflight:
                 expected=human(needed),
                 hint=f"free {human(needed - free)}, or name another place with --state-dir",
             )
+
+    def _host(self) -> Iterator[Finding]:
+        yield from host_findings(self._state.root)
 
     def _clock(self) -> Iterator[Finding]:
         created, now = parse_time(self._trusted.statement.created), datetime.now(timezone.utc)
