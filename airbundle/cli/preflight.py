@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.cli.install import add_install, options_of
 from airbundle.cli.site import gate_of, state_of
+from airbundle.cli.site_order import add_site, order_of
 
-HELP = "Check trust, space, permissions, ports, clock and registry for an install: every finding at once, no change."
-EXAMPLE = "  airbundle preflight messenger-1.4.0.airbundle --key release.pub --registry registry.site:5000"
+if TYPE_CHECKING:
+    from airbundle.errors import Finding
+
+HELP = (
+    "Check trust, space, permissions, ports, clock and registry for an install; with --site also the cluster: rights, "
+    "nodes, room, classes, APIs, references, owners. Every finding at once, no change."
+)
+EXAMPLE = (
+    "  airbundle preflight messenger-1.4.0.airbundle --key release.pub --registry registry.site:5000\n"
+    "  airbundle preflight messenger-1.4.0.airbundle --key release.pub --site site.yaml --context berlin"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,22 +30,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     add_base(parser)
     add_install(parser)
+    add_site(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Check."""
     from airbundle.errors import CheckFailed
-    from airbundle.installer.install import check_install
     from airbundle.installer.preflight import in_the_way
 
-    paths, bases = bundle_paths(args), base_paths(args)
-    title, findings = check_install(
-        paths, options_of(args), state_of(args), gate_of(args), bases=bases, reporter=console.reporter
-    )
+    title, findings = _findings(args, console)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        raise CheckFailed(in_the_way(title, len(errors)), findings=findings)
+        raise CheckFailed(in_the_way(title, len(errors)), findings=[*errors, *_warnings(findings)])
     for finding in findings:
         console.say(f"warning: {finding}")
     console.say(f"{title}: nothing stands in the way")
     return {"title": title, "findings": [finding.to_json() for finding in findings]}
+
+
+def _findings(args: argparse.Namespace, console: Console) -> tuple[str, Sequence[Finding]]:
+    from airbundle.installer.install import check_install
+
+    order = order_of(args, console)  # first: it says of the registry what the site file says
+    arguments = (bundle_paths(args), options_of(args), state_of(args), gate_of(args))
+    if order is None:
+        return check_install(*arguments, bases=base_paths(args), reporter=console.reporter)
+    from airbundle.installer.site.preflight import check_site
+
+    return check_site(*arguments, order, bases=base_paths(args), reporter=console.reporter)
+
+
+def _warnings(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == "warning"]

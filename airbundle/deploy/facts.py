@@ -22,7 +22,7 @@ LISTED = (
     "CSIStorageCapacity", "Lease",
 )  # fmt: skip
 """Kinds of which all objects are read."""
-DISCOVERY, VERSION, UID, CLOCK, EXISTING, KEYS, DENIED, HELM, COREDNS, RESOLVED, REGISTRY = (
+DISCOVERY, VERSION, UID, CLOCK, EXISTING, KEYS, DENIED, HELM, COREDNS, RESOLVED = (
     "the kinds that the API serves",
     "the cluster's version",
     "the uid of kube-system",
@@ -33,7 +33,6 @@ DISCOVERY, VERSION, UID, CLOCK, EXISTING, KEYS, DENIED, HELM, COREDNS, RESOLVED,
     "Helm's releases",
     "CoreDNS's configuration",
     "the registry's name on this host",
-    "the registry as nodes reach it",
 )
 
 
@@ -74,7 +73,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class HelmRecord:
+class HelmFound:
     """The newest revision of a release that Helm keeps in the cluster."""
 
     chart: str
@@ -103,7 +102,6 @@ class SiteFacts:
         corefile: of CoreDNS; empty where there is no ConfigMap of it.
         resolved: addresses of the registry's name on this host.
         addresses: of this host.
-        registry: node → why it can't pull from the registry; empty where it can.
         unread: fact → why it is not known.
     """
 
@@ -118,11 +116,10 @@ class SiteFacts:
     existing: Optional[Mapping[ObjectKey, Body]] = None
     keys: Optional[Mapping[tuple[str, str, str], frozenset[str]]] = None
     denied: Optional[Sequence[Access]] = None
-    helm: Optional[Mapping[tuple[str, str], HelmRecord]] = None
+    helm: Optional[Mapping[tuple[str, str], HelmFound]] = None
     corefile: Optional[str] = None
     resolved: Optional[Sequence[str]] = None
     addresses: Sequence[str] = ()
-    registry: Optional[Mapping[str, str]] = None
     unread: Mapping[str, Unread] = field(default_factory=dict)
 
     def all(self, kind: str) -> Sequence[Body]:

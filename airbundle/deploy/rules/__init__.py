@@ -52,7 +52,6 @@ RULES = (
     Rule("kubelets and runtimes", nodes.kubelets),
     Rule("access to nodes", nodes.access, "warning"),
     Rule("architectures", nodes.architectures),
-    Rule("nodes reach the registry", nodes.registry, "warning"),
     Rule("nodes take the pods", placement.schedulable),
     Rule("room for each pod", placement.large, "warning"),
     Rule("room for all pods", placement.together, "warning"),

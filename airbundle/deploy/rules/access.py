@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from airbundle.deploy.facts import DENIED, Access, SiteFacts, known
 from airbundle.deploy.rules.catalogue import listed, told
+from airbundle.deploy.rules.names import registry_name
 from airbundle.deploy.wanted import Wanted, key_for
 from airbundle.errors import Finding
 
@@ -42,7 +43,7 @@ def needed(facts: SiteFacts, wanted: Wanted) -> list[Access]:
         found.add(Access(namespace, "", "pods/log", "get"))
     for secret in wanted.site.secrets:
         found.update(Access(secret.namespace, "", "secrets", verb) for verb in _APPLY)
-    if wanted.site.dns.zone:
+    if wanted.site.dns.zone or registry_name(wanted):
         found.update(Access("kube-system", "", "configmaps", verb) for verb in ("get", "patch"))
     found.update(Access("", "", "namespaces", verb) for verb in ("get", "create") if wanted.releases)
     return sorted(found)

@@ -30,7 +30,6 @@ CODES: Mapping[str, Grade] = {
     "node-runtime": "error",
     "node-access": "warning",
     "node-architecture": "error",
-    "node-registry": "error",
     "unschedulable": "error",
     # room
     "capacity": "error",
@@ -67,7 +66,7 @@ CODES: Mapping[str, Grade] = {
     "ingress-class": "either",
     "priority-class": "error",
     "runtime-class": "error",
-    "namespace-missing": "error",
+    "namespace-missing": "warning",
     "namespace-terminating": "error",
     # who owns what is there
     "helm-chart": "error",
@@ -84,14 +83,13 @@ CODES: Mapping[str, Grade] = {
     "ingress-host": "warning",
     "network-policy": "warning",
     "network-overlap": "error",
-    "dns-missing": "error",
+    "dns-missing": "either",
+    "dns-record": "error",
     "dns-form": "error",
     "dns-down": "error",
     "registry-name": "error",
     # security
     "pod-security": "error",
-    # images
-    "hook-image": "error",
 }
 """Code → grade; `either` depends on what was found."""
 

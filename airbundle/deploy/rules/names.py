@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from airbundle.deploy.corefile import with_zones
 from airbundle.deploy.facts import COREDNS, RESOLVED, SiteFacts, known
 from airbundle.deploy.rules.catalogue import listed, told
 from airbundle.deploy.templates import is_ready, namespace_of
 from airbundle.deploy.wanted import Wanted
-from airbundle.errors import Finding
+from airbundle.deploy.zone import Zone, zones_of
+from airbundle.errors import Finding, SiteError, UsageError
 from airbundle.scan.rules.scene import mapping
 
-_SERVER = re.compile(r"(?m)^\s*(?:dns://)?\.(?::53)?[^\S\n]*(?:\S+[^\S\n]*)*\{")
-_KUBERNETES = re.compile(r"(?m)^\s*kubernetes\s")
 _DNS = ("kube-dns", "coredns")
 
 
 def coredns(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
-    """Yield when the cluster's DNS is not one that a zone can be written into, or has no pod that is ready."""
-    if not wanted.site.dns.zone:
+    """Yield when the site's zones can't be written into the cluster's DNS, or no pod of that is ready."""
+    dns, where = wanted.site.dns, "ConfigMap kube-system/coredns"
+    try:
+        zones = _zones(facts, wanted)
+    except UsageError as error:
+        yield told("dns-record", error.problem, where=f"{wanted.site.where} dns.records", hint=error.hint)
+        return
+    if not zones and not dns.forward:
         return
     corefile = known(facts.corefile, COREDNS)
-    where = "ConfigMap kube-system/coredns"
     if not corefile:
         yield told(
             "dns-missing",
@@ -30,19 +34,29 @@ def coredns(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             where=where,
             expected="kubeadm's or k3s's ConfigMap with a Corefile",
             hint="leave `dns` out of the site file, and give its records to the site's own DNS server",
+            severity="error" if dns.zone else "warning",
         )
-    elif not _SERVER.search(corefile) or not _KUBERNETES.search(corefile):
-        yield told(
-            "dns-form",
-            "CoreDNS's configuration is of a form that airbundle does not write into",
-            where=where,
-            expected="a server block for `.:53` with the plugin `kubernetes`",
-            hint="leave `dns` out of the site file, and add the zone's server block by hand",
-        )
-    elif not _balanced(corefile):
-        yield told(
-            "dns-form", "the braces of CoreDNS's configuration don't match", where=where, hint="mend the Corefile"
-        )
+        return
+    try:
+        with_zones(corefile, wanted.site.name, zones, dns.forward)
+    except SiteError as error:
+        yield told("dns-form", error.problem, where=where, hint=error.hint)
+    yield from _pods(facts)
+
+
+def _zones(facts: SiteFacts, wanted: Wanted) -> tuple[Zone, ...]:
+    here = wanted.site.registry.mode != "external"
+    addresses = [address for address in facts.addresses if ":" not in address]
+    return zones_of(wanted.site.dns, registry_name(wanted), tuple(addresses[:1]) if here else ())
+
+
+def registry_name(wanted: Wanted) -> str:
+    """Return the registry's name; empty where it has an address alone."""
+    host = wanted.registry.rpartition(":")[0] or wanted.registry
+    return host if any(letter.isalpha() for letter in host) and ":" not in host else ""
+
+
+def _pods(facts: SiteFacts) -> Iterator[Finding]:
     pods = [
         pod
         for pod in facts.all("Pod")
@@ -52,7 +66,7 @@ def coredns(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             for label in ("k8s-app", "app.kubernetes.io/name")
         }.intersection(_DNS)
     ]
-    if corefile and not any(is_ready(pod) for pod in pods):
+    if not any(is_ready(pod) for pod in pods):
         yield told(
             "dns-down",
             "no pod of the cluster's DNS is ready",
@@ -62,14 +76,10 @@ def coredns(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
         )
 
 
-def _balanced(text: str) -> bool:
-    return text.count("{") == text.count("}")
-
-
 def registry(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield when the registry's name stands for nothing, or for another host, here."""
-    host = wanted.registry.rpartition(":")[0] or wanted.registry
-    if not host or not any(letter.isalpha() for letter in host) or ":" in host:
+    host = registry_name(wanted)
+    if not host:
         return
     found = known(facts.resolved, RESOLVED)
     here = wanted.site.registry.mode != "external"

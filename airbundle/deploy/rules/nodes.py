@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from airbundle.bundle.semver import parse_version
-from airbundle.deploy.facts import REGISTRY, VERSION, Body, SiteFacts, known
+from airbundle.deploy.facts import VERSION, Body, SiteFacts, known
 from airbundle.deploy.rules.catalogue import listed, told
 from airbundle.deploy.templates import condition, containers_of, is_ready, name_of, refusals, template_of
 from airbundle.deploy.wanted import Wanted
@@ -98,19 +98,6 @@ def access(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             expected="ssh, daemonset or manual",
             hint="on the other nodes the script of `airbundle nodes` must be run by hand, or they can't pull",
         )
-
-
-def registry(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
-    """Yield the nodes that don't reach or don't trust the registry, as seen from them."""
-    del wanted
-    for node, why in sorted(known(facts.registry, REGISTRY).items()):
-        if why:
-            yield told(
-                "node-registry",
-                f"the node can't pull from the registry: {why[:300]}",
-                where=f"node {node}",
-                hint="open the way to the registry's port in firewalls; trust and mirrors are written by the install",
-            )
 
 
 def architectures(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:

@@ -127,7 +127,7 @@ def together(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
                 "pods-full" if name == "pods" else "capacity",
                 "the nodes can't take that many pods" if name == "pods" else f"the nodes have too little {name} left",
                 where="cluster",
-                found=f"{shown(name, left)} left on {len(room.nodes)} nodes",
+                found=f"{shown(name, left)} left on {len(room.nodes)} node{'' if len(room.nodes) == 1 else 's'}",
                 expected=shown(name, total[name]),
                 hint="add nodes, request less or fewer replicas in the site's values, or switch releases off",
             )

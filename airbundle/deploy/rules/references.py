@@ -14,7 +14,7 @@ from airbundle.scan.rules import absent, ports
 from airbundle.scan.rules.issuers import asked_issuers
 from airbundle.scan.rules.makers import Makers
 from airbundle.scan.rules.needs import Need, is_made_by_itself, needs_of
-from airbundle.scan.rules.scene import mapping, place
+from airbundle.scan.rules.scene import entries, mapping, place
 
 _CODES = {
     "Secret": "missing-secret",
@@ -188,23 +188,21 @@ def _ingress_class(facts: SiteFacts, wanted: Wanted, manifest: Manifest) -> Iter
 
 
 def namespaces(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
-    """Yield the namespaces that are not there and nobody makes, and those that are going away."""
+    """Yield the namespaces that are not there and no release brings, and those that are going away."""
     there = {name_of(each): each for each in facts.all("Namespace")}
     for name in sorted(wanted.namespaces):
         if name not in there and name not in wanted.made_namespaces:
             users = [str(manifest) for _, manifest in wanted.acting if home_of(manifest) == name]
             yield told(
                 "namespace-missing",
-                f"the namespace {name} is not there, and nobody makes it",
+                f"the namespace {name} is not there, and no release brings it: it would be made",
                 where=listed(users, 3),
-                hint="add a manifest of it, or correct the namespace in the values",
+                hint="correct the namespace in the values where it is not meant",
             )
-        status = mapping(there.get(name, {}).get("status"))
-        if status.get("phase") == "Terminating" or mapping(there.get(name, {}).get("metadata")).get(
-            "deletionTimestamp"
-        ):
-            conditions = status.get("conditions")
-            why = [str(mapping(each).get("message")) for each in conditions] if isinstance(conditions, list) else []
+        status, metadata = (mapping(there.get(name, {}).get(part)) for part in ("status", "metadata"))
+        if status.get("phase") == "Terminating" or metadata.get("deletionTimestamp"):
+            conditions = entries(status.get("conditions"))
+            why = [str(each.get("message")) for each in conditions if each.get("status") == "True"]
             yield told(
                 "namespace-terminating",
                 "the namespace is being deleted: nothing can be made in it",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from airbundle.deploy.facts import SiteFacts
 from airbundle.deploy.wanted import Wanted
 from airbundle.errors import Finding
-from airbundle.scan.rules import hosts, internet, passwords, placeholders, pulls
+from airbundle.scan.rules import hosts, internet, passwords, placeholders, pulls, reports
 from airbundle.scan.rules.unite import united
 
 _HARD_CODED, _EXAMPLE = "hard-coded-host", "example-host"
@@ -21,13 +21,8 @@ def find(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield placeholders, weak passwords, hosts that no site has, and what leads to the internet."""
     del facts
     scene = wanted.scene
-    found = [
-        *placeholders.find(scene),
-        *passwords.find(scene),
-        *hosts.find(scene),
-        *internet.find(scene),
-        *pulls.find(scene),
-    ]
+    families = (placeholders, passwords, hosts, internet, reports, pulls)
+    found = [finding for family in families for finding in family.find(scene)]
     for finding in united(found):
         if finding.code == _EXAMPLE and ": Ingress " in finding.where:
             yield replace(finding, severity="error")  # what people would ask for in vain

@@ -65,7 +65,7 @@ def test_what_the_plan_needs_is_asked_for() -> None:
     assert Access("", "x.dev", "things", "create") in needed  # it comes with the release
     assert Access("shop", "", "secrets", "update") in needed  # helm's
     assert Access("kube-system", "", "configmaps", "patch") in needed  # the zone's
-    without = want(workload(), site=replace(SITE, dns=replace(SITE.dns, zone="")))
+    without = want(workload(), site=replace(SITE, dns=replace(SITE.dns, zone="")), registry="10.0.0.7:5000")
     assert not [each for each in access.needed(good(), without) if each.resource in {"secrets", "configmaps"}]
 
 

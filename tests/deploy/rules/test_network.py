@@ -137,8 +137,18 @@ def test_ranges(addresses: tuple[str, ...], internal: str, found: list[str]) -> 
 def test_coredns(corefile: str, pods: int, found: list[str]) -> None:
     running = [pod("coredns-1", "kube-system", labels={"k8s-app": "kube-dns"})] * pods
     assert codes(names.coredns, good({"Pod": running}, corefile=corefile), want()) == found
-    without = want(site=replace(SITE, dns=SiteDns()))
+    without = want(site=replace(SITE, dns=SiteDns()), registry="10.0.0.7:5000")
     assert codes(names.coredns, good({"Pod": running}, corefile=corefile), without) == []
+
+
+def test_a_zone_that_somebody_else_serves() -> None:
+    taken = COREFILE + "berlin.internal:53 {\n    forward . 10.0.0.53\n}\n"
+    assert codes(names.coredns, good(corefile=taken), want()) == ["dns-form"]
+
+
+def test_records_that_cannot_be() -> None:
+    site = replace(SITE, dns=SiteDns(zone="berlin.internal", records={"a": ("10.0.0.1", "b.berlin.internal")}))
+    assert codes(names.coredns, good(), want(site=site)) == ["dns-record"]
 
 
 EXTERNAL = replace(SITE, registry=RegistryTarget(mode="external", url="https://registry.site:5000"))

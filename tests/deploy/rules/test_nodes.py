@@ -71,11 +71,6 @@ def test_access_to_this_host_alone_is_told_where_there_are_more_nodes() -> None:
     assert codes(nodes.access, good({"Node": [node(), node("node2")]}), manual) == []
 
 
-def test_nodes_that_cannot_pull() -> None:
-    (finding,) = nodes.registry(good(registry={"node1": "", "node2": "connection refused"}), want())
-    assert (finding.code, finding.where) == ("node-registry", "node node2")
-
-
 @pytest.mark.parametrize(
     ("spec", "carried", "found"),
     [
@@ -163,7 +158,7 @@ def test_pods_larger_than_any_node(text: str, running: list[Any], found: list[st
 def test_what_all_pods_request_together() -> None:
     many = want(workload(container=resources(cpu="1", memory="1Gi"), replicas=5))
     (finding,) = placement.together(good(), many)
-    assert (finding.code, finding.found, finding.expected) == ("capacity", "4 cores left on 1 nodes", "5 cores")
+    assert (finding.code, finding.found, finding.expected) == ("capacity", "4 cores left on 1 node", "5 cores")
     assert codes(placement.together, good(), want(workload(container=resources(cpu="1"), replicas=4))) == []
     assert codes(placement.together, good(), want(workload(replicas=120))) == ["pods-full"]
     daemons = want(workload("DaemonSet", container=resources(cpu="3")))

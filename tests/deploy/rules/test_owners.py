@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airbundle.deploy.facts import HelmRecord
+from airbundle.deploy.facts import HelmFound
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.rules import owners
 from tests.deploy.rules.world import codes, good, release, want, workload
@@ -27,13 +27,13 @@ def helms(name: str, namespace: str = "shop") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("record", "ours", "found"),
     [
-        (HelmRecord("app", "1.0", "deployed", 3), True, []),
-        (HelmRecord("app", "1.0", "deployed", 3), False, ["helm-adopt"]),
-        (HelmRecord("other", "9", "deployed", 1), False, ["helm-chart"]),
-        (HelmRecord("app", "1.0", "pending-upgrade", 4), True, ["helm-pending"]),
+        (HelmFound("app", "1.0", "deployed", 3), True, []),
+        (HelmFound("app", "1.0", "deployed", 3), False, ["helm-adopt"]),
+        (HelmFound("other", "9", "deployed", 1), False, ["helm-chart"]),
+        (HelmFound("app", "1.0", "pending-upgrade", 4), True, ["helm-pending"]),
     ],
 )
-def test_releases_of_helm(record: HelmRecord, ours: bool, found: list[str]) -> None:
+def test_releases_of_helm(record: HelmFound, ours: bool, found: list[str]) -> None:
     known = frozenset({("shop", "app")} if ours else ())
     wanted = want(release(chart="app", version="2"), releases_of_ours=known)
     assert codes(owners.helm, good(helm={("shop", "app"): record}), wanted) == found

@@ -102,7 +102,6 @@ def good(lists: Mapping[str, list[Body]] | None = None, **changes: Any) -> SiteF
         corefile=COREFILE,
         resolved=(),
         addresses=("10.0.0.5",),
-        registry={},
     )
     return replace(facts, **changes)
 
