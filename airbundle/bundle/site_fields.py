@@ -85,7 +85,10 @@ _NODES = Record(
             "How their configuration is written; local by default, manual: you run what --handoff writes",
         ),
         "hosts": Field(ListOf(Text("a host, or user@host", r"\S+"), unique=True), "The nodes, for access by ssh"),
-        "restart": Field(terms.one_of("manual", "auto"), "Who restarts the runtime where that is needed"),
+        "restart": Field(
+            terms.one_of("manual", "rolling"),
+            "Who restarts the runtime: you, or airbundle, each node in turn being cordoned and uncordoned",
+        ),
     },
     whens=(When("access", "ssh", needs=("hosts",)),),
 )

@@ -102,7 +102,7 @@ nodes:
   runtime: containerd                         # or k3s, rke2, crio, docker
   access: local                               # or ssh (with hosts), daemonset, manual
   # hosts: [root@node-1, root@node-2]
-  restart: manual
+  restart: manual                             # or rolling: cordon, restart, uncordon, node by node
 
 # What the site's own CA may vouch for.
 ca:

@@ -55,7 +55,14 @@ class SshHost:
     port: int = 0
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.host}" if self.user else self.host
+        """Return what `parse_host` reads."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}" if self.user else host
+
+    @property
+    def whole(self) -> str:
+        """What `parse_host` reads, with the port."""
+        return f"{self}:{self.port}" if self.port else str(self)
 
 
 def node_of(body: Mapping[str, Any]) -> ClusterNode:

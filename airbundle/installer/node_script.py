@@ -2,7 +2,7 @@
 
 It runs on whatever shell a node has (POSIX, also busybox's), without Python and without a network. What it makes it
 first notes in `/etc/airbundle/node`, so that `undo` takes away just that, also after a newer script. `plan` and `reach`
-change nothing and speak to `installer.node_answers`, in lines that begin with their own name.
+change nothing and speak to `deploy.node_answers`, in lines that begin with their own name.
 """
 
 from __future__ import annotations
@@ -326,8 +326,11 @@ if [ "$doing" = reach ]; then
     if command -v curl >/dev/null; then
         set -- --noproxy '*' --connect-timeout 10 --max-time 20 ${{resolve:+--resolve "$resolve"}}
         [ ! -f "$work/ca.crt" ] || set -- "$@" --cacert "$work/ca.crt"
-        code=$(curl -sS -o /dev/null -w '%{{http_code}}' "$@" "$url/v2/" 2>"$work/why") && status=0 || status=$?
-        say "reach curl $status $code $(head -n 1 "$work/why")"
+        # Only when it is verbose does curl tell a refused connection from one that had no way.
+        code=$(curl -sSv -o /dev/null -w '%{{http_code}}' "$@" "$url/v2/" 2>"$work/why") && status=0 || status=$?
+        why=$(grep '^curl: ' "$work/why" | head -n 1)
+        ! grep -q 'onnection refused' "$work/why" || why="connection refused; $why"
+        say "reach curl $status $code $why"
     else
         say "reach unseen"
     fi

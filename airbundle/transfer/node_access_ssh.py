@@ -30,6 +30,11 @@ class SshNodes:
         self._hosts = hosts
         self._options = tuple(options)
 
+    def host(self, node: str) -> str:
+        """Return where a node's SSH server is, as the site file could have it; empty where none is named."""
+        found = self._hosts.get(node)
+        return found.whole if found else ""
+
     def run(self, node: str, script: bytes, argument: str) -> NodeAnswer:
         """Run a script on a node. Raises as `NodeAccess.run`."""
         host = self._hosts.get(node)

@@ -1,0 +1,44 @@
+"""The site's zones as files for its own DNS server: a hosts file, and a zone file for each zone."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+
+from airbundle.deploy.zone import Zone, hosts_file, zone_file
+from airbundle.installer.files import FILE, read_file, write_file
+from airbundle.installer.site.site_state import SiteState
+
+DIRECTORY = "dns"
+_LIMIT = 4 << 20
+_SERIAL = re.compile(r"^(@ IN SOA \S+ \S+) ([0-9]{1,10}) ", re.MULTILINE)
+
+
+def dns_files(site_state: SiteState, zones: Sequence[Zone]) -> dict[str, bytes]:
+    """Return name → bytes of the files that are not as they should be.
+
+    A zone's serial is the time of its last change, so that secondary servers take it over.
+    """
+    wanted = {"hosts": hosts_file(tuple(zones))} if zones else {}
+    wanted.update({f"{zone.name}.zone": zone_file(zone, int(time.time())) for zone in zones})
+    return {name: text.encode() for name, text in wanted.items() if _plain(_read(site_state, name)) != _plain(text)}
+
+
+def write_dns_files(site_state: SiteState, files: Mapping[str, bytes]) -> None:
+    """Write them into `dns/` of the site's state.
+
+    Raises:
+        HostError: one can't be written.
+    """
+    for name, data in files.items():
+        write_file(site_state.directory(DIRECTORY) / name, data, FILE)
+
+
+def _read(site_state: SiteState, name: str) -> str:
+    raw = read_file(site_state.root / DIRECTORY / name, limit=_LIMIT)
+    return (raw or b"").decode("utf-8", "replace")
+
+
+def _plain(text: str) -> str:
+    return _SERIAL.sub(r"\1 0 ", text)

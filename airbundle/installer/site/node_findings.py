@@ -1,0 +1,45 @@
+"""What stands between a cluster's nodes and the private registry, found out on each of them; changes nothing."""
+
+from __future__ import annotations
+
+from airbundle.deploy.node_answers import reached, read_plan
+from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.site.node_facts import cluster_nodes, runtime_findings, ways_to
+from airbundle.installer.site.node_scripts import given_at, note_object
+from airbundle.installer.site.step import SiteRun
+
+
+def node_findings(run: SiteRun, *, registry_runs: bool) -> list[Finding]:
+    """Return what stands between the nodes and the registry, found out on each of them; changes nothing on them.
+
+    Args:
+        run: the site.
+        registry_runs: whether the registry is up; else it is enough that its host can be reached.
+
+    Raises:
+        Unauthorized, RemoteError: the nodes can't be listed.
+    """
+    given, nodes = given_at(run), cluster_nodes(run.cluster)
+    ways = ways_to(run, nodes, lambda key: note_object(run, key))
+    findings = [*ways.findings, *runtime_findings(run, nodes)]
+    for node in nodes:
+        access = ways.access.get(node.name)
+        if access is None or access.way == "manual":
+            continue
+        try:
+            planned = read_plan(node.name, access.run(node.name, given.script, "plan").text)
+            findings += [_others(node.name, path) for path in planned.refused]
+            answer = access.run(node.name, given.script, "reach")
+            findings += reached(node.name, answer.text, given.url, runs=registry_runs)
+        except AirbundleError as error:
+            findings.append(Finding(error.problem, where=node.name, code="node-access", hint=error.hint))
+    return findings
+
+
+def _others(node: str, path: str) -> Finding:
+    return Finding(
+        f"{path} has settings of others, and is not replaced",
+        where=node,
+        code="node-file",
+        hint="`airbundle nodes` writes what to add to it by hand; or move it away",
+    )

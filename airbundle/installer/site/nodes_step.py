@@ -1,0 +1,221 @@
+"""Step `nodes`: every node of the cluster trusts the private registry and pulls unchanged upstream names from it.
+
+The script that does it (`installer.node_script`) notes on the node what it makes, so that it can be cut off, run again
+and taken back. A copy of what each node was given stays in the site's state, `nodes/NODE.sh`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from airbundle.deploy.node_answers import NodePlan, read_plan, written, wrongs
+from airbundle.deploy.nodes import ClusterNode
+from airbundle.deploy.objects import ObjectKey
+from airbundle.errors import AirbundleError, Finding, SiteError
+from airbundle.installer.site.node_facts import SCRIPTS, Ways, cluster_nodes, probe_images, ways_to
+from airbundle.installer.site.node_restart import release_cordon, restart_runtime
+from airbundle.installer.site.node_scripts import (
+    NAME,
+    Given,
+    given_at,
+    keep_script,
+    kept_script,
+    note_object,
+    said_finding,
+)
+from airbundle.installer.site.node_undo import journalled
+from airbundle.installer.site.step import Action, Change, SiteRun
+from airbundle.progress import Phase
+from airbundle.transfer.node_access import BY_HAND, NodeAccess
+from airbundle.transfer.pull_probe import PullProbe
+
+_ACTIONS: dict[str, Action] = {"create": "create", "remove": "delete"}
+_DIFF_LINES = 200
+
+
+class NodesStep:
+    """The step; see the module."""
+
+    name = NAME
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, run: SiteRun) -> None:
+        self._run = run
+
+    def plan(self) -> Sequence[Change]:
+        """Return each file of each node that would be written, changed or taken away, and each restart.
+
+        By pods, looking takes a pod on each node, which is deleted at once.
+
+        Raises:
+            SiteError: a node can't be reached.
+        """
+        given, ways = given_at(self._run), self._ways()
+        changes: list[Change] = []
+        for node in ways.nodes:
+            access = ways.access[node.name]
+            if access.way == "manual":
+                changes += self._plan_by_hand(node, given)
+            else:
+                answer = access.run(node.name, given.script, "plan")
+                changes += _changes(node.name, read_plan(node.name, answer.text), given, self._rolling)
+        return changes
+
+    def run(self, phase: Phase) -> bool:
+        """Set up every node in turn. See `Step.run`.
+
+        Raises:
+            SiteError: nodes that could not be set up, each with the reason; the others are.
+        """
+        given, ways = given_at(self._run), self._ways()
+        changed, findings, by_hand = False, list[Finding](), list[str]()
+        for node in ways.nodes:
+            access = ways.access[node.name]
+            with phase.item(node.name, 0):
+                if access.way == "manual":
+                    by_hand += self._by_hand(node, access, given)
+                    continue
+                try:
+                    changed |= self._set_up(node, access, given)
+                except AirbundleError as error:
+                    findings += error.findings or [
+                        Finding(error.problem, where=node.name, code="node", hint=error.hint)
+                    ]
+                    if isinstance(error, _RestartFailed):
+                        break  # no further node is taken down
+        if findings:
+            raise SiteError("nodes could not be set up", findings=findings, hint="mend that, then run this again")
+        if by_hand:
+            changed |= self._ask(ways, by_hand)
+        return changed
+
+    @property
+    def _rolling(self) -> bool:
+        return self._run.site.site.nodes.restart != "manual"
+
+    def _ways(self) -> Ways:
+        ways = ways_to(self._run, cluster_nodes(self._run.cluster), self._note)
+        ways.check()
+        return ways
+
+    def _note(self, key: ObjectKey) -> None:
+        note_object(self._run, key)
+
+    def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given) -> bool:
+        """Make one node what it should be; return whether anything changed."""
+        planned = read_plan(node.name, access.run(node.name, given.script, "plan").text)
+        changed = bool(planned.files)
+        if changed:
+            self._apply(node, access, given)
+            planned = read_plan(node.name, access.run(node.name, given.script, "plan").text)
+        self._keep(node.name, given.script)
+        changed |= self._restart(node, access, given, planned)
+        if self._rolling:
+            release_cordon(self._run, node.name)
+        self._check(node, access, given)
+        return changed
+
+    def _apply(self, node: ClusterNode, access: NodeAccess, given: Given) -> None:
+        undo = [{"node": node.name, "access": journalled(access, node.name)}]
+        with self._run.journal.step(f"{NAME}/{node.name}", undo=undo) as done:
+            self._keep(node.name, given.script)
+            answer = access.run(node.name, given.script, "apply")
+            lines = written(answer.text)
+            done.update(written=lines)
+            for line in lines:
+                self._run.reporter.event(f"{node.name}: {line}")
+            if answer.code:
+                findings = wrongs(node.name, answer.text) or [said_finding(node.name, answer.text, answer.code)]
+                raise SiteError(f"node {node.name} could not be set up", findings=findings)
+
+    def _restart(self, node: ClusterNode, access: NodeAccess, given: Given, planned: NodePlan) -> bool:
+        if not planned.restart:
+            return False
+        if not self._rolling:
+            for need in given.setup.needs:
+                self._run.reporter.warn(f"{node.name}: {need}")
+            return False
+        try:
+            restart_runtime(self._run, node, access, given.script)
+        except AirbundleError as error:
+            raise _RestartFailed(
+                f"node {node.name}: its runtime could not be restarted: {error.problem}",
+                hint=error.hint,
+                findings=error.findings,
+            ) from None
+        return True
+
+    def _check(self, node: ClusterNode, access: NodeAccess, given: Given) -> None:
+        answer = access.run(node.name, given.script, "check")
+        findings = wrongs(node.name, answer.text)
+        if findings or answer.code:
+            raise SiteError(
+                f"node {node.name} is not as it should be",
+                findings=findings or [said_finding(node.name, answer.text, answer.code)],
+            )
+
+    def _plan_by_hand(self, node: ClusterNode, given: Given) -> list[Change]:
+        installed = bool(self._run.state.read().registry)
+        if installed and self._kept(node.name) == given.script and not self._unpulled(node.name):
+            return []
+        return [Change(f"{node.name}: a person runs {SCRIPTS}/{node.name}.sh apply there", "run")]
+
+    def _by_hand(self, node: ClusterNode, access: NodeAccess, given: Given) -> list[str]:
+        """Write a node's script; return what a person has to do, where that is not done."""
+        undo = [{"node": node.name, "access": journalled(access, node.name)}]
+        if self._kept(node.name) != given.script:
+            self._run.journal.note(f"{NAME}/{node.name}", undo=undo)
+        answer = access.run(node.name, given.script, "apply")
+        return [answer.text] if answer.code == BY_HAND and self._unpulled(node.name) else []
+
+    def _ask(self, ways: Ways, by_hand: list[str]) -> bool:
+        """Have a person run the scripts, and look whether it was done."""
+        for line in by_hand:
+            self._run.reporter.event(line)
+        if self._run.ask("have the scripts been run on all these nodes?"):
+            left = {node.name: self._unpulled(node.name) for node in ways.nodes}
+            findings = [
+                Finding("does not pull", where=name, code="node", found=why) for name, why in left.items() if why
+            ]
+            if not findings:
+                return True
+        else:
+            findings = [Finding(line, code="node") for line in by_hand]
+        raise SiteError(
+            "nodes are not set up, which a person has to do",
+            findings=findings,
+            hint="run the scripts on them, then run this again",
+        )
+
+    def _unpulled(self, node: str) -> str:
+        """Return why a node pulls no unchanged upstream name; empty when it does."""
+        probe = PullProbe(self._run.cluster, self._note)
+        for image in probe_images(self._run):
+            problem = probe.problem(node, image)
+            if problem:
+                return f"{image}: {problem}"
+        return ""
+
+    def _keep(self, node: str, script: bytes) -> None:
+        keep_script(self._run, node, script)
+
+    def _kept(self, node: str) -> bytes | None:
+        return kept_script(self._run.site_state, node)
+
+
+class _RestartFailed(SiteError):
+    """A runtime did not come back."""
+
+
+def _changes(node: str, planned: NodePlan, given: Given, rolling: bool) -> list[Change]:
+    changes = []
+    for doing, path in planned.files:
+        new = given.setup.files.get(path, "").splitlines()[:_DIFF_LINES]
+        shown = doing in ("create", "replace", "change") and not path.endswith(".crt")
+        diff = "\n".join(difflib.unified_diff([], new, "", path, lineterm="")) if shown else ""
+        what = f"{node} {path}" + (" (has settings of others, and is not touched)" if doing == "refuse" else "")
+        changes.append(Change(what, _ACTIONS.get(doing, "change"), diff))
+    if rolling and given.setup.units and (planned.files or planned.restart):
+        changes.append(Change(f"{node}: cordon, {given.setup.restarting} its runtime, uncordon", "restart"))
+    return changes

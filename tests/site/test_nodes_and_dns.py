@@ -1,0 +1,293 @@
+"""Steps `nodes` and `dns` on a sealed cluster of two nodes: unchanged names pull, the zone is served, all is undone."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.installer.bundles import content, make_key, sign_and_write
+from tests.support.images import tiny_image
+from tests.support.sealed import AIRBUNDLE, CHECKOUT, Site
+
+STATE = "/var/lib/airbundle"
+IMAGES = {"docker.io/library/redis:7.2": tiny_image("redis"), "quay.io/a/tool:1": tiny_image("tool")}
+SITE_YAML = """\
+apiVersion: airbundle.dev/v1
+kind: Site
+metadata: {name: berlin-1}
+domain: shop.internal
+nodes: {runtime: containerd, access: ACCESS}
+dns:
+  zone: shop.internal
+  records: {www: 10.1.2.3, "*.apps": 10.1.2.4, mail: www.shop.internal}
+"""
+
+
+@dataclass
+class Operator:
+    """A bundle, its key and a site file on the operator's host."""
+
+    site: Site
+    root: Path
+    access: str = "daemonset"
+    before: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str = "site.yaml", text: str = SITE_YAML) -> Path:
+        path = self.root / name
+        path.write_text(text.replace("ACCESS", self.access))
+        return path
+
+    def step(self, *words: str, site_yaml: str = "site.yaml") -> dict[str, Any]:
+        """Run a step's method; see tests.site.stepping."""
+        files = [str(self.root / name) for name in ("test.airbundle", "key.pub", site_yaml)]
+        command = [sys.executable, "-m", "tests.site.stepping", STATE, *files, *words]
+        answer: dict[str, Any] = json.loads(self.site.host(*command, cwd=CHECKOUT).stdout.splitlines()[-1])
+        return answer
+
+    def install(self) -> None:
+        """Bring up the registry on the operator's host; again, it does nothing."""
+        words = (self.root / "test.airbundle", "--key", self.root / "key.pub", "--domain", "shop.internal")
+        self.site.airbundle("install", *words)
+
+    def listing(self) -> dict[str, str]:
+        """Return all below /etc of both nodes, and CoreDNS's configuration."""
+        find = "cd /etc && find . -type f ! -name '*.lock' -exec sha256sum {} + | sort -k2; find . -type d | sort"
+        nodes = {f"node{number}": self.site.node(number, "sh", "-c", find).stdout for number in (1, 2)}
+        return {**nodes, "dns": json.dumps(self.site.get("configmap", "coredns", "-n", "kube-system")["data"])}
+
+
+@pytest.fixture(scope="module")
+def operator(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    if not site.sealed:
+        pytest.skip("changes nodes and DNS of the cluster: only where it is ours")
+    root = tmp_path_factory.mktemp("operator")
+    key = make_key(root, "key")
+    sign_and_write(root / "test.airbundle", content(IMAGES, signer=key.signer), key)
+    operator = Operator(site, root)
+    operator.write()
+    operator.before = operator.listing()
+    yield operator
+    site.host(*AIRBUNDLE, "uninstall", "--yes", check=False)
+
+
+@pytest.fixture
+def installed(operator: Operator) -> Operator:
+    """The same, with the registry there."""
+    operator.install()
+    return operator
+
+
+def pulls(site: Site, node: str, image: str) -> str:
+    """Make a pod on a node from an image; return the reason of its end: StartError means that it was pulled."""
+    name = f"pull-{node}-{time.monotonic_ns()}"
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": image, "imagePullPolicy": "Always", "command": ["/none"]}],
+        },
+    }
+    site.apply(json.dumps(body))
+    try:
+        while True:
+            state = site.get("pod", name)["status"].get("containerStatuses", [{}])[0].get("state", {})
+            if "terminated" in state or state.get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff"):
+                return str((state.get("terminated") or state["waiting"])["reason"])
+            time.sleep(0.2)
+    finally:
+        site.kubectl("delete", "pod", name, "--force", "--grace-period=0", "--wait=false")
+
+
+def test_from_plan_to_undo(operator: Operator) -> None:
+    site = operator.site
+    # Before anything is installed: what stands in the way, and what would be done.
+    assert operator.step("findings", "nodes") == {"findings": [], "told": []}
+    plan = operator.step("plan", "nodes")["plan"]
+    for node in site.nodes:
+        assert ["create", f"{node} /etc/containerd/certs.d/docker.io/hosts.toml"] in [each[:2] for each in plan]
+        assert ["change", f"{node} /etc/hosts"] in [each[:2] for each in plan]
+    assert any("registry.shop.internal:5443/v2/docker.io" in each[2] for each in plan)
+    assert operator.listing() == operator.before
+    operator.install()
+
+    # All nodes are set up, this host itself and the other by a pod; again, there is nothing to do.
+    answer = operator.step("run", "nodes")
+    assert answer.get("changed") is True, answer
+    assert any(line.startswith("node2: written  /etc/containerd") for line in answer["told"])
+    assert operator.step("plan", "nodes")["plan"] == []
+    assert operator.step("run", "nodes")["changed"] is False
+    assert operator.step("findings", "nodes")["findings"] == []
+    for node in site.nodes:
+        for image in IMAGES:
+            assert pulls(site, node, image) == "StartError"
+        assert pulls(site, node, "docker.io/library/none:1") == "ErrImagePull"
+
+    # What somebody changed is found and mended.
+    site.node(2, "sh", "-c", "echo >> /etc/containerd/certs.d/quay.io/hosts.toml")
+    changed = [["change", "node2 /etc/containerd/certs.d/quay.io/hosts.toml"]]
+    assert [each[:2] for each in operator.step("plan", "nodes")["plan"]] == changed
+    assert operator.step("run", "nodes")["changed"] is True
+
+    # And back.
+    assert operator.step("undo", "node1") == {"changed": True, "access": "local", "told": []}
+    assert operator.step("undo", "node2")["access"] == "daemonset"
+    assert operator.step("undo", "node2")["changed"] is False
+    assert pulls(site, "node2", "quay.io/a/tool:1") == "ErrImagePull"
+    errands = ("pods,configmaps", "-n", "kube-system", "-l", "airbundle.dev/part=errand")
+    assert site.get(*errands)["items"] == []
+    after = operator.listing()
+    assert after["node2"] == operator.before["node2"]
+
+
+def test_what_nodes_lack_is_found_before_anything_changes(installed: Operator) -> None:
+    operator = installed
+    operator.write("ssh.yaml", SITE_YAML.replace("ACCESS", "ssh, hosts: [root@10.203.0.99]"))
+    findings = operator.step("findings", "nodes", site_yaml="ssh.yaml")["findings"]
+    assert [(each["code"], each["where"], each.get("severity")) for each in findings] == [
+        ("node-host", "nodes.hosts", "warning"),
+        ("node-access", "node2", "error"),
+    ]
+    assert (
+        "no way to this node" in operator.step("plan", "nodes", site_yaml="ssh.yaml")["error"]["findings"][0]["message"]
+    )
+    operator.write("k3s.yaml", SITE_YAML.replace("runtime: containerd", "runtime: k3s"))
+    codes = [each["code"] for each in operator.step("findings", "nodes", site_yaml="k3s.yaml")["findings"]]
+    assert codes == ["node-runtime", "node-runtime"]
+    # A firewall between node 2 and the registry, and a containerd that reads no mirrors.
+    operator.site.node(2, "iptables", "-I", "OUTPUT", "-p", "tcp", "--dport", "5443", "-j", "DROP")
+    operator.site.node(2, "sh", "-c", "sed -i.was 's|config_path = .*|config_path = \"\"|' /etc/containerd/config.toml")
+    try:
+        found = operator.step("findings", "nodes")["findings"]
+    finally:
+        operator.site.node(2, "iptables", "-D", "OUTPUT", "-p", "tcp", "--dport", "5443", "-j", "DROP")
+        operator.site.node(2, "mv", "/etc/containerd/config.toml.was", "/etc/containerd/config.toml")
+    assert [(each["code"], each["where"]) for each in found] == [("node-containerd", "node2"), ("node-reach", "node2")]
+    assert "firewall" in found[1]["hint"]
+
+
+def test_by_hand(installed: Operator) -> None:
+    operator = installed
+    operator.write("manual.yaml", SITE_YAML.replace("ACCESS", "manual"))
+    plan = operator.step("plan", "nodes", site_yaml="manual.yaml")["plan"]
+    assert ["run", "node2: a person runs nodes/node2.sh apply there", ""] in plan
+    answer = operator.step("run", "nodes", site_yaml="manual.yaml")
+    assert "node2.sh apply" in answer["error"]["findings"][0]["message"]
+    assert [each[1] for each in operator.step("plan", "nodes", site_yaml="manual.yaml")["plan"]] == [plan[-1][1]]
+    script = operator.site.host("cat", f"{STATE}/sites/berlin-1/nodes/node2.sh").stdout
+    operator.site.node(2, "sh", "-s", "apply", stdin=script)
+    assert operator.step("run", "nodes", site_yaml="manual.yaml")["changed"] is False
+    assert operator.step("plan", "nodes", site_yaml="manual.yaml")["plan"] == []
+    operator.site.node(2, "sh", "-s", "undo", stdin=script)
+    assert operator.step("undo", "node1")["changed"] is True
+    assert operator.step("undo", "node2")["changed"] is False
+
+
+def lookup(site: Site, name: str) -> str:
+    return site.kubectl(
+        "run", f"ask-{time.monotonic_ns()}", "--image=localhost/probe:1", "--restart=Never", "--rm", "-i", "--quiet",
+        "--", "lookup", name, check=False,
+    )  # fmt: skip
+
+
+def test_the_zone_is_served_and_taken_out_again(installed: Operator) -> None:
+    operator = installed
+    site, before = operator.site, operator.listing()["dns"]
+    assert operator.step("findings", "dns")["findings"] == []
+    plan = operator.step("plan", "dns")["plan"]
+    assert plan[0][:2] == ["change", "ConfigMap kube-system/coredns"]
+    assert "+shop.internal:53 {" in plan[0][2]
+    answer = operator.step("run", "dns")
+    assert answer.get("changed") is True, answer
+    assert "10.203.0.11" in lookup(site, "registry.shop.internal")
+    assert "10.1.2.4" in lookup(site, "x.y.apps.shop.internal")
+    assert "10.1.2.3" in lookup(site, "mail.shop.internal")
+    assert "no such host" in lookup(site, "nothing.shop.internal") or "[]" in lookup(site, "nothing.shop.internal")
+    assert "10.96.0.1" in lookup(site, "kubernetes.default.svc.cluster.local")
+    hosts = site.host("cat", f"{STATE}/sites/berlin-1/dns/hosts").stdout
+    assert "10.203.0.11 registry.shop.internal" in hosts
+    assert operator.step("plan", "dns")["plan"] == []
+    assert operator.step("run", "dns")["changed"] is False
+    # A record changes; what was before us is still what it was.
+    operator.write("other.yaml", SITE_YAML.replace("10.1.2.3", "10.1.2.99"))
+    assert operator.step("run", "dns", site_yaml="other.yaml")["changed"] is True
+    assert "10.1.2.99" in lookup(site, "www.shop.internal")
+    kept = json.loads(site.host("cat", f"{STATE}/sites/berlin-1/before/coredns.json").stdout)
+    assert json.dumps(kept["data"]) == before
+    site.apply(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "coredns", "namespace": "kube-system"},
+                "data": kept["data"],
+            }
+        )
+    )
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>/run/site/systemctl.log
+case $1 in
+is-active) [ "$3" = k3s-agent ] ;;
+show) cat /run/site/starts 2>/dev/null || echo first ;;
+restart) date +%s%N >/run/site/starts; kill $(cat /run/site/containerd.pid) $(cat /run/site/kubelet.pid) ;;
+esac
+"""
+
+
+def test_rolling_restarts(installed: Operator) -> None:
+    """Nodes that say they are k3s's; what stands for its service restarts containerd and kubelet."""
+    operator, site = installed, installed.site
+    for number in (1, 2):
+        script = "cat >/usr/local/bin/systemctl && chmod 755 /usr/local/bin/systemctl"
+        site.node(number, "sh", "-c", script, stdin=SYSTEMCTL)
+    rolling = SITE_YAML.replace("containerd, access: ACCESS", "k3s, access: daemonset, restart: rolling")
+    operator.write("rolling.yaml", rolling)
+    try:
+        plan = operator.step("plan", "nodes", site_yaml="rolling.yaml")["plan"]
+        assert ["restart", "node2: cordon, restart its runtime, uncordon", ""] in plan
+        # Somebody else has cordoned node 1: it stays so.
+        site.kubectl("cordon", "node1")
+        answer = operator.step("run", "nodes", site_yaml="rolling.yaml")
+        assert answer.get("changed") is True, answer
+        assert "node2: its runtime was restarted" in answer["told"]
+        cordoned = [node["spec"].get("unschedulable", False) for node in site.get("nodes")["items"]]
+        assert cordoned == [True, False]
+        for number in (1, 2):
+            log = site.node(number, "cat", "/run/site/systemctl.log").stdout
+            assert log.count("restart k3s-agent") == 1
+        assert operator.step("plan", "nodes", site_yaml="rolling.yaml")["plan"] == []
+        assert operator.step("run", "nodes", site_yaml="rolling.yaml")["changed"] is False
+        assert operator.step("undo", "node1")["changed"] is True
+        assert "then" not in operator.step("undo", "node2")["told"]
+    finally:
+        site.kubectl("uncordon", "node1")
+        for number in (1, 2):
+            site.node(number, "rm", "-f", "/usr/local/bin/systemctl")
+
+
+def test_a_coredns_that_cannot_read_it_is_put_back(installed: Operator) -> None:
+    operator = installed
+    # It goes on with what it read before, and does not start again.
+    site, before = operator.site, operator.listing()["dns"]
+    broken = json.loads(before)["Corefile"].replace("    errors\n", "    errors\n    no_such_plugin\n")
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "coredns", "namespace": "kube-system"}}
+    site.apply(json.dumps({**manifest, "data": {"Corefile": broken}}))
+    try:
+        answer = operator.step("run", "dns")
+        assert answer["error"]["outcome"] == "rolled-back"
+        assert "does not answer as it is told to" in answer["error"]["message"]
+        assert json.loads(operator.listing()["dns"])["Corefile"] == broken
+    finally:
+        site.apply(json.dumps({**manifest, "data": json.loads(before)}))
