@@ -50,8 +50,9 @@ def pod_trouble(pod: Body) -> Trouble:
     """Return what keeps a pod from being ready, the most telling first; nothing for one that is."""
     if text(pod, "status", "phase") == "Succeeded" or condition(pod, "Ready").get("status") == "True":
         return Trouble()
+    stays = text(pod, "spec", "restartPolicy") == "Always"
     listed = [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]
-    found = [trouble for trouble in map(_container_trouble, listed) if trouble.text]
+    found = [trouble for trouble in (_container_trouble(each, stays) for each in listed) if trouble.text]
     if found:
         return next((trouble for trouble in found if trouble.certain), found[0])
     scheduled = condition(pod, "PodScheduled")
@@ -64,7 +65,8 @@ def pod_trouble(pod: Body) -> Trouble:
     return Trouble(words or (f"not ready: {', '.join(unready)}" if unready else ""))
 
 
-def _container_trouble(status: Body) -> Trouble:
+def _container_trouble(status: Body, stays: bool) -> Trouble:
+    """Return what keeps a container from being ready; `stays`: it is meant never to end."""
     name, restarts = text(status, "name"), number(status, "restartCount")
     waiting, last = mapping(status, "state", "waiting"), mapping(status, "lastState", "terminated")
     reason, message = text(waiting, "reason"), text(waiting, "message")
@@ -73,12 +75,15 @@ def _container_trouble(status: Body) -> Trouble:
         # The registry has answered, and has no such image; all else may be a registry that isn't up.
         certain = reason in _NEVER or (reason == "ImagePullBackOff" and ": not found" in message)
         return Trouble(f"{name}: {reason}: {message}".rstrip(": "), certain, name)
-    if reason == "CrashLoopBackOff" or (ended and number(ended, "exitCode")):
+    too_soon = stays and status.get("ready") is not True and not value(status, "state", "waiting")
+    if reason == "CrashLoopBackOff" or (ended and (number(ended, "exitCode") or too_soon)):
         how = f"{text(ended, 'reason') or 'ended'} with exit code {number(ended, 'exitCode')}"
         said = text(ended, "message")
         most = _STARTS if text(ended, "reason") in _UNSTARTED else CRASHES
         words = f"{name}: {how}, restarted {restarts} times" + (f": {said}" if said else "")
-        return Trouble(words, restarts >= most, name, ended=value(status, "state", "running") is not None)
+        # One that runs again may come up this time.
+        certain = reason == "CrashLoopBackOff" and restarts >= most
+        return Trouble(words, certain, name, ended=value(status, "state", "running") is not None)
     if reason and reason not in {"ContainerCreating", "PodInitializing"}:
         return Trouble(f"{name}: {reason}: {message}".rstrip(": "), False, name)
     return Trouble()

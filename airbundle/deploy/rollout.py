@@ -58,8 +58,8 @@ def state_of(body: Body, related: Sequence[Body] = ()) -> Rollout:
     return rule(body) if rule is not None else _resource(body)
 
 
-def _seen(body: Body) -> bool:
-    """Tell whether the controller has seen the object as it is now."""
+def is_seen(body: Body) -> bool:
+    """Tell whether the controller of a workload has seen it as it is now; before, what it says is of another one."""
     return number(body, "metadata", "generation") <= number(body, "status", "observedGeneration")
 
 
@@ -69,7 +69,7 @@ _UNSEEN = Rollout(False, why="its controller has not looked at it yet")
 def _deployment(body: Body) -> Rollout:
     if value(body, "spec", "paused") is True:
         return Rollout(True, why="it is paused")
-    if not _seen(body):
+    if not is_seen(body):
         return _UNSEEN
     progressing, failure = condition(body, "Progressing"), condition(body, "ReplicaFailure")
     if failure.get("status") == "True" and "violates PodSecurity" in text(failure, "message"):
@@ -91,7 +91,7 @@ def _deployment(body: Body) -> Rollout:
 
 
 def _stateful_set(body: Body) -> Rollout:
-    if not _seen(body):
+    if not is_seen(body):
         return _UNSEEN
     spec, status = mapping(body, "spec"), mapping(body, "status")
     wanted, ready = number(spec, "replicas", default=1), number(status, "readyReplicas")
@@ -111,7 +111,7 @@ def _stateful_set(body: Body) -> Rollout:
 
 
 def _daemon_set(body: Body) -> Rollout:
-    if not _seen(body):
+    if not is_seen(body):
         return _UNSEEN
     status = mapping(body, "status")
     wanted, available = number(status, "desiredNumberScheduled"), number(status, "numberAvailable")
@@ -124,7 +124,7 @@ def _daemon_set(body: Body) -> Rollout:
 
 
 def _replica_set(body: Body) -> Rollout:
-    if not _seen(body):
+    if not is_seen(body):
         return _UNSEEN
     wanted, available = number(body, "spec", "replicas", default=1), number(body, "status", "availableReplicas")
     return Rollout(

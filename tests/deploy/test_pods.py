@@ -68,7 +68,14 @@ def test_a_restarted_container_has_its_last_words_in_the_log_before() -> None:
     last = {"terminated": {"exitCode": 1}}
     running = {"name": "c", "restartCount": 1, "state": {"running": {}}, "lastState": last}
     assert pod_trouble(pod(running)).ended
+    assert not pod_trouble(pod({**running, "restartCount": 99})).certain, "it may come up this time"
     assert not pod_trouble(pod(waiting(BACK_OFF, "", 1, exitCode=1))).ended
+
+
+def test_an_end_is_trouble_for_what_is_meant_to_stay() -> None:
+    done = {"name": "c", "restartCount": 1, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    assert "Completed with exit code 0" in pod_trouble({**pod(done), "spec": {"restartPolicy": "Always"}}).text
+    assert "exit code" not in pod_trouble({**pod(done), "spec": {"restartPolicy": "Never"}}).text
 
 
 def test_a_pod_without_node_says_why() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from airbundle.deploy.dig import items, text
 from airbundle.deploy.objects import CRD, ObjectKey
 from airbundle.deploy.pods import Trouble, new_pods, pod_trouble, selector_of, settling
-from airbundle.deploy.rollout import Rollout, state_of
+from airbundle.deploy.rollout import Rollout, is_seen, state_of
 from airbundle.errors import SiteError
 from airbundle.installer.site.why import findings_of
 from airbundle.progress import Item
@@ -22,7 +22,9 @@ from airbundle.transfer.cluster_write import ClusterWriter
 
 _POLL = 1.0
 _COUNTED = 10.0
-"""Most seconds that one look at the objects counts for."""
+"""Most seconds that one look at the objects counts for; when it takes longer, the API server was away."""
+_RECOVERY, _OUTAGES = 60.0, 5
+"""Seconds that are left at least after that, so many times: controllers, too, must find back to work."""
 _PODS = Resource("v1", "pods", "Pod")
 _REPLICA_SETS = Resource("apps/v1", "replicasets", "ReplicaSet")
 _STORAGE = "storage.k8s.io/v1"
@@ -68,7 +70,7 @@ def wait_ready(
             its events and its last log lines tell, without secrets.
         Unauthorized, Unreachable, RemoteError: the cluster gives no good answer.
     """
-    left, told = timeout, 0
+    left, told, outages = timeout, 0, 0
     waiting = [Awaited(key) for key in sorted(set(keys))]
     while True:
         begun = time.monotonic()
@@ -84,7 +86,10 @@ def wait_ready(
         if hopeless or left <= 0:
             raise _error(cluster, pending, len(waiting), "" if hopeless else f" after {timeout:.0f} s", what)
         time.sleep(_POLL)
-        left -= min(time.monotonic() - begun, _COUNTED)
+        took = time.monotonic() - begun
+        left -= min(took, _COUNTED)
+        if took > _COUNTED + _POLL and outages < _OUTAGES:
+            outages, left = outages + 1, max(left, _RECOVERY)
 
 
 def _look(cluster: ClusterWriter, each: Awaited) -> None:
@@ -121,11 +126,11 @@ def _served(cluster: ClusterWriter, body: Mapping[str, Any]) -> bool:
 
 
 def _pods(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the pods of the version that comes up."""
+    """Return the pods of the version that comes up; none until its controller has seen that there is one."""
     if body.get("kind") == "Pod":
         return [body]
     selector, namespace = selector_of(body), text(body, "metadata", "namespace")
-    if not selector or not namespace:
+    if not selector or not namespace or (body["kind"] != "Job" and not is_seen(body)):
         return []
     pods = list(cluster.objects(_PODS, namespace, labels=selector))
     sets = list(cluster.objects(_REPLICA_SETS, namespace, labels=selector)) if body["kind"] == "Deployment" else []
