@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from pathlib import Path
 
 from airbundle.bundle.clamav_artifact import TITLE
@@ -19,6 +20,7 @@ from airbundle.store.host import host_errors
 
 HELM = "helm"
 _CHUNK = 1024 * 1024
+_KEPT = re.compile(rf"{HELM}-[0-9a-f]{{12}}")
 
 
 def unpack_helm(trusted: Trusted, directory: Path) -> Path | None:
@@ -39,6 +41,20 @@ def unpack_helm(trusted: Trusted, directory: Path) -> Path | None:
     return path
 
 
+def site_helm(trusted: Trusted | None, directory: Path) -> Path | None:
+    """Return the helm to use at a site: the bundle's, or without a bundle the newest that one has left there.
+
+    Raises:
+        As `unpack_helm`.
+    """
+    if trusted is not None:
+        return unpack_helm(trusted, directory)
+    with host_errors("look into", directory):
+        found = [path for path in directory.iterdir() if _KEPT.fullmatch(path.name)]
+        found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path for path in found if _digest(path).startswith(path.name.partition("-")[2])), None)
+
+
 def _find(trusted: Trusted, name: str, architecture: str) -> Descriptor | None:
     start = f"tool/{name}-{architecture}:"
     for root in trusted.bundle.roots(KIND):
@@ -52,13 +68,15 @@ def _find(trusted: Trusted, name: str, architecture: str) -> Descriptor | None:
 
 
 def _has(path: Path, digest: str) -> bool:
-    if not path.is_file():
-        return False
+    return path.is_file() and _digest(path) == hex_of(digest)
+
+
+def _digest(path: Path) -> str:
     hasher = hashlib.sha256()
     with host_errors("read", path), path.open("rb") as file:
         while data := file.read(_CHUNK):
             hasher.update(data)
-    return hasher.hexdigest() == hex_of(digest)
+    return hasher.hexdigest()
 
 
 def _write(path: Path, trusted: Trusted, blob: Descriptor) -> None:

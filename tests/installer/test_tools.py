@@ -16,7 +16,7 @@ from airbundle.bundle.oci import EMPTY_DESCRIPTOR, EMPTY_JSON, OCI_MANIFEST, Des
 from airbundle.bundle.tool import architecture_here, architecture_of, tool_ref
 from airbundle.errors import VerificationError
 from airbundle.installer.state import StateDirectory
-from airbundle.installer.tools import unpack_helm
+from airbundle.installer.tools import site_helm, unpack_helm
 from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.transfer.helm import Helm
 from tests.installer.bundles import content, make_key, sign_and_write
@@ -70,6 +70,17 @@ def test_a_program_that_was_changed_is_written_anew(tmp_path: Path, damage: byte
         assert unpack_helm(bundle, tmp_path) == path
     assert path.read_bytes() == elf(HERE)
     assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
+def test_without_the_bundle_the_one_that_it_left_is_used(tmp_path: Path) -> None:
+    assert site_helm(None, tmp_path) is None
+    with trusted(tmp_path, tool(elf(HERE), HERE)) as bundle:
+        path = site_helm(bundle, tmp_path)
+    assert path is not None
+    (tmp_path / "helm-0123456789ab").write_bytes(b"put there by somebody else")
+    assert site_helm(None, tmp_path) == path
+    path.write_bytes(b"changed")
+    assert site_helm(None, tmp_path) is None
 
 
 def test_a_bundle_without_one_has_none(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from airbundle.installer.files import PRIVATE_FILE, write_file
 from airbundle.installer.program import running_command
 from airbundle.installer.site.release_material import KEEP_NAMES, Material
 from airbundle.installer.site.step import SiteRun
-from airbundle.installer.tools import unpack_helm
+from airbundle.installer.tools import site_helm
 from airbundle.transfer.helm import Helm, HelmHome
 from airbundle.transfer.helm_release import HelmRelease, HelmReleases
 
@@ -73,7 +73,7 @@ class SiteHelm:
         run = self._run
         parent = run.site_state.directory("helm")
         _tidy(parent)
-        helm = Helm.find(side="site", carried=unpack_helm(run.trusted, run.state.directory("bin")))
+        helm = Helm.find(side="site", carried=site_helm(run.trusted, run.state.directory("bin")))
         self._home = HelmHome(parent)
         locks = run.site_state.directory("releases")
         tell = run.reporter.event
