@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "install": ("install", "disconnected", "verify, load, serve: the whole way"),
     "nodes": ("nodes", "disconnected", "write the script that makes nodes pull from the private registry"),
     "status": ("status", "disconnected", "show what is installed and whether it is well"),
+    "rollback": ("rollback", "disconnected", "bring back what was deployed before"),
     "prune": ("prune", "disconnected", "let go of earlier versions"),
     "uninstall": ("uninstall", "disconnected", "take away what install made"),
     "ca": ("ca", "disconnected", "the internal CA: make, issue, renew, trust"),

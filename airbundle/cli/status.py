@@ -6,35 +6,86 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.console import Console
+from airbundle.cli.kept_site import add_reach, named_sites, reach_of
 from airbundle.cli.site import add_state, state_of
 
 if TYPE_CHECKING:
     from airbundle.installer.state import StateDirectory
     from airbundle.installer.status import Status
 
-HELP = "Show what is installed and ask each part whether it is well; exit 3 when something isn't."
-EXAMPLE = "  airbundle status --json"
+HELP = (
+    "Show what is installed and ask each part whether it is well, at sites, too: releases, images, certificates, "
+    "checks; exit 3 when something isn't."
+)
+EXAMPLE = "  airbundle status --json\n  airbundle status --site berlin --watch 60"
+
+_PATIENCE = 10.0
+_SHORTEST = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=30.0,
+        metavar="SECONDS",
+        help="look again and again, until it is stopped, and tell what has changed (30)",
+    )
+    add_reach(parser, patience=_PATIENCE)
     add_state(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Look."""
-    from airbundle.errors import CheckFailed
     from airbundle.installer.status import read_status
 
-    state = state_of(args)
-    status = read_status(state)
+    state, reach = state_of(args), reach_of(args)
+    if args.watch is not None:
+        _watch(args, state, console)
+    status = read_status(state, named_sites(args, state), reach, console.reporter)
     _tell(status, state, console)
+    return _judged(status, console)
+
+
+def _watch(args: argparse.Namespace, state: StateDirectory, console: Console) -> None:
+    """Tell the status, and what comes and goes, until a signal ends it."""
+    import time
+
+    from airbundle.errors import UsageError
+    from airbundle.installer.status import read_status
+
+    if console.json:
+        raise UsageError("--watch and --json contradict each other", hint="run `status --json` again and again")
+    if not args.watch >= _SHORTEST:
+        raise UsageError(f"--watch {args.watch:g}: expected seconds, at least {_SHORTEST:g}")
+    before: set[str] | None = None
+    while True:
+        status = read_status(state, named_sites(args, state), reach_of(args), console.reporter)
+        if before is None:
+            _tell(status, state, console)
+        now = {f"{finding.severity}: {finding}" for finding in status.all_findings}
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        for line in sorted(now - (before or set())):
+            console.say(f"{at}  {line}")
+        for line in sorted((before or set()) - now):
+            console.say(f"{at}  over: {line}")
+        if before is None and not now:
+            console.say(f"{at}  all is well")
+        before = now
+        time.sleep(args.watch)
+
+
+def _judged(status: Status, console: Console) -> dict[str, Any]:
+    from airbundle.errors import CheckFailed
+
     body = status.to_json()
+    findings = status.all_findings
     if not status.healthy:
-        count = len(status.findings)
-        words = f"{count} finding{'s' if count > 1 else ''}: not all is well"
-        raise CheckFailed(words, findings=status.findings, body=body)
-    for finding in status.findings:
+        words = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}: not all is well"
+        raise CheckFailed(words, findings=findings, body=body)
+    for finding in findings:
         console.say(f"warning: {finding}")
     return body
 
@@ -55,4 +106,9 @@ def _tell(status: Status, state: StateDirectory, console: Console) -> None:
     if status.certificate_days is not None:
         ca = "" if status.ca_days is None else f", CA {status.ca_days}"
         console.say(f"days left  certificate {status.certificate_days}{ca}")
+    if status.clamav_days is not None:
+        console.say(f"clamav     {counted(status.clamav_days, 'day')} old")
     console.say(f"free       {human(status.free)}")
+    for site in status.sites:
+        for line in site.lines():
+            console.say(line)

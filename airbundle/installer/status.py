@@ -17,10 +17,14 @@ from airbundle.installer.kept import installed_target
 from airbundle.installer.options import CONTAINER, EMBEDDED
 from airbundle.installer.published import published_findings
 from airbundle.installer.service import Service
+from airbundle.installer.site.reach_kept import Reach
+from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.site.site_status import SiteStatus, read_site_status
 from airbundle.installer.site_blobs import site_blobs
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
+from airbundle.installer.status_clamav import clamav_days, clamav_findings
 from airbundle.installer.steps import plan_of
-from airbundle.progress import SILENT
+from airbundle.progress import SILENT, Reporter
 from airbundle.store.reader import open_bundle
 
 _FEW_DAYS = 14
@@ -38,6 +42,8 @@ class Status:
         certificate_days: until the server's certificate ends; None without one.
         ca_days: the same of the CA.
         free: bytes on the state directory's file system.
+        clamav_days: age of the newest ClamAV database; None without one.
+        sites: what was found at each site that was looked at.
         blobs: digest and size in bytes of each blob that this site has for what is installed, sorted.
     """
 
@@ -48,11 +54,18 @@ class Status:
     ca_days: int | None
     free: int
     blobs: tuple[tuple[str, int], ...] = ()
+    clamav_days: int | None = None
+    sites: tuple[SiteStatus, ...] = ()
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What is not well, here and at sites."""
+        return (*self.findings, *(finding for site in self.sites for finding in site.findings))
 
     @property
     def healthy(self) -> bool:
         """Whether all is well, as far as this user may know."""
-        return not any(finding.severity == "error" for finding in self.findings)
+        return not any(finding.severity == "error" for finding in self.all_findings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the status for `--json`."""
@@ -67,6 +80,7 @@ class Status:
             "runsAs": self.runs_as,
             "certificateDays": self.certificate_days,
             "caDays": self.ca_days,
+            "clamavDays": self.clamav_days,
             "freeBytes": self.free,
             "program": installed.program,
             "bundles": [
@@ -83,12 +97,21 @@ class Status:
                 for bundle in installed.bundles
             ],
             "blobs": [list(blob) for blob in self.blobs],
-            "findings": [finding.to_json() for finding in self.findings],
+            "sites": [site.to_json() for site in self.sites],
+            "findings": [finding.to_json() for finding in self.all_findings],
         }
 
 
-def read_status(state: StateDirectory) -> Status:
+def read_status(
+    state: StateDirectory, sites: Sequence[SiteState] = (), reach: Reach | None = None, reporter: Reporter = SILENT
+) -> Status:
     """Look at everything that was installed.
+
+    Args:
+        state: of this host.
+        sites: those that are looked at, too.
+        reach: how their clusters are reached.
+        reporter: gets warnings and long waits.
 
     Raises:
         DocumentError: the state does not parse.
@@ -106,6 +129,8 @@ def read_status(state: StateDirectory) -> Status:
         ca_days=info.days_left() if info else None,
         free=free_space(state.root),
         blobs=tuple(sorted(site_blobs(state, installed).items())),
+        clamav_days=checker.clamav_days,
+        sites=tuple(read_site_status(state, site, reach or Reach(), reporter) for site in sites),
     )
 
 
@@ -115,6 +140,7 @@ class _Checker:
         self._installed = installed
         self._answers = False
         self.runs_as = ""
+        self.clamav_days: int | None = None
 
     def run(self) -> list[Finding]:
         checks: Sequence[Callable[[], Iterator[Finding]]] = [self._cut_off]
@@ -127,6 +153,7 @@ class _Checker:
                 self._certificates,
                 self._container,
                 self._registry,
+                self._clamav,
             ]
         found = []
         for check in checks:
@@ -240,6 +267,10 @@ class _Checker:
                 code="container",
                 hint="install the bundle again, which starts it",
             )
+
+    def _clamav(self) -> Iterator[Finding]:
+        self.clamav_days = clamav_days(self._state, self._installed)
+        yield from clamav_findings(self.clamav_days)
 
     def _registry(self) -> Iterator[Finding]:
         """Ask the registry for every tag of the newest bundle of each name."""

@@ -272,6 +272,8 @@ COMMANDS_OF: dict[str, Case] = {
         6,
     ),
     "status": Case(lambda w: w.state("site"), lambda w: w.state("release.pub"), 2, (0, 3)),
+    # Without a cluster it has nothing to go back to: tests/site has those that do.
+    "rollback": Case(lambda w: w.state("site"), lambda w: [*w.state("site"), "--site", "none"], 2, codes=(2,)),
     "prune": Case(lambda w: [*w.state("site"), "--yes"], lambda w: [*w.state("site"), "--keep", 0], 2),
     "uninstall": Case(lambda w: [*w.state("nowhere"), "--yes"], lambda w: w.trusting(), 2),
     "ca init": Case(lambda w: ["--state-dir", w.new()], lambda w: w.certified(), 2),

@@ -125,9 +125,11 @@ class _Failed:
         """Record that the earlier version is up again, and give the registry's names back to it."""
         run, site = self._run, self._run.site_state
         latest = site.latest()
-        records = {each.name: each for each in latest.releases} if latest else {}
+        if latest is None or latest.number == before.number:
+            return  # it failed before anything of its own was begun
+        records = {each.name: each for each in latest.releases}
         releases = tuple(records.get(each.name, each) for each in before.releases)
-        number = (latest.number if latest else before.number) + 1
+        number = latest.number + 1
         who = {**before.who, ROLLBACK: before.number}
         try:
             with open_kept(run.state, before.statement) as trusted:

@@ -77,15 +77,18 @@ def undo_all(work: Undoing, actions: Sequence[Mapping[str, str]] | None = None) 
         What was done; nothing is raised for what failed.
     """
     listed = list(Journal(work.site.journal).undo()) if actions is None else list(actions)
-    # Namespaces last, whenever they were made: what lies in them may have been noted before them, or not at all.
-    spaces = [action for action in listed if _is_namespace(action)]
     claims = made_claims(work.site, work.cluster) if actions is None and work.delete_data else []
-    for action in [each for each in listed if each not in spaces]:
-        _undo_one(work, action)
+    for action in listed:
+        if not _is_namespace(action):
+            _undo_one(work, action)
     for key in claims:
         work.done.attempt(key.title, partial(work.cluster.delete, key, wait=WAIT))
-    for action in spaces:
-        _undo_one(work, action)
+    # Namespaces last, whenever they were made: what lies in them may have been noted before them, or not at all; and
+    # the way to a node may have needed one just now.
+    listed = list(Journal(work.site.journal).undo()) if actions is None else listed
+    for action in listed:
+        if _is_namespace(action):
+            _undo_one(work, action)
     return work.done
 
 

@@ -11,7 +11,7 @@ from airbundle.bundle.oci import parse_json
 from airbundle.deploy.corefile import without_zones
 from airbundle.deploy.keeping import as_made_anew, changed_by_others, metadata_of
 from airbundle.deploy.objects import ObjectKey, key_of
-from airbundle.errors import AirbundleError, Conflict, SiteError
+from airbundle.errors import AirbundleError, Conflict, NotFound, SiteError
 from airbundle.installer.files import read_file
 from airbundle.installer.site.site_state import SiteState
 from airbundle.transfer.cluster_write import ClusterWriter
@@ -36,8 +36,7 @@ def put_back(site: SiteState, cluster: ClusterWriter, key: ObjectKey, file: str)
     for attempt in range(_ATTEMPTS):
         live = cluster.get(key)
         if live is None:
-            cluster.create(as_made_anew(before))
-            return True
+            return _make(cluster, before)
         wanted = _wanted(site, key, before, live, file)
         if _same(wanted, live):
             return False
@@ -49,6 +48,14 @@ def put_back(site: SiteState, cluster: ClusterWriter, key: ObjectKey, file: str)
         else:
             return True
     return False
+
+
+def _make(cluster: ClusterWriter, before: Mapping[str, Any]) -> bool:
+    try:
+        cluster.create(as_made_anew(before))
+    except NotFound:
+        return False  # with its namespace, or its kind, others took away what it was for
+    return True
 
 
 def _wanted(

@@ -1,0 +1,202 @@
+"""`airbundle status` at a site: whether what was deployed is what is there. Looks only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from airbundle.deploy.helm_history import DEPLOYED
+from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.journal import Entry, Journal
+from airbundle.installer.site.drift import Drift, drifts
+from airbundle.installer.site.kept_run import kept_run
+from airbundle.installer.site.reach_kept import Reach, reach_kept
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.status_certificates import Expiry, expiries, expiry_findings
+from airbundle.installer.site.status_checks import declared_findings
+from airbundle.installer.site.status_images import ImagesSeen, look_at_images
+from airbundle.installer.site.step import SiteRun
+from airbundle.installer.state import StateDirectory
+from airbundle.progress import SILENT, Reporter
+
+_SHOWN = 10
+
+
+@dataclass
+class SiteStatus:
+    """What was found at a site.
+
+    Attributes:
+        site: its name.
+        deployment: the newest one; None where nothing was deployed.
+        cluster: context of the cluster; empty when it did not answer.
+        releases: name → how it is: `up`, `changed`, `gone` or `unknown`.
+        images: containers that were looked at, and how many of them run what is not theirs.
+        certificates: what ends when.
+        last: the journal's last entry.
+        findings: what is not well.
+    """
+
+    site: str
+    deployment: Deployment | None = None
+    cluster: str = ""
+    releases: dict[str, str] = field(default_factory=dict)
+    images: ImagesSeen = field(default_factory=ImagesSeen)
+    certificates: list[Expiry] = field(default_factory=list)
+    last: Entry | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the status for people."""
+        named = f"{self.deployment.title}, deployment {self.deployment.number}" if self.deployment else "nothing"
+        yield f"site       {self.site}: {named}" + (f" in cluster {self.cluster}" if self.cluster else "")
+        for name, how in self.releases.items():
+            yield f"release    {name}: {how}"
+        if self.images.containers:
+            wrong = f", {self.images.wrong} of them wrong" if self.images.wrong else ", all of them as signed"
+            yield f"images     {self.images.containers} containers{wrong}"
+        for each in self.certificates[:_SHOWN]:
+            yield f"days left  {each.days} {each.what}"
+        if self.last is not None:
+            yield f"last       {self.last.step} {self.last.event} at {self.last.time}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status for `--json`."""
+        deployment = self.deployment
+        return {
+            "name": self.site,
+            "cluster": self.cluster,
+            "deployment": deployment
+            and {
+                "number": deployment.number,
+                "name": deployment.name,
+                "version": deployment.version,
+                "statement": deployment.statement,
+                "time": deployment.time,
+                "complete": deployment.complete,
+            },
+            "releases": [{"name": name, "state": how} for name, how in self.releases.items()],
+            "images": {"containers": self.images.containers, "wrong": self.images.wrong},
+            "certificates": [{"what": each.what, "days": each.days} for each in self.certificates],
+            "last": self.last and {"step": self.last.step, "event": self.last.event, "time": self.last.time},
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> SiteStatus:
+    """Look at a site.
+
+    Args:
+        state: of this host.
+        site: which one.
+        reach: how its cluster is reached.
+        reporter: gets warnings and long waits.
+
+    Raises:
+        DocumentError: what is kept of it does not parse.
+    """
+    status = SiteStatus(site.name, site.latest(), last=_last(site))
+    deployment = status.deployment
+    if deployment is None:
+        return status
+    if not deployment.complete:
+        status.findings.append(
+            Finding(
+                f"the last run, of {deployment.title}, did not come to its end",
+                where=f"site {site.name}",
+                code="cut-off",
+                hint="run the same command again: it goes on from there; or airbundle rollback",
+            )
+        )
+    try:
+        with reach_kept(site, reach, reporter) as cluster:
+            status.cluster = cluster.name
+            run = kept_run(state, site, cluster, reporter, patience=reach.patience)
+            _look(run, deployment, status)
+    except AirbundleError as error:
+        status.findings.append(Finding(error.problem, where=f"site {site.name}", code="cluster", hint=error.hint))
+    return status
+
+
+def _last(site: SiteState) -> Entry | None:
+    entries = Journal(site.journal).read()
+    return entries[-1] if entries else None
+
+
+def _look(run: SiteRun, deployment: Deployment, status: SiteStatus) -> None:
+    with SiteHelm(run) as helm:
+        for release in deployment.releases:
+            _part(status, f"release/{release.name}", partial(_release, run, helm, release, status))
+    _part(status, "images", partial(look_at_images, run, deployment, status.images))
+
+    def certificates() -> Iterator[Finding]:
+        status.certificates = sorted(expiries(run, deployment), key=lambda each: each.days)
+        yield from expiry_findings(status.certificates)
+
+    _part(status, "certificates", certificates)
+    _part(status, "checks", partial(declared_findings, run, deployment))
+
+
+def _part(status: SiteStatus, where: str, look: Callable[[], Iterator[Finding]]) -> None:
+    """Look at one part; that it can't be looked at is a finding, and the others are looked at all the same."""
+    try:
+        status.findings += look()
+    except AirbundleError as error:
+        status.findings += error.findings or [Finding(error.problem, where=where, code="unknown", hint=error.hint)]
+
+
+def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: SiteStatus) -> Iterator[Finding]:
+    where = f"release/{release.name}"
+    status.releases[release.name] = "unknown"
+    findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
+    found = list(drifts(run.cluster, run.site_state, release)) if release.manifest else []
+    gone = [each for each in found if each.gone]
+    total = len(release.objects)
+    if total and len(gone) >= total:
+        status.releases[release.name] = "gone"
+        yield Finding("the release is gone", where=where, code="release", hint=_AGAIN)
+        return
+    findings += [_of_drift(each, where) for each in found[:_SHOWN]]
+    if len(found) > _SHOWN:
+        findings.append(Finding(f"{len(found) - _SHOWN} more objects are not as they were applied", where=where))
+    status.releases[release.name] = "changed" if findings else "up"
+    yield from findings
+
+
+_AGAIN = "install the bundle again, which puts it back"
+
+
+def _of_drift(drift: Drift, where: str) -> Finding:
+    if drift.gone:
+        return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=_AGAIN)
+    return Finding(
+        f"{drift.key.title} was edited",
+        where=where,
+        code="object",
+        found=drift.found,
+        expected=drift.expected,
+        hint=_AGAIN,
+    )
+
+
+def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:
+    where, hint = f"release/{release.name}", _AGAIN
+    history = helm.releases.history(release.namespace, release.name)
+    if not history:
+        yield Finding("helm knows no such release", where=where, code="release", hint=hint)
+        return
+    newest = history[-1]
+    if newest.status != DEPLOYED:
+        yield Finding("helm did not finish with it", where=where, code="release", found=newest.status, hint=hint)
+    elif newest.number != release.revision:
+        yield Finding(
+            "somebody else has deployed it since: its values may be others",
+            where=where,
+            code="values",
+            found=f"revision {newest.number}",
+            expected=f"revision {release.revision}",
+            hint=hint,
+        )

@@ -1,0 +1,266 @@
+"""Back to an earlier deployment, by hand and after a failed upgrade: real helm, a real cluster, a real registry."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airbundle.bundle.release import Release
+from airbundle.bundle.site_state import parse_site_state
+from airbundle.cli.main import main
+from airbundle.deploy.objects import ObjectKey
+from airbundle.errors import AirbundleError, SiteError
+from airbundle.installer.site.releases import release_steps
+from airbundle.installer.site.rollback_failed import roll_back_failed
+from airbundle.installer.site.runner import run_steps
+from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
+from airbundle.installer.state import StateDirectory
+from airbundle.progress import SILENT
+from airbundle.transfer import tls
+from airbundle.transfer.cluster_write import open_cluster_writer
+from tests.support.images import Artifact, tiny_image
+from tests.support.process import free_port
+from tests.support.release_bundles import DOMAIN, Host, Shelf
+from tests.support.sealed import Site
+
+CONFIG = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ .Release.Name }}-config"}
+data: {version: "VERSION"}
+"""
+BROKEN = "apiVersion: v1\nkind: Service\nmetadata: {name: broken}\nspec: {ports: [{port: 0}]}\n"
+CLAIM = """\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+"""
+RESTORED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: restored}\n"
+PLAIN = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\ndata: {version: 'VERSION'}\n"
+
+
+class World:
+    """A host with a registry, a site of its own, and bundles with releases in a namespace of their own."""
+
+    def __init__(self, site: Site, root: Path) -> None:
+        self.host = Host(root / "host", site.kubeconfig)
+        self.root = root
+        self.port = free_port()
+        self.namespace = f"back-{secrets.token_hex(3)}"
+        self.state = StateDirectory(self.host.root / "state")
+        self.site = SiteState(self.state, "berlin")
+        self.kubeconfig = site.kubeconfig
+        self.images = {version: tiny_image(f"app-{version}") for version in ("1.0.0", "1.1.0", "1.2.0")}
+
+    def bundle(
+        self, version: str, *, more: bool = False, broken: bool = False, policy: str = "ask", restore: bool = False
+    ) -> Path:
+        """Write the bundle of a version: a chart `app`, manifests `plain`, and with `more` a chart `extra`."""
+        path = self.root / version
+        path.mkdir()
+        images: dict[str, Artifact] = {"docker.io/library/app:1": self.images[version]}
+        shelf = Shelf(path, images)
+        files = {"templates/config.yaml": CONFIG.replace("VERSION", version)}
+        given = {"restore.yaml": RESTORED} if restore else {}
+        paths = tuple(given)
+        shelf.chart(
+            Release("app", self.namespace, rollback=policy, restore=paths, timeout="20s"),
+            {**files, **({"templates/broken.yaml": BROKEN} if broken else {})},
+            given,
+        )
+        plain = Release("plain", self.namespace, rollback=policy, needs=("app",), timeout="20s")
+        shelf.manifests(plain, {"manifests/a.yaml": PLAIN.replace("VERSION", version)})
+        if more:
+            shelf.chart(Release("extra", self.namespace, timeout="20s"), {**files, "templates/claim.yaml": CLAIM})
+        return shelf.write(self.host.key, version, 1767225600 + int(version.replace(".", "")))
+
+    def command(self, *words: object) -> tuple[int, dict[str, Any]]:
+        """Run a command in this process and read its answer."""
+        out, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+        tls._contexts.clear()
+        with redirect_stdout(out):
+            code = main([*map(str, words), "--state-dir", str(self.state.root), "--json"])
+        signal.signal(signal.SIGTERM, before)
+        return code, json.loads(out.getvalue())
+
+    def deploy(self, bundle: Path) -> dict[str, AirbundleError]:
+        """Install a bundle and deploy its releases; return what failed."""
+        key = ["--key", self.host.key.public, "--listen", f"127.0.0.1:{self.port}", "--domain", DOMAIN]
+        code, answer = self.command("install", bundle, *key)
+        assert code == 0, answer
+        before = self.site.latest()
+        with self.host.run(bundle, ask=lambda _question: False) as run, release_steps(run, ()) as steps:
+            uid = str((run.cluster.get(ObjectKey("v1", "Namespace", "", "kube-system")) or {})["metadata"]["uid"])
+            run.site_state.write_cluster(SiteCluster(uid, kubeconfig=str(self.kubeconfig)))
+            with self.state.locked("test"):
+                ran = run_steps(steps, run.journal, SILENT)
+                if not ran.failed:
+                    run.site_state.finish()
+                elif before is not None:
+                    roll_back_failed(run, ran.failed, ran.changed, before)
+        return dict(ran.failed)
+
+    def config(self, name: str = "app-config") -> str | None:
+        """Return the version that an object has; None where it isn't there."""
+        with open_cluster_writer(self.kubeconfig) as cluster:
+            found = cluster.get(ObjectKey("v1", "ConfigMap", self.namespace, name))
+        return (found.get("data") or {}).get("version", "") if found else None
+
+    @property
+    def served(self) -> str:
+        """The version whose names the registry has."""
+        return self.state.read().bundles[0].version
+
+    def latest(self) -> Deployment:
+        found = self.site.latest()
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def world(site: Site, tmp_path: Path) -> Iterator[World]:
+    made = World(site, tmp_path)
+    yield made
+    site.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--wait=false")
+    code, answer = made.command("uninstall", "--yes")
+    assert code == 0, answer
+
+
+def test_to_what_was_up_before_and_forth_again(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.bundle("1.1.0", more=True))
+    assert (world.config(), world.config("plain"), world.served) == ("1.1.0", "1.1.0", "1.1.0")
+    code, plan = world.command("rollback", "--dry-run")
+    assert code == 0, plan
+    assert [(each["name"], each["move"]) for each in plan["releases"]] == [
+        ("app", "back"),
+        ("plain", "back"),
+        ("extra", "remove"),
+    ]
+    assert (world.config(), len(world.site.deployments())) == ("1.1.0", 2)
+    code, answer = world.command("rollback")
+    assert code == 2 and "--yes" in answer["errors"][0]["hint"], answer  # nobody is there to agree
+    code, answer = world.command("rollback", "--yes")
+    assert code == 0, answer
+    assert (world.config(), world.config("plain"), world.served) == ("1.0.0", "1.0.0", "1.0.0")
+    assert world.config("extra-config") is None
+    assert any("it holds data" in each for each in answer["kept"]), answer
+    latest = world.latest()
+    assert (latest.number, latest.version, latest.complete) == (3, "1.0.0", True)
+    found = latest.release("app")
+    assert found is not None and found.revision == 3
+    assert {each.name for each in latest.releases} == {"app", "plain"}
+    code, answer = world.command("rollback", "--to", "1.0.0", "--yes")
+    assert code == 0, answer
+    assert answer["changed"] is False
+    code, status = world.command("status")
+    assert [each["version"] for each in status["bundles"]] == ["1.0.0", "1.1.0"]
+
+
+def test_a_version_whose_images_are_gone_is_refused_before_anything_changes(world: World) -> None:
+    first = world.bundle("1.0.0")
+    assert not world.deploy(first)
+    assert not world.deploy(world.bundle("1.1.0"))
+    copies = {each.version: each.file for each in world.state.read().bundles}
+    (world.state.bundles / copies["1.0.0"]).unlink()
+    code, answer = world.command("rollback", "--yes")
+    assert code == 6, answer
+    error = answer["errors"][0]
+    assert "its copy is not here" in error["message"] and error["outcome"] == "unchanged"
+    assert (world.config(), world.served, len(world.site.deployments())) == ("1.1.0", "1.1.0", 2)
+
+
+def _failing(world: World, bundle: Path) -> SiteError:
+    with pytest.raises(SiteError) as caught:
+        world.deploy(bundle)
+    return caught.value
+
+
+def test_a_failed_upgrade_goes_back_by_itself(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0", policy="auto"))
+    error = _failing(world, world.bundle("1.1.0", policy="auto", broken=True, restore=True))
+    assert error.outcome == "rolled-back"
+    assert "test 1.0.0 serves as before" in error.problem
+    assert (world.config(), world.config("plain"), world.served) == ("1.0.0", "1.0.0", "1.0.0")
+    assert world.config("restored") == ""
+    latest = world.latest()
+    assert (latest.number, latest.version, latest.complete) == (3, "1.0.0", True)
+    # The next one that is well comes up.
+    assert not world.deploy(world.bundle("1.2.0", policy="auto"))
+    assert (world.config(), world.config("plain"), world.served) == ("1.2.0", "1.2.0", "1.2.0")
+
+
+@pytest.mark.parametrize("policy", ["ask", "never"])
+def test_a_failed_upgrade_stays_where_nobody_agrees(world: World, policy: str) -> None:
+    assert not world.deploy(world.bundle("1.0.0", policy=policy))
+    error = _failing(world, world.bundle("1.1.0", policy=policy, broken=True))
+    assert error.outcome == "partial"
+    assert "app did not go back; all other releases serve as in test 1.0.0" in error.problem
+    assert re.search("its `rollback` is " + policy, " ".join(finding.message for finding in error.findings))
+    assert world.config("plain") == "1.0.0"
+    assert not world.latest().complete
+    if policy == "ask":
+        code, answer = world.command("rollback", "--yes")
+        assert code == 0, answer
+        assert (world.config(), world.config("plain"), world.served) == ("1.0.0", "1.0.0", "1.0.0")
+        assert world.latest().complete
+
+
+def test_status_names_what_is_off(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    bundle = world.bundle("1.1.0")
+    assert not world.deploy(bundle)
+    code, status = world.command("status")
+    assert code == 0, status
+    (found,) = status["sites"]
+    assert found["deployment"]["version"] == "1.1.0"
+    assert found["releases"] == [{"name": "app", "state": "up"}, {"name": "plain", "state": "up"}]
+    before = (world.state.root / "state.json").read_bytes()
+    with open_cluster_writer(world.kubeconfig) as cluster:
+        edited = cluster.get(ObjectKey("v1", "ConfigMap", world.namespace, "app-config"))
+        assert edited is not None
+        cluster.replace({**edited, "data": {"version": "by hand", "more": "of others"}})
+        cluster.delete(ObjectKey("v1", "ConfigMap", world.namespace, "plain"), wait=30.0)
+        container = {"name": "c", "image": "localhost/probe:1", "args": ["serve"], "imagePullPolicy": "Never"}
+        pod = {"metadata": {"name": "guest", "namespace": world.namespace}, "spec": {"containers": [container]}}
+        key = ObjectKey("v1", "Pod", world.namespace, "guest")
+        cluster.apply({"apiVersion": "v1", "kind": "Pod", **pod})
+        while not ((cluster.get(key) or {}).get("status") or {}).get("containerStatuses", [{}])[0].get("imageID"):
+            pass
+    code, status = world.command("status")
+    assert code == 3
+    (found,) = status["sites"]
+    assert found["releases"] == [{"name": "app", "state": "changed"}, {"name": "plain", "state": "gone"}]
+    words = {each.get("where", ""): each for each in found["findings"]}
+    app = words["release/app"]
+    assert app["message"] == f"ConfigMap {world.namespace}/app-config was edited"
+    assert (app["found"], app["expected"]) == ("version: by hand", "version: 1.1.0")
+    assert words["release/plain"]["message"] == "the release is gone"
+    guest = words[f"Pod {world.namespace}/guest"]
+    assert guest["message"] == "container c runs an image that is in no bundle"
+    assert found["images"] == {"containers": 1, "wrong": 1}
+    assert (world.state.root / "state.json").read_bytes() == before
+    assert parse_site_state(json.dumps(status).encode(), where="x").newest("test") is not None
+    # What was edited is put back by the same bundle; helm's revision that is not ours is told, too.
+    assert world.latest().complete
+
+
+def test_status_tells_of_a_cluster_that_does_not_answer(world: World, tmp_path: Path) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    cut = tmp_path / "kubeconfig"
+    text = re.sub("server: .*", "server: https://127.0.0.1:1", world.kubeconfig.read_text())
+    cut.write_text(text)
+    code, status = world.command("status", "--kubeconfig", cut, "--patience", "1")
+    assert code == 3
+    (found,) = status["sites"][0]["findings"]
+    assert found["code"] == "cluster" and "127.0.0.1:1" in found["message"]
