@@ -74,6 +74,7 @@ class ServerConfig:
         bundles: the first one wins where two say different things of one name.
         host, port: where it listens; port 0 takes a free one.
         tls_cert, tls_key: PEM files, both or neither. They are read again when they change.
+        ca: PEM file of the CA that clients are to trust, for the page that tells people how; None without that page.
         prefix: what repositories begin with, as in `registry.prefix`.
         serves: which of PARTS.
         url: the URL clients use, for pages and commands; by default made of host and port.
@@ -88,6 +89,7 @@ class ServerConfig:
     port: int = DEFAULT_PORT
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    ca: Path | None = None
     prefix: str = ""
     serves: tuple[str, ...] = PARTS
     url: str = ""
@@ -111,6 +113,7 @@ class ServerConfig:
             "port": self.port,
             "tlsCert": str(self.tls_cert or ""),
             "tlsKey": str(self.tls_key or ""),
+            "ca": str(self.ca or ""),
             "prefix": self.prefix,
             "serves": list(self.serves),
             "url": self.url,
@@ -234,6 +237,7 @@ class _Reader:
             port=self.number(body, "port", DEFAULT_PORT, 65535),
             tls_cert=cert,
             tls_key=key,
+            ca=self.path("ca", body.get("ca", "")),
             prefix=prefix,
             serves=self.serves(body.get("serves", list(PARTS))),
             url=self.text(body, "url"),

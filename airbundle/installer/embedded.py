@@ -65,6 +65,7 @@ def make_config(
         port=options.port,
         tls_cert=certificate.certificate,
         tls_key=certificate.key,
+        ca=state.ca_file,
         prefix=options.prefix,
         serves=options.serves,
         url=url,

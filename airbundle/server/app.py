@@ -22,6 +22,7 @@ from airbundle.server.pages import Served, front_page, listing, shelf_json
 from airbundle.server.registry import Registry, refuse
 from airbundle.server.repositories import Repository, build_repositories
 from airbundle.server.shelf import Shelf, build_files
+from airbundle.server.trust import TRUST, answer_trust
 from airbundle.server.web import HTML, BadRequest, Reply, Request, send
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class App:
         if request.path == "/healthz":
             return self._health()
         _, name, *rest = request.path.split("/", 2)
+        if name == TRUST and self.config.ca is not None:
+            return answer_trust(self.config.ca, rest[0] if rest else None)
         shelf = self.shelves.get(name)
         if shelf is not None:
             return self._from_shelf(request, name, shelf, rest[0] if rest else None)
@@ -135,7 +138,7 @@ class App:
         scheme, _, host = url.partition("://")
         statements = [opened.statement for opened in self.library.bundles]
         shelves = tuple(name for name, shelf in self.shelves.items() if shelf)
-        served = Served(statements, self.repositories, self.charts, shelves)
+        served = Served(statements, self.repositories, self.charts, shelves, trust=self.config.ca is not None)
         return front_page(served, host=host, scheme=scheme)
 
     def _health(self) -> Reply:

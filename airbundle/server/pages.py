@@ -24,12 +24,16 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Served:
-    """What the server has; `repositories` is None when there is no registry here; `shelves` hold something."""
+    """What the server has.
+
+    `repositories` is None when there is no registry here; `shelves` hold something; `trust`: there is a page on the CA.
+    """
 
     bundles: Sequence[Statement]
     repositories: Mapping[str, Repository] | None
     charts: Sequence[ChartEntry]
     shelves: Sequence[str]
+    trust: bool = False
 
 
 def front_page(served: Served, *, host: str, scheme: str) -> bytes:
@@ -44,6 +48,8 @@ def front_page(served: Served, *, host: str, scheme: str) -> bytes:
         parts += ["<h2><a href='/clamav/'>ClamAV</a></h2>", _pre(f"PrivateMirror {url}/clamav")]
     if FILES in served.shelves:
         parts += ["<h2><a href='/files/'>Files</a></h2>"]
+    if served.trust:
+        parts += ["<h2><a href='/trust/'>Trust the CA of this site</a></h2>"]
     return _page("airbundle", parts)
 
 

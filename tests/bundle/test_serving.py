@@ -29,6 +29,7 @@ FULL = ServerConfig(
     port=5443,
     tls_cert=Path("/state/tls.crt"),
     tls_key=Path("/state/tls.key"),
+    ca=Path("/state/ca.crt"),
     prefix="mirror/x",
     serves=(CHARTS, CLAMAV),
     url="https://registry.site:5443",

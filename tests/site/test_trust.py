@@ -81,6 +81,8 @@ def test_pods_get_the_ca_in_each_namespace(site: Site, run: SiteRun) -> None:
         ("create", f"ConfigMap {two}/airbundle-ca"),
     ]
     ca = with_ca(run)
+    pages = [run.site_state.root / "trust" / name for name in ("ca.crt", "index.html")]
+    assert planned(step)[3:] == [("create", str(path)) for path in pages]
     assert do(step)
     for namespace in (one, two):
         assert site.get("configmap", "airbundle-ca", "-n", namespace)["data"] == {"ca.crt": ca.trust_pem.decode()}
@@ -90,9 +92,13 @@ def test_pods_get_the_ca_in_each_namespace(site: Site, run: SiteRun) -> None:
         [f"v1/Namespace//{two}"],
         [f"v1/ConfigMap/{one}/airbundle-ca"],
         [f"v1/ConfigMap/{two}/airbundle-ca"],
+        *([str(path)] for path in pages),
     ]
+    assert [path.stat().st_mode & 0o777 for path in pages] == [0o644, 0o644]
+    assert ca.trust_pem == pages[0].read_bytes()
     ca.rotate()
-    assert planned(step) == [("change", f"ConfigMap {name}/airbundle-ca") for name in (one, two)]
+    changes = [*(f"ConfigMap {name}/airbundle-ca" for name in (one, two)), *map(str, pages)]
+    assert planned(step) == [("change", what) for what in changes]
     assert do(step)
     assert site.get("configmap", "airbundle-ca", "-n", two)["data"]["ca.crt"].count("BEGIN") == 2
 

@@ -16,6 +16,7 @@ from airbundle.deploy.trust import BUNDLE, CA_NAME, config_map, trust_bundle
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.site.put import change_of, ensure_namespaces, missing_namespaces, put
 from airbundle.installer.site.step import Change, SiteRun, Step
+from airbundle.installer.site.trust_files import page_changes, write_page
 from airbundle.progress import Phase
 
 NAME = "trust"
@@ -43,9 +44,10 @@ class _TrustStep:
     def plan(self) -> Sequence[Change]:
         lacking = missing_namespaces(self._run, list(self._namespaces))
         changes = [Change(f"Namespace {name}", "create") for name in lacking]
-        for body in self._objects(self._pem()):
+        pem = self._pem()
+        for body in self._objects(pem):
             changes += change_of(self._run, body)
-        return changes
+        return changes + page_changes(self._run, pem)
 
     def run(self, _phase: Phase) -> bool:
         pem = self._pem()
@@ -55,7 +57,7 @@ class _TrustStep:
             return changed
         for body in self._objects(pem):
             changed = put(self._run, NAME, body) or changed
-        return changed
+        return write_page(self._run, NAME, pem) or changed
 
     def _pem(self) -> bytes:
         """Return what clients trust; empty while there is no CA: a new site's is made before the first step runs."""
