@@ -49,7 +49,8 @@ def test_made_once_and_then_left_alone(site: Site, run: SiteRun) -> None:
     assert [str(each) for each in secrets_step(run).findings()] == [
         " typed: nobody can be asked for this value (run at a terminal, or write env:NAME or file:PATH)"
     ]
-    step = secrets_step(run, lambda _: VALUE)
+    owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"}}
+    step = secrets_step(run, lambda _: VALUE, {space: owned})
     assert step.findings() == []
     assert [(change.action, change.what) for change in step.plan()] == [
         ("create", f"Secret {space}/one"),
@@ -57,6 +58,7 @@ def test_made_once_and_then_left_alone(site: Site, run: SiteRun) -> None:
     ]
     step.gather()
     assert do(step)
+    assert site.get("namespace", space)["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
     one = data(site, run, "one")
     assert (len(one["password"]), one["user"]) == (32, VALUE.encode())
     assert data(site, run, "two") == {"key.bin": b"\x00\xff", "typed": VALUE.encode()}

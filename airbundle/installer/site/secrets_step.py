@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from airbundle.bundle.site import SiteSecret
 from airbundle.deploy.secret_values import (
@@ -103,9 +104,10 @@ class SecretsStep:
     name = NAME
     needs: tuple[str, ...] = ()
 
-    def __init__(self, run: SiteRun, values: SecretValues) -> None:
+    def __init__(self, run: SiteRun, values: SecretValues, namespaces: Mapping[str, Mapping[str, Any]]) -> None:
         self._run = run
         self._values = values
+        self._namespaces = namespaces
 
     def findings(self) -> list[Finding]:
         """Return why missing values can't be had, all at once."""
@@ -164,16 +166,19 @@ class SecretsStep:
         return False
 
     def _create(self, secret: SiteSecret, values: Mapping[str, bytes]) -> None:
-        ensure_namespaces(self._run, NAME, {secret.namespace: {}})
+        ensure_namespaces(self._run, NAME, {secret.namespace: self._namespaces.get(secret.namespace, {})})
         self._run.journal.note(NAME, undo=[{"object": str(secret_key(secret))}])
         self._run.cluster.create(new_secret(secret, values))
 
 
-def secrets_step(run: SiteRun, prompt: Prompt | None = None) -> SecretsStep:
+def secrets_step(
+    run: SiteRun, prompt: Prompt | None = None, namespaces: Mapping[str, Mapping[str, Any]] | None = None
+) -> SecretsStep:
     """Return the step.
 
     Args:
         run: what the steps share.
         prompt: asks a person for a value; None where nobody can be asked.
+        namespaces: the metadata that a namespace has to get where it isn't there yet (`deploy.brings.namespaces_of`).
     """
-    return SecretsStep(run, SecretValues(run.site.root, prompt))
+    return SecretsStep(run, SecretValues(run.site.root, prompt), namespaces or {})
