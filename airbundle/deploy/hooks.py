@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from airbundle.errors import Finding
 from airbundle.scan.find import find_images
-from airbundle.scan.model import Manifest, Sighting
+from airbundle.scan.model import Manifest, Phase, Sighting
+
+_WOULD_RUN: Mapping[Phase, frozenset[str]] = {
+    "hook": frozenset({"certain"}),
+    # A test runs when somebody asks for it: scanning never calls its image certain.
+    "test": frozenset({"certain", "likely"}),
+    "run": frozenset(),
+}
 
 
 def hook_images(manifests: Iterable[Manifest], *, registry: str) -> tuple[Sighting, ...]:
@@ -17,7 +24,7 @@ def hook_images(manifests: Iterable[Manifest], *, registry: str) -> tuple[Sighti
         registry: host and port of the private registry.
     """
     acting = [manifest for manifest in manifests if manifest.phase != "run"]
-    found = [sighting for sighting in find_images(acting) if sighting.certainty == "certain"]
+    found = [sighting for sighting in find_images(acting) if sighting.certainty in _WOULD_RUN[sighting.place.phase]]
     return tuple(sighting for sighting in found if sighting.image.registry != registry)
 
 

@@ -129,6 +129,15 @@ class HelmReleases:
         what = f"manifest of the release {name}, revision {revision}"
         return self._read("get", "manifest", f"--revision={revision}", "--", name, namespace=namespace, what=what)
 
+    def wait(self, namespace: str, name: str, *, timeout: float = HOOK_TIMEOUT) -> None:
+        """Wait until no helm that an earlier run of ours started is at work on a release any more.
+
+        Raises:
+            Busy: one still is, after as long as helm may take.
+        """
+        with self._at.lock(namespace, name, _limit(timeout)):
+            pass
+
     def upgrade(self, release: HelmRelease, *, ours: bool) -> Revision:
         """Deploy a release, new or over what is there; return its revision. Definitions in `crds/` are left out.
 

@@ -101,9 +101,16 @@ class Host:
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
+        if (self.root / "state").is_dir():
+            return
         self.key = make_key(self.root, "release")
         (self.root / "state").mkdir()
         self.site()
+
+    @classmethod
+    def at(cls, root: Path, kubeconfig: Path) -> Host:
+        """Return a host that is there already, for another process; it makes no bundles."""
+        return cls(root, kubeconfig)
 
     def site(self, **changes: Any) -> None:
         """Write the site file."""
@@ -114,7 +121,7 @@ class Host:
     def run(self, bundle: Path, **changes: Any) -> Iterator[SiteRun]:
         """Give a run over a bundle; a new deployment is begun unless there is one of the same bundle."""
         state = StateDirectory(self.root / "state")
-        with open_trusted([bundle], state, Gate((self.key.public,))) as trusted:
+        with open_trusted([bundle], state, Gate((self.root / "release.pub",))) as trusted:
             site = open_site(self.root / "site.yaml")
             site_state = SiteState(state, site.site.name)
             site_state.make()

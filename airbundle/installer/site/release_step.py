@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.deploy.desired import images_of, objects_of_manifest
-from airbundle.deploy.helm_history import DEPLOYED
+from airbundle.deploy.helm_history import DEPLOYED, recovery_of
 from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import Conflict
@@ -54,6 +54,7 @@ class _Found:
         record: what was recorded last.
         track: of its attempts.
         revision: helm's last one that is deployed; 0 where none is.
+        base: the last one that helm counts from.
         exists: whether there is anything that an upgrade would change.
         done: nothing is to be done at all.
         taken: an earlier attempt with the same inputs was taken in whole: only waiting is left.
@@ -62,6 +63,7 @@ class _Found:
     record: DeployedRelease | None
     track: Track
     revision: int
+    base: int
     exists: bool
     done: bool
     taken: bool
@@ -109,16 +111,20 @@ class ReleaseStep:
         """Deploy it, as far as it isn't; return whether anything changed."""
         run, release = self._works.run, self._release
         material = self._works.materials.of(self._carried, release)
+        if material.chart:
+            # A helm that an earlier run started may have outlived it.
+            self._works.helm.releases.wait(material.namespace, release.name, timeout=material.timeout)
         found = self._find(material)
         if found.done:
             return False
         applier = Applier(run.cluster, run.journal, run.site_state, self.name, run.reporter, ask=run.ask)
         with phase.item(release.name, 0) as item:
             applier.namespace(material.namespace)
+            revision = found.revision
             if not found.taken:
                 self._before(applier, material, found, item)
-                self._deploy(applier, material)
-            record = self._record(material)
+                revision = self._deploy(applier, material, found)
+            record = self._record(material, revision)
             wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, item, what=release.name)
             self._prune(applier, record)
             self._prove(material, item)
@@ -131,19 +137,21 @@ class ReleaseStep:
         latest = run.site_state.latest()
         record = latest.release(self._release.name) if latest else None
         newest = DEPLOYED if not material.chart else ""
-        revision, exists = 0, record is not None
+        revision, base, exists = 0, 0, record is not None
         if material.chart:
             history = self._works.helm.releases.history(material.namespace, self._release.name)
             check_owner(material.namespace, self._release.name, material.chart, history)
             newest = history[-1].status if history else ""
             revision = history[-1].number if newest == DEPLOYED else 0
+            dropped = recovery_of(history).drop
+            base = max((each.number for each in history if each.number not in dropped), default=0)
             exists = exists or any(each.status == DEPLOYED for each in history)
         check_same(record, material)
         same = record is not None and (record.inputs, record.namespace) == (material.inputs, material.namespace)
         up = newest == DEPLOYED
         done = same and up and record is not None and record.revision == revision and self._there(record.objects)
-        taken = not done and up and track.inputs == material.inputs and track.revision == revision
-        return _Found(record, track, revision, exists, done, taken and self._there(track.objects))
+        taken = not done and up and track.took(material.inputs, revision) and self._there(_texts(material))
+        return _Found(record, track, revision, base, exists, done, taken)
 
     def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
         return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
@@ -154,22 +162,23 @@ class ReleaseStep:
             objects = self._works.materials.manifests(self._carried, self._release, self._release.before)
             run_manifests(applier, objects, self._works.run.journal.run[:8], material.timeout, item)
 
-    def _deploy(self, applier: Applier, material: Material) -> None:
+    def _deploy(self, applier: Applier, material: Material, found: _Found) -> int:
+        """Have helm, or the API, take it; return helm's revision."""
         run, works = self._works.run, self._works
-        ours = self._tracks.read().begun
         if material.chart:
             run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
-        self._tracks.begin(str(each.key) for each in material.running)
+        self._tracks.begin(_texts(material), material.inputs, found.base)
         self._definitions(applier, material)
         revision = 0
         if material.chart:
             release = works.helm.release(material, works.materials.pins)
-            revision = works.helm.releases.upgrade(release, ours=ours).number
+            revision = works.helm.releases.upgrade(release, ours=found.track.begun).number
         else:
             for each in material.running:
                 applier.apply(each.body)
         run.cluster.forget()
-        self._tracks.taken(material.inputs, revision, ())
+        self._tracks.taken(material.inputs, revision)
+        return revision
 
     def _definitions(self, applier: Applier, material: Material) -> None:
         """Apply definitions of custom resources, and wait until their kinds are served: helm upgrades none itself."""
@@ -184,10 +193,9 @@ class ReleaseStep:
             run.cluster.forget()
             wait_ready(run.cluster, keys, material.timeout, what=material.release.name)
 
-    def _record(self, material: Material) -> DeployedRelease:
+    def _record(self, material: Material, revision: int) -> DeployedRelease:
         """Return what is up, as helm says, or as it was applied."""
         run, works, release = self._works.run, self._works, material.release
-        revision = self._tracks.read().revision
         if material.chart:
             text = works.helm.releases.manifest(material.namespace, release.name, revision)
             objects = objects_of_manifest(text, material.namespace, works.materials.scope)
@@ -224,6 +232,10 @@ class ReleaseStep:
             self._works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
         if self._works.check is not None:
             self._works.check(self._works.run, release, material.namespace, item)
+
+
+def _texts(material: Material) -> list[str]:
+    return [str(each.key) for each in material.running]
 
 
 def check_same(record: DeployedRelease | None, material: Material) -> None:

@@ -21,13 +21,21 @@ class Track:
     Attributes:
         objects: `ObjectKey` texts of all that may be there.
         inputs, revision: of the newest attempt that helm, or the API, took in whole; empty and 0 before there is one.
+        trying, base: inputs of the newest attempt, and helm's last revision before it: the next one is of that attempt,
+            also where a kill kept us from seeing it end.
         begun: whether airbundle ever began with it: what a killed helm left of it is ours.
     """
 
     objects: frozenset[str] = frozenset()
     inputs: str = ""
     revision: int = 0
+    trying: str = ""
+    base: int = 0
     begun: bool = False
+
+    def took(self, inputs: str, revision: int) -> bool:
+        """Tell whether an attempt with these inputs gave this revision."""
+        return (self.inputs, self.revision) == (inputs, revision) or (self.trying, self.base + 1) == (inputs, revision)
 
 
 class Tracks:
@@ -42,20 +50,20 @@ class Tracks:
         raw = read_file(self._path, limit=_LIMIT)
         try:
             body = json.loads(raw or b"{}")
+            texts = [str(body.get(name, "")) for name in ("inputs", "trying")]
+            numbers = [int(body.get(name, 0)) for name in ("revision", "base")]
             objects = frozenset(map(str, body.get("objects", ())))
-            return Track(objects, str(body.get("inputs", "")), int(body.get("revision", 0)), bool(body.get("begun")))
+            return Track(objects, texts[0], numbers[0], texts[1], numbers[1], bool(body.get("begun")))
         except (ValueError, TypeError, AttributeError, RecursionError, AirbundleError):
             return Track()
 
-    def begin(self, objects: Iterable[str]) -> None:
+    def begin(self, objects: Iterable[str], inputs: str, base: int) -> None:
         """Say what an attempt may make, on disk before it begins."""
-        track = self.read()
-        self._write(Track(track.objects.union(objects), "", 0, True))
+        self._write(Track(self.read().objects.union(objects), trying=inputs, base=base, begun=True))
 
-    def taken(self, inputs: str, revision: int, objects: Iterable[str]) -> None:
-        """Say that an attempt was taken in whole, and what it has made besides."""
-        track = self.read()
-        self._write(Track(track.objects.union(objects), inputs, revision, True))
+    def taken(self, inputs: str, revision: int) -> None:
+        """Say that an attempt was taken in whole."""
+        self._write(Track(self.read().objects, inputs, revision, begun=True))
 
     def settle(self, objects: Iterable[str]) -> None:
         """Say what is there and recorded, and that nothing else of ours is."""

@@ -1,0 +1,52 @@
+"""Tests for airbundle.installer.site.release_tracks."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.state import StateDirectory
+
+
+@pytest.fixture
+def tracks(tmp_path: Path) -> Tracks:
+    (tmp_path / "state").mkdir()
+    return Tracks(SiteState(StateDirectory(tmp_path / "state"), "berlin"), "app")
+
+
+def test_nothing_is_known_at_first(tracks: Tracks) -> None:
+    assert tracks.read() == Track()
+    tracks.forget()
+
+
+def test_objects_of_all_attempts_are_known_until_one_is_well(tracks: Tracks) -> None:
+    tracks.begin(["a"], "one", 0)
+    tracks.begin(["b"], "two", 1)
+    tracks.taken("two", 2)
+    assert tracks.read() == Track(frozenset({"a", "b"}), "two", 2, begun=True)
+    tracks.settle(["b"])
+    assert tracks.read() == Track(frozenset({"b"}), begun=True)
+
+
+def test_an_attempt_is_known_by_its_inputs_and_its_revision(tracks: Tracks) -> None:
+    tracks.begin([], "one", 3)
+    # Its end was not seen: helm's next revision is its own.
+    assert [number for number in range(6) if tracks.read().took("one", number)] == [4]
+    assert not tracks.read().took("two", 4)
+    tracks.taken("one", 4)
+    assert [number for number in range(6) if tracks.read().took("one", number)] == [4]
+    tracks.settle([])
+    assert not tracks.read().took("one", 4)
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"objects": 1}', b'{"revision": "x"}', b'"text"'])
+def test_a_file_that_is_damaged_is_as_none(tracks: Tracks, tmp_path: Path, raw: bytes) -> None:
+    tracks.begin(["a"], "one", 0)
+    path = tmp_path / "state/sites/berlin/releases/app.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(raw)
+    assert tracks.read() == Track()
