@@ -10,6 +10,7 @@ from airbundle.cli.kept_site import add_reach, named_sites, reach_of
 from airbundle.cli.site import add_state, state_of
 
 if TYPE_CHECKING:
+    from airbundle.installer.site.site_state import SiteState
     from airbundle.installer.state import StateDirectory
     from airbundle.installer.status import Status
 
@@ -44,9 +45,22 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     state, reach = state_of(args), reach_of(args)
     if args.watch is not None:
         _watch(args, state, console)
-    status = read_status(state, named_sites(args, state), reach, console.reporter)
+    status = read_status(state, _readable(args, state, console), reach, console.reporter)
     _tell(status, state, console)
     return _judged(status, console)
+
+
+def _readable(args: argparse.Namespace, state: StateDirectory, console: Console) -> list[SiteState]:
+    """Return the sites that are looked at; to a user who may not read what is kept of them, that is told."""
+    from airbundle.errors import HostError
+
+    try:
+        return named_sites(args, state)
+    except HostError as error:
+        if args.site is not None:
+            raise
+        console.note(f"warning: sites are not looked at: {error.problem}")
+        return []
 
 
 def _watch(args: argparse.Namespace, state: StateDirectory, console: Console) -> None:
@@ -62,7 +76,7 @@ def _watch(args: argparse.Namespace, state: StateDirectory, console: Console) ->
         raise UsageError(f"--watch {args.watch:g}: expected seconds, at least {_SHORTEST:g}")
     before: set[str] | None = None
     while True:
-        status = read_status(state, named_sites(args, state), reach_of(args), console.reporter)
+        status = read_status(state, _readable(args, state, console), reach_of(args), console.reporter)
         if before is None:
             _tell(status, state, console)
         now = {f"{finding.severity}: {finding}" for finding in status.all_findings}

@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +18,12 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.options import URL
 from airbundle.installer.os_trust import OsTrust
 from airbundle.installer.program import running_archive
+from airbundle.installer.removed import Removed
 from airbundle.installer.service import Service
+from airbundle.installer.site.leave import Leaving, leave_sites, others_left, what_sites_lose
+from airbundle.installer.site.site_state import sites_of
 from airbundle.installer.state import LAYOUT, Installed, StateDirectory
+from airbundle.progress import SILENT, Reporter
 
 KEPT = frozenset({"bundles", "ca", "certs"})
 """Directories that `--keep-data` leaves."""
@@ -29,29 +32,46 @@ _FILES = ("state.json", "trust.json", "uploads.json", "journal.jsonl", "lock")
 _KEPT_FILES = frozenset({"trust.json", "journal.jsonl", "lock"})
 
 
-@dataclass
-class Removed:
-    """What was taken away, what is left on purpose, and what could not be taken away."""
+def what_goes(state: StateDirectory, *, keep_data: bool, leaving: Leaving | None = None) -> list[str]:
+    """Return what an uninstall takes away, for the question before it.
 
-    removed: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    failed: list[Finding] = field(default_factory=list)
+    Args:
+        state: of this host.
+        keep_data: see `uninstall`.
+        leaving: the sites that are left; None: all, without their clusters.
+
+    Raises:
+        SiteError, RemoteError: a site's cluster can't be reached (`unchanged`).
+    """
+    leaving = leaving or Leaving(sites_of(state), keep_cluster=True)
+    lost = list(what_sites_lose(leaving))
+    return lost if others_left(state, leaving) else lost + _host_goes(state, keep_data=keep_data)
 
 
-def what_goes(state: StateDirectory, *, keep_data: bool) -> list[str]:
-    """Return what an uninstall takes away, for the question before it."""
+def _host_goes(state: StateDirectory, *, keep_data: bool) -> list[str]:
     found = [name if kind == "file" else f"{kind} {name}" for kind, name in _undo(state)]
     names = [*LAYOUT, *_FILES]
     stays = KEPT | _KEPT_FILES if keep_data else frozenset()
     return found + [str(state.path(name)) for name in names if name not in stays and state.path(name).exists()]
 
 
-def uninstall(state: StateDirectory, *, keep_data: bool = False) -> Removed:
-    """Take everything away.
+def uninstall(
+    state: StateDirectory,
+    *,
+    keep_data: bool = False,
+    leaving: Leaving | None = None,
+    reporter: Reporter = SILENT,
+) -> Removed:
+    """Take back what was made at sites, and then, unless others are left, what was made on this host.
+
+    What a site's cluster still has of ours needs the registry, and this host to take it back: as long as something
+    there could not be taken back, the host's part stays.
 
     Args:
-        state: of the site.
+        state: of this host.
         keep_data: leave copies of bundles, the CA, trust, journal, and the volume of a registry's container.
+        leaving: the sites that are left; None: all, without their clusters.
+        reporter: gets warnings and long waits.
 
     Raises:
         Busy: another run is under way.
@@ -60,9 +80,17 @@ def uninstall(state: StateDirectory, *, keep_data: bool = False) -> Removed:
     if not state.root.exists():
         return Removed()
     with state.locked("airbundle uninstall"):
-        installed = _read(state)
-        done = _Uninstall(state, installed, keep_data=keep_data).run()
-    if not keep_data:
+        leaving = leaving or Leaving(sites_of(state), keep_cluster=True)
+        done = leave_sites(state, leaving, reporter)
+        stays = others_left(state, leaving)
+        if stays:
+            done.kept.append(f"registry and server, which other sites need: {', '.join(stays)}")
+        elif done.failed:
+            done.kept.append("registry, server and program, until all is taken back at the site")
+        else:
+            done.add(_Uninstall(state, _read(state), keep_data=keep_data).run())
+    whole = not stays and not any(site.root.exists() for site in leaving.sites)
+    if whole and not keep_data:
         _end(state, done)
     if done.failed:
         raise SiteError(
@@ -155,13 +183,7 @@ class _Uninstall:
         self._try(str(path), partial(_unlink, path))
 
     def _try(self, what: str, action: Callable[[], bool]) -> None:
-        try:
-            if action():
-                self._done.removed.append(what)
-        except AirbundleError as error:
-            self._done.failed.append(Finding(error.problem, where=what, hint=error.hint))
-        except OSError as error:
-            self._done.failed.append(Finding(error.strerror or str(error), where=error.filename or what))
+        self._done.attempt(what, action)
 
 
 def native_caches() -> list[Path]:

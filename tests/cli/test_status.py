@@ -1,0 +1,50 @@
+"""`airbundle status`: watching, and what goes with it. What it finds is tested with what it looks at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airbundle.cli.main import main
+from airbundle.installer.journal import Journal
+from airbundle.installer.state import StateDirectory
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--watch", "--json"], "contradict"),
+        (["--watch", "0"], "at least 1"),
+        (["--watch", "nan"], "at least 1"),
+        (["--patience", "-1"], "at most a day"),
+        (["--site", "none"], "no such site"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--state-dir", str(tmp_path / "state"), *words]) == 2
+    out = capsys.readouterr()
+    assert says in out.out + out.err
+
+
+def test_watching_tells_what_comes_and_goes(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "state")
+    with state.locked("test"):
+        pass
+    command = [sys.executable, "-m", "airbundle", "status", "--watch", "1", "--state-dir", str(state.root)]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        assert "nothing is installed" in process.stdout.readline()
+        assert "all is well" in process.stdout.readline()
+        Journal(state.journal).note("install")
+        assert "error: step install: the last install did not come to its end" in process.stdout.readline()
+        state.journal.unlink()
+        line = process.stdout.readline()
+        assert "over: error: step install" in line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143

@@ -1,0 +1,108 @@
+"""Leaving a site: the cluster and this host are as before, data stays until it may go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.site.deployed import World
+from tests.support.sealed import Site
+
+
+@pytest.fixture
+def world(site: Site, tmp_path: Path) -> Iterator[World]:
+    made = World(site, tmp_path)
+    yield made
+    site.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--wait=false")
+    code, answer = made.command("uninstall", "--yes", "--keep-cluster")
+    assert code == 0, answer
+
+
+def listing(site: Site, namespace: str) -> set[str]:
+    """Return all objects of the cluster that a way back must care for, by kind and name."""
+    kinds = site.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    chosen = [kind for kind in kinds if kind.partition(".")[0] not in ("events", "leases", "componentstatuses")]
+    found = site.kubectl("get", ",".join(chosen), "-A", "-o", "name", "--ignore-not-found").split()
+    del namespace
+    return set(found)
+
+
+def test_the_cluster_and_the_host_are_as_before(site: Site, world: World) -> None:
+    before = listing(site, world.namespace)
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.bundle("1.1.0", more=True))
+    assert listing(site, world.namespace) > before
+    code, answer = world.command("uninstall", "--yes")
+    assert code == 0, answer
+    claim = f"PersistentVolumeClaim {world.namespace}/data"
+    kept = "\n".join(answer["kept"])
+    assert f"{claim}: it holds data" in kept and f"Namespace {world.namespace}: {claim} stays in it" in kept
+    assert not world.state.root.exists()
+    left = listing(site, world.namespace) - before
+    assert {name.partition("/")[0] for name in left} <= {
+        "namespace",
+        "persistentvolumeclaim",
+        "persistentvolume",
+        "serviceaccount",  # the namespace's own
+        "configmap",  # with the cluster's CA, which every namespace has
+    }, left
+    assert world.config() is None
+
+
+def test_with_its_data_nothing_is_left(site: Site, world: World) -> None:
+    before = listing(site, world.namespace)
+    assert not world.deploy(world.bundle("1.1.0", more=True))
+    code, answer = world.command("uninstall", "--yes", "--delete-data")
+    assert code == 0, answer
+    assert answer["kept"] == []
+    left = {name for name in listing(site, world.namespace) - before if not name.startswith("persistentvolume/")}
+    assert left == set()
+    assert not world.state.root.exists()
+
+
+def test_what_goes_is_told_first(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not world.deploy(world.bundle("1.1.0", more=True))
+    capsys.readouterr()
+    code, answer = world.command("uninstall", "--delete-data")
+    assert code == 2 and "--yes" in answer["errors"][0]["hint"]
+    told = capsys.readouterr().err
+    assert f"site berlin: release {world.namespace}/app" in told
+    assert f"site berlin: the data in volume claim {world.namespace}/data" in told
+    assert str(world.state.root) in told
+    assert world.config() == "1.1.0"
+
+
+def test_a_cluster_that_does_not_answer_is_told_and_may_be_left(world: World, tmp_path: Path) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    cut = tmp_path / "kubeconfig"
+    cut.write_text(re.sub("server: .*", "server: https://127.0.0.1:1", world.kubeconfig.read_text()))
+    code, answer = world.command("uninstall", "--yes", "--kubeconfig", cut, "--patience", "1")
+    error = answer["errors"][0]
+    assert (code, error["outcome"]) == (6, "unchanged")
+    assert "--keep-cluster" in error["hint"]
+    assert world.state.read().mode == "embedded"
+    code, answer = world.command("uninstall", "--yes", "--kubeconfig", cut, "--keep-cluster")
+    assert code == 0, answer
+    assert "site berlin: its cluster and nodes, as they are" in answer["kept"]
+    assert world.config() == "1.0.0"
+    assert not world.state.root.exists()
+
+
+def test_the_registry_stays_as_long_as_another_site_needs_it(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    shutil.copytree(world.site.root, world.site.root.parent / "oslo")
+    (world.site.root.parent / "oslo" / "journal.jsonl").unlink()
+    code, answer = world.command("uninstall", "--yes", "--site", "none")
+    assert code == 2 and "berlin, oslo" in answer["errors"][0]["hint"]
+    code, answer = world.command("uninstall", "--yes", "--site", "berlin")
+    assert code == 0, answer
+    assert "registry and server, which other sites need: oslo" in answer["kept"]
+    assert world.config() is None
+    assert not world.site.root.exists() and world.state.read().mode == "embedded"
+    code, answer = world.command("uninstall", "--yes", "--site", "oslo")
+    assert code == 0, answer
+    assert not world.state.root.exists()
