@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.arguments import add_base, add_bundle, base_paths, bundle_paths
 from airbundle.cli.console import Console
 from airbundle.cli.site import add_registry_access, add_state, add_trust, gate_of, state_of, target_of
+from airbundle.cli.site_order import add_site, order_of
 
 if TYPE_CHECKING:
     from airbundle.installer.options import Options
+    from airbundle.installer.site.order import Order
     from airbundle.installer.target import Target
 
 HELP = (
     "Verify a bundle, bring up or use the private registry, load images and charts, and serve chart repository, "
-    "files and ClamAV mirror. A run that was cut off goes on; a second run changes nothing."
+    "files and ClamAV mirror. With --site also bring up what the bundle carries at the cluster: nodes, DNS, trust, "
+    "secrets, releases, checks. A run that was cut off goes on; a second run changes nothing."
 )
 EXAMPLE = (
     "  python3 messenger-1.4.0.airbundle install --key release.pub --domain messenger.internal\n"
+    "  python3 messenger-1.4.0.airbundle install --key release.pub --site site.yaml\n"
     "  airbundle install messenger-1.4.0.airbundle --registry https://registry.site:5000 --registry-ca ca.crt"
 )
 
@@ -28,6 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
     add_base(parser)
+    group = add_site(parser)
+    group.add_argument("--dry-run", action="store_true", help="print the plan, each step and what would change; stop")
+    group.add_argument("-o", "--output", metavar="FILE", help="with --dry-run: write the plan there, for a review")
+    group.add_argument(
+        "--plan", metavar="FILE", help="a reviewed plan: refuse when what would be done is not what it says"
+    )
     add_install(parser)
 
 
@@ -74,10 +85,43 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     from airbundle.installer.install import install
 
+    order = order_of(args, console)
     options = replace(options_of(args), ca_passphrase=_asker(args, console))
+    if order is not None:
+        return _install_site(args, console, order, options)
+    _check_site_only(args)
     report = install(
         bundle_paths(args), options, state_of(args), gate_of(args), console.reporter, bases=base_paths(args)
     )
+    for line in report.lines():
+        console.say(line)
+    return report.to_json()
+
+
+def _check_site_only(args: argparse.Namespace) -> None:
+    from airbundle.errors import UsageError
+
+    given = [name for name, value in (("dry-run", args.dry_run), ("plan", args.plan), ("output", args.output)) if value]
+    if given:
+        raise UsageError(f"--{given[0]} goes with --site", hint="`airbundle preflight` looks at a plain install")
+
+
+def _install_site(args: argparse.Namespace, console: Console, order: Order, options: Options) -> dict[str, Any]:
+    from airbundle.installer.site.plan_file import check_plan, write_plan
+    from airbundle.installer.site.run import Asked, install_site, plan_site
+
+    asked = Asked(bundle_paths(args), options, order, state_of(args), gate_of(args), base_paths(args))
+    if args.dry_run or args.plan:
+        plan = plan_site(asked, console.reporter)
+        if args.plan:
+            check_plan(Path(args.plan), plan)
+        if args.dry_run:
+            if args.output:
+                write_plan(Path(args.output), plan)
+            for line in plan.lines():
+                console.say(line)
+            return plan.to_json()
+    report = install_site(asked, console.reporter)
     for line in report.lines():
         console.say(line)
     return report.to_json()

@@ -27,8 +27,8 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_site(parser: argparse.ArgumentParser) -> None:
-    """Add the site file and what goes with it."""
+def add_site(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the site file and what goes with it; return their group."""
     group = parser.add_argument_group("site")
     group.add_argument(
         "--site", metavar="FILE", help="the site file: bring up nodes, DNS, trust, secrets, releases and checks, too"
@@ -39,6 +39,7 @@ def add_site(parser: argparse.ArgumentParser) -> None:
         help="only these, with commas between: registry,nodes,dns,trust,secrets,releases (all)",
     )
     add_cluster(parser)
+    return group
 
 
 def order_of(args: argparse.Namespace, console: Console) -> Order | None:

@@ -27,6 +27,7 @@ class SiteHelm:
         self._run = run
         self._home: HelmHome | None = None
         self._found: HelmReleases | None = None
+        self._looks = False
         self._lock = Lock()
 
     def __enter__(self) -> SiteHelm:
@@ -44,8 +45,10 @@ class SiteHelm:
             HostError: there is no helm.
         """
         with self._lock:
-            if self._found is None:
-                self._found = self._open()
+            there = self._run.site_state.root.exists()
+            if self._found is None or (self._looks and there):
+                self._looks = not there
+                self._found = self._open() if there else self._open_elsewhere()
             return self._found
 
     def release(self, material: Material, pins: PinTable) -> HelmRelease:
@@ -69,11 +72,22 @@ class SiteHelm:
             material.timeout,
         )
 
+    def _open_elsewhere(self) -> HelmReleases:
+        """Have helm look where nothing was installed yet: a plan makes nothing in the state directory."""
+        run, self._home = self._run, HelmHome()
+        helm = Helm.find(side="site", carried=site_helm(run.trusted, self._home.path))
+        tell = run.reporter.event
+        return HelmReleases(
+            helm, self._home, run.cluster.access, run.cluster, self._home.path, patience=run.patience, tell=tell
+        )
+
     def _open(self) -> HelmReleases:
         run = self._run
         parent = run.site_state.directory("helm")
         _tidy(parent)
         helm = Helm.find(side="site", carried=site_helm(run.trusted, run.state.directory("bin")))
+        if self._home is not None:
+            self._home.close()
         self._home = HelmHome(parent)
         locks = run.site_state.directory("releases")
         tell = run.reporter.event

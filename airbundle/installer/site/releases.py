@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from airbundle.installer.releases import carried_releases
@@ -14,13 +14,19 @@ from airbundle.installer.site.step import SiteRun
 
 
 @contextmanager
-def release_steps(run: SiteRun, needs: Sequence[str], check: Check | None = None) -> Iterator[list[ReleaseStep]]:
+def release_steps(
+    run: SiteRun,
+    needs: Sequence[str],
+    check: Check | None = None,
+    also: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[list[ReleaseStep]]:
     """Give the steps of the bundle's releases that are switched on, in the order of their needs.
 
     Args:
         run: what all steps share.
         needs: names of the steps that each release waits for.
         check: runs the declared checks of a release once it is up.
+        also: release → names of further steps that it waits for.
 
     Raises:
         UsageError: the site file names releases that the bundle does not have, or no registry.
@@ -30,10 +36,21 @@ def release_steps(run: SiteRun, needs: Sequence[str], check: Check | None = None
     check_site(run.site, carried)
     chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
     on = {release.name for _, release in chosen if release.enabled}
-    with Materials(run.trusted, run.site, run.cluster, run.state.directory("bin")) as materials, SiteHelm(run) as helm:
+    # Where nothing was installed yet, looking makes nothing: the bundle's helm goes into a private directory then.
+    tools = run.state.directory("bin") if run.state.root.exists() else None
+    with Materials(run.trusted, run.site, run.cluster, tools) as materials, SiteHelm(run) as helm:
         works = ReleaseWorks(run, materials, helm, check)
         yield [
-            ReleaseStep(works, each, release, [*needs, *(f"release/{need}" for need in release.needs if need in on)])
+            ReleaseStep(
+                works,
+                each,
+                release,
+                [
+                    *needs,
+                    *(f"release/{need}" for need in release.needs if need in on),
+                    *(also or {}).get(release.name, ()),
+                ],
+            )
             for each, release in chosen
             if release.enabled
         ]

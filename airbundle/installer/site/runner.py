@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -66,17 +67,33 @@ def run_steps(steps: Sequence[Step], journal: Journal, reporter: Reporter, *, at
     check_steps(steps)
     ran = Ran()
     with reporter.phase("deploy") as phase, ThreadPoolExecutor(at_once, "step") as pool:
-        _Runner(steps, journal, phase, pool, ran).run()
+        work = _Work(journal, reporter, phase)
+        _Runner(steps, work, pool, ran).run()
     return ran
 
 
+@dataclass(frozen=True)
+class _Work:
+    """Does one step, journalled and told."""
+
+    journal: Journal
+    reporter: Reporter
+    phase: Phase
+
+    def do(self, step: Step) -> bool:
+        began = time.monotonic()
+        self.reporter.event(f"{step.name}: begins")
+        with self.journal.step(step.name) as done, self.phase.item(step.name, 0):
+            changed = step.run(self.phase)
+            done.update(changed=changed)
+        self.reporter.event(f"{step.name}: {'done' if changed else 'as it was'}, {time.monotonic() - began:.0f} s")
+        return changed
+
+
 class _Runner:
-    def __init__(
-        self, steps: Sequence[Step], journal: Journal, phase: Phase, pool: ThreadPoolExecutor, ran: Ran
-    ) -> None:
+    def __init__(self, steps: Sequence[Step], work: _Work, pool: ThreadPoolExecutor, ran: Ran) -> None:
         self._left = list(steps)
-        self._journal = journal
-        self._phase = phase
+        self._work = work
         self._pool = pool
         self._ran = ran
         self._stop = Event()
@@ -89,23 +106,24 @@ class _Runner:
                 ended, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
                 for future in ended:
                     self._take(future)
-                if not self._ran.failed:
-                    self._begin_ready()
+                self._begin_ready()
         finally:
             self._stop.set()
 
     def _begin_ready(self) -> None:
         for step in [step for step in self._left if self._ran.changed.keys() >= set(step.needs)]:
+            if self._stop.is_set():
+                return
             self._left.remove(step)
             self._under_way[self._pool.submit(self._step, step)] = step.name
 
     def _step(self, step: Step) -> bool:
-        if self._stop.is_set():
-            raise AirbundleError(f"{step.name}: not begun")
-        with self._journal.step(step.name) as done, self._phase.item(step.name, 0):
-            changed = step.run(self._phase)
-            done.update(changed=changed)
-        return changed
+        try:
+            return self._work.do(step)
+        except BaseException:
+            self._stop.set()
+            self._work.reporter.event(f"{step.name}: failed")
+            raise
 
     def _take(self, future: Future[bool]) -> None:
         name = self._under_way.pop(future)

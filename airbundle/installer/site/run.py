@@ -1,0 +1,260 @@
+"""`airbundle install --site`: from a bare cluster to a running, trusted, checked system (design §7).
+
+Everything is looked at before anything changes: the bundle's signature, the host, the cluster, what the releases would
+be there. Then the registry comes up as in a plain install, and the steps at the cluster follow, each after those that
+it needs. A run that was cut off goes on; a run with nothing to do says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from airbundle.bundle.digest import sha256
+from airbundle.bundle.inventory import KubernetesTarget
+from airbundle.errors import Finding
+from airbundle.installer.install import Checked, install_checked, look
+from airbundle.installer.journal import Journal
+from airbundle.installer.options import Options
+from airbundle.installer.places import registry_place
+from airbundle.installer.render import Rendered, try_releases
+from airbundle.installer.report import Report
+from airbundle.installer.site.assembly import site_steps
+from airbundle.installer.site.node_findings import node_findings
+from airbundle.installer.site.order import REGISTRY, Order
+from airbundle.installer.site.preflight import LookAtNodes, site_preflight
+from airbundle.installer.site.reach import identify, reach_cluster
+from airbundle.installer.site.release_remove import remove_release
+from airbundle.installer.site.report import SitePlan, SiteReport
+from airbundle.installer.site.rollback_failed import roll_back_failed
+from airbundle.installer.site.runner import plan_steps, run_steps
+from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
+from airbundle.installer.site.step import Change, SiteRun, Step
+from airbundle.installer.site.wanted import wanted_of
+from airbundle.installer.site.who import who_runs
+from airbundle.installer.state import StateDirectory
+from airbundle.installer.steps import outcome
+from airbundle.installer.verify import Gate, open_trusted
+from airbundle.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an install is asked for.
+
+    Attributes:
+        paths: the bundle, or its volumes, or directories with them.
+        options: which registry, and where airbundle's server listens.
+        order: the site, and what is asked for there.
+        state: the host's state directory.
+        gate: keys and allowances.
+        bases: bundles that have what a delta leaves out.
+    """
+
+    paths: Sequence[Path]
+    options: Options
+    order: Order
+    state: StateDirectory
+    gate: Gate
+    bases: Sequence[Path] = ()
+
+
+def plan_site(asked: Asked, reporter: Reporter) -> SitePlan:
+    """Return what an install would do (`install --dry-run`); changes nothing.
+
+    Raises:
+        VerificationError, CheckFailed, NoSpace, NoPermission, SiteError: something stands in the way.
+    """
+    with outcome("unchanged"), _prepared(asked, reporter) as prepared:
+        prepared.refuse(reporter)
+        return prepared.plan()
+
+
+def install_site(asked: Asked, reporter: Reporter) -> SiteReport:
+    """Install a bundle and bring up what it carries.
+
+    Raises:
+        VerificationError, CheckFailed, NoSpace, NoPermission: before anything changed (`unchanged`).
+        Busy: another run is under way.
+        SiteError: a step failed; its `outcome` is `rolled-back` or `partial`, and the same command goes on from there.
+    """
+    with outcome("unchanged"):
+        asked.state.check_free()
+        with _prepared(asked, reporter) as prepared:
+            prepared.refuse(reporter)
+            with asked.state.locked(f"airbundle install --site {asked.order.name}"), outcome("partial"):
+                return _Bring(prepared, reporter).run()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An install before its first change."""
+
+    checked: Checked
+    order: Order
+    run: SiteRun
+    identity: SiteCluster
+    rendered: Rendered
+    steps: Sequence[Step]
+    more: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All that was found."""
+        return [*self.checked.findings, *self.more]
+
+    @property
+    def statement(self) -> str:
+        """Digest of the bundle's statement, which binds all its bytes."""
+        return sha256(self.run.trusted.bundle.statement_raw)
+
+    def refuse(self, reporter: Reporter) -> None:
+        """Raise when something stands in the way; tell warnings."""
+        self.checked.refuse(reporter, self.more)
+
+    def gone(self) -> tuple[str, ...]:
+        """Return the releases that are up and that nobody wants any more."""
+        latest = self.run.site_state.latest() if "releases" in self.order.phases else None
+        wanted = {each.release.name for each in self.rendered.releases}
+        return tuple(each.name for each in latest.releases if each.name not in wanted) if latest else ()
+
+    def plan(self) -> SitePlan:
+        """Return what would change."""
+        host = self._host_changes() if REGISTRY in self.order.phases else []
+        return SitePlan(
+            title=self.run.trusted.title,
+            statement=self.statement,
+            site=self.order.name,
+            cluster=f"{self.run.cluster.name}, {self.identity.uid}",
+            steps={REGISTRY: host, **plan_steps(self.steps)},
+            gone=self.gone(),
+            warnings=tuple(self.findings),
+        )
+
+    def _host_changes(self) -> list[Change]:
+        installed = self.run.state.read()
+        if installed.bundles and installed.bundles[0].statement == self.statement:
+            return []
+        url = registry_place(self.run.state, self.run.options).url
+        return [Change(f"{self.run.trusted.title} into {url}", "create" if not installed.mode else "change")]
+
+
+@contextmanager
+def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
+    """Look at everything; what stands in the way is in the findings, all at once."""
+    order, state, options = asked.order, asked.state, asked.options
+    site_state = SiteState(state, order.name)
+    opened = open_trusted(asked.paths, state, asked.gate, asked.bases)
+    with opened as trusted, reach_cluster(order, reporter) as cluster:
+        identity = identify(cluster, order, site_state)
+        checked = look(trusted, options, state, reporter)
+        target = KubernetesTarget(cluster.version(), tuple(sorted(cluster.api_versions())))
+        rendered = try_releases(trusted, order.site, kubernetes=target, reporter=reporter)
+        run = SiteRun(
+            trusted=trusted,
+            site=order.site,
+            options=options,
+            state=state,
+            site_state=site_state,
+            journal=Journal(site_state.journal),
+            cluster=cluster,
+            reporter=reporter,
+            patience=order.patience,
+            ask=order.ask,
+        )
+        findings = site_preflight(
+            run, rendered, phases=order.phases, nodes=_look_at_nodes(run, order), reporter=reporter
+        )
+        wanted = wanted_of(trusted, order.site, site_state, rendered)
+        with site_steps(run, wanted, order.phases) as steps:
+            yield _Prepared(checked, order, run, identity, rendered, steps, tuple(findings))
+
+
+def _look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
+    if "nodes" not in order.phases:
+        return None
+    return lambda: node_findings(run, registry_runs=bool(run.state.read().registry))
+
+
+class _Bring:
+    """One run over the steps. The lock is held."""
+
+    def __init__(self, prepared: _Prepared, reporter: Reporter) -> None:
+        self._prepared = prepared
+        self._run = prepared.run
+        self._state = prepared.run.site_state
+        self._reporter = reporter
+
+    def run(self) -> SiteReport:
+        """Bring up the registry, then what is asked for at the cluster."""
+        self._state.make()
+        self._state.write_cluster(self._prepared.identity)
+        host = self._host()
+        before = self._last_complete()
+        if "releases" in self._prepared.order.phases:
+            self._begin()
+        ran = run_steps(self._prepared.steps, self._run.journal, self._reporter)
+        if ran.failed:
+            roll_back_failed(self._run, ran.failed, ran.changed, before)
+        removed = self._remove()
+        if "releases" in self._prepared.order.phases:
+            self._state.finish()
+        return SiteReport(
+            title=self._run.trusted.title,
+            site=self._state.name,
+            host=host,
+            steps=ran.changed,
+            deployment=self._state.latest(),
+            removed=removed,
+        )
+
+    def _host(self) -> Report | None:
+        if REGISTRY not in self._prepared.order.phases:
+            return None
+        return install_checked(self._prepared.checked, self._reporter)
+
+    def _last_complete(self) -> Deployment | None:
+        complete = [each for each in self._state.deployments() if each.complete]
+        return complete[-1] if complete else None
+
+    def _begin(self) -> None:
+        """Begin a deployment, or go on with the one that was cut off; what is up stays recorded as such."""
+        latest = self._state.latest()
+        if latest is not None and latest.statement == self._prepared.statement and not self._will_change():
+            return
+        if latest is not None and latest.statement == self._prepared.statement and not latest.complete:
+            return
+        statement = self._run.trusted.statement
+        self._state.write(
+            Deployment(
+                number=latest.number + 1 if latest else 1,
+                name=statement.name,
+                version=statement.version,
+                serial=statement.serial,
+                statement=self._prepared.statement,
+                time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                who=who_runs(self._run.trusted),
+                releases=latest.releases if latest else (),
+            )
+        )
+
+    def _will_change(self) -> bool:
+        releases = (step for step in self._prepared.steps if step.name.startswith("release/"))
+        return bool(self._prepared.gone()) or any(step.plan() for step in releases)
+
+    def _remove(self) -> tuple[str, ...]:
+        """Take away releases that the bundle no longer has, those that the operator agrees to; data stays."""
+        removed = []
+        for name in self._prepared.gone():
+            latest = self._state.latest()
+            release = latest.release(name) if latest else None
+            if release is not None and self._run.ask(f"The release {name} is not in this bundle any more. Remove it?"):
+                remove_release(self._run, release)
+                self._state.drop(name)
+                removed.append(name)
+            else:
+                self._reporter.warn(f"release {name}: is not in this bundle any more, and goes on running")
+        return tuple(removed)
