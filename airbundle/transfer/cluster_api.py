@@ -7,6 +7,7 @@ Requests go through our own HTTP client, so that patience, proxies, bounds and t
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,8 @@ class ClusterApi:
     def __init__(
         self, access: ClusterAccess, *, settings: HttpSettings | None = None, reporter: Reporter = SILENT
     ) -> None:
+        self._source = access
+        self._renewing = threading.Lock()
         self.access = access = with_credentials(access)
         settings = settings or HttpSettings.from_environment()
         settings = replace(settings, backoff_limit=min(_BACKOFF, settings.backoff_limit))
@@ -111,11 +114,17 @@ class ClusterApi:
         Raises:
             Unreachable, RemoteError: no good answer within the patience of the settings, or one that is too long.
         """
-        headers = {"Accept": accept, **self._authorization()}
-        if content is not None:
-            headers["Content-Type"] = content_type
-        request = Request(method, self.url(path, query), headers, content, self._trust)
+        headers = {"Accept": accept, **({"Content-Type": content_type} if content is not None else {})}
+        access = self.access
+        response = self._asked(self._request(method, path, query, headers, content), what, expect, limit)
+        if response.status == 401 and self._renewed(access):
+            response = self._asked(self._request(method, path, query, headers, content), what, expect, limit)
+        if response.too_long:
+            problem = f"{what}: {response.url.host} sent a body of more than {limit} bytes"
+            raise RemoteError(problem, side="site", status=response.status)
+        return response
 
+    def _asked(self, request: Request, what: str, expect: frozenset[int], limit: int) -> Response:
         def once(attempts: Attempts) -> Response:  # noqa: ARG001 - the signature of an operation
             with self._http.attempt(request, what=what, bare=True, expect=_ALL) as answer:
                 body = read_all(answer, limit)
@@ -125,20 +134,35 @@ class ClusterApi:
                 raise fault
             return response
 
-        response = self._http.run(request.url, what, once)
-        if response.too_long:
-            problem = f"{what}: {response.url.host} sent a body of more than {limit} bytes"
-            raise RemoteError(problem, side="site", status=response.status)
-        return response
+        return self._http.run(request.url, what, once)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+    ) -> Request:
+        token = self.access.token
+        headers = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
+        return Request(method, self.url(path, query), headers, content, self._trust)
+
+    def _renewed(self, used: ClusterAccess) -> bool:
+        """Ask the plugin again, if there is one: its credentials end after minutes. Tell whether there are others."""
+        if self._source.plugin is None:
+            return False
+        with self._renewing:
+            if self.access is used:
+                self.access = access = with_credentials(self._source)
+                self._trust = self._settings(access)
+        return self.access != used
 
     def url(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Url:
         """Return the URL of a path of the API."""
         server = self.access.server
         url = Url(server.scheme, server.hostname, server.port, server.target.rstrip("/") + path)
         return url.with_query(*query) if query else url
-
-    def _authorization(self) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
 
     def body(self, response: Response, what: str, limit: int = OBJECT_SIZE) -> Mapping[str, Any]:
         """Return the object that an answer holds.
@@ -201,19 +225,12 @@ class ClusterApi:
 
     def _settings(self, access: ClusterAccess) -> TlsSettings:
         """Write certificates into files, because OpenSSL takes nothing else; they lie in a directory of our own."""
+        directory = Path(tempfile.mkdtemp(dir=self._files.name))
         ca, certificate, key = (
-            self._write(name, data)
+            _write(directory / name, data)
             for name, data in (("ca.crt", access.ca), ("client.crt", access.certificate), ("client.key", access.key))
         )
         return TlsSettings(ca, certificate, key, access.insecure, only_ca=bool(ca))
-
-    def _write(self, name: str, data: bytes) -> str:
-        if not data:
-            return ""
-        path = Path(self._files.name, name)
-        path.touch(mode=0o600)
-        path.write_bytes(data)
-        return str(path)
 
     def close(self) -> None:
         """Close all connections and drop the files."""
@@ -227,6 +244,14 @@ class ClusterApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _write(path: Path, data: bytes) -> str:
+    if not data:
+        return ""
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+    return str(path)
 
 
 def _passes(response: Response) -> bool:

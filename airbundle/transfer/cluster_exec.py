@@ -18,7 +18,6 @@ from airbundle.transfer.problems import Response, clean
 from airbundle.transfer.retry import Attempts
 from airbundle.transfer.upgrade import BadFrame, Channel, shake_hands
 from airbundle.transfer.websocket import new_key
-from airbundle.transfer.wire import Request
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 OUTPUT_LIMIT = 4 << 20
@@ -67,11 +66,11 @@ class ExecCalls(Cluster):
         query += [("stdin", "true")] if stdin else []
         query += [("container", container)] if container else []
         key = new_key()
-        headers = {**self._authorization(), "Upgrade": "websocket", "Connection": "Upgrade"}
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
         headers.update({"Sec-WebSocket-Key": key, "Sec-WebSocket-Version": "13"})
         headers["Sec-WebSocket-Protocol"] = V5 if stdin else f"{V5}, {V4}"
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec"
-        request = Request("GET", self.url(path, query), headers, None, self._trust)
+        request = self._request("GET", path, query, headers)
 
         def once(attempts: Attempts) -> tuple[int, bytes]:
             with self._http.connection(request) as connection:

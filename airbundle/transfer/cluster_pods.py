@@ -33,7 +33,8 @@ class PodCalls(ExecCalls):
         query += [("container", container)] if container else []
         query += [("previous", "true")] if previous else []
         path = f"{pod_path(namespace, pod)}/log"
-        response = self.call("GET", path, what=what, query=query, accept="*/*", limit=LOG_LIMIT * 2)
+        # 500 and 502 are mostly those of a node that is gone: who asks why something failed is not to wait for it.
+        response = self.call("GET", path, what=what, query=query, accept="*/*", expect=_ALL, limit=LOG_LIMIT * 2)
         if response.status != 200:
             self.refuse(response, what)
         return response.body.decode("utf-8", "replace")

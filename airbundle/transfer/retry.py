@@ -23,12 +23,15 @@ from airbundle.transfer.wire import Fault
 logger = logging.getLogger(__name__)
 
 TELL_AFTER = 10.0
-"""Waits of this many seconds and more are told to the person who watches."""
+"""Waits of this many seconds and more, in one or in all, are told to the person who watches."""
 
 
 @dataclass
 class HostHealth:
-    """What is known of one host. Times are of `time.monotonic()`; None: not failing."""
+    """What is known of one host. Times are of `time.monotonic()`; None: not failing.
+
+    `told`: that it has been failing for a while was told.
+    """
 
     name: str
     reached: bool = False
@@ -36,6 +39,7 @@ class HostHealth:
     given_up: bool = False
     given_up_at: float = 0.0
     not_before: float = 0.0
+    told: bool = False
 
 
 class Pause:
@@ -91,6 +95,7 @@ class Attempts:
         self._health.reached = True
         self._health.failing_since = None
         self._health.given_up = False
+        self._health.told = False
         self._failing_since = None
         self._failures = 0
 
@@ -115,7 +120,11 @@ class Attempts:
         logger.info("%s: %s; trying again in %.1f s", health.name, fault.reason, wait)
         if fault.wait is not None:
             health.not_before = max(health.not_before, now + fault.wait)
-        if wait >= TELL_AFTER:
+        failing = now - health.failing_since
+        if not health.told and failing >= TELL_AFTER:
+            health.told = True
+            self._tell(f"{health.name}: {fault.reason}; not giving up for another {max(left - failing, 0):.0f} s")
+        elif wait >= TELL_AFTER:
             self._tell(f"{health.name}: {fault.reason}; trying again in {wait:.0f} s")
         self._pause.wait(wait)
 

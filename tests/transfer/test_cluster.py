@@ -243,7 +243,7 @@ def test_a_client_certificate_is_shown_and_its_files_go(tmp_path: Path) -> None:
             assert names(cluster) == ["a"]
             files = Path(cluster._files.name)
             assert files.stat().st_mode & 0o777 == 0o700
-            assert {path.stat().st_mode & 0o777 for path in files.iterdir()} == {0o600}
+            assert {path.stat().st_mode & 0o777 for path in files.rglob("*") if path.is_file()} == {0o600}
         assert not files.exists()
         (tmp_path / "me.key").write_bytes(b"no key")
         with open_cluster(tmp_path / "config") as cluster, pytest.raises(UsageError, match="PEM"):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import Conflict, NotFound, Refused, RemoteError, SiteError, Unauthorized
 from airbundle.transfer.cluster_write import ClusterWriter
-from airbundle.transfer.kubeconfig import ClusterAccess
+from airbundle.transfer.kubeconfig import ClusterAccess, Plugin
 from airbundle.transfer.settings import HttpSettings
 from airbundle.transfer.wire import Url
 from tests.support.tls import Authority
@@ -285,3 +286,30 @@ def test_all_api_versions_are_told(serving: Any) -> None:
     }
     with serving(lambda turn, _: turn.reply(200, json.dumps(answers[turn.seen.path]).encode())) as (_, cluster):
         assert cluster.api_versions() == {"v1", "apps/v1"}
+
+
+def test_credentials_of_a_plugin_that_have_ended_are_asked_for_again(authority: Authority, tmp_path: Path) -> None:
+    count, script = tmp_path / "count", tmp_path / "plugin"
+    script.write_text(
+        f"#!/bin/sh\necho x >> {count}\n"
+        f'echo "{{\\"kind\\": \\"ExecCredential\\", \\"status\\": {{\\"token\\": \\"t$(wc -l < {count})\\"}}}}"\n'
+    )
+    script.chmod(0o755)
+
+    def answer(turn: Turn, _: int) -> None:
+        if turn.seen.header("Authorization") == "Bearer t2":
+            turn.reply(200, json.dumps(RESOURCES).encode())
+        else:
+            turn.reply(401, status(401, "Unauthorized"))
+
+    plugin = Plugin((str(script),), {}, "client.authentication.k8s.io/v1")
+    with fault_server(answer, tls=authority) as server:
+        access = ClusterAccess("here", Url.parse(server.url), ca=authority.ca_pem, plugin=plugin)
+        with ClusterWriter(access, settings=FAST) as cluster:
+            assert cluster.resource_of("v1", "ConfigMap") is not None
+            cluster.access = replace(cluster.access, token="ended")
+            with pytest.raises(Unauthorized):
+                cluster.resource_of("apps/v1", "Deployment")
+    assert [seen.header("Authorization") for seen in server.requests] == [
+        f"Bearer {t}" for t in ("t1", "t2", "ended", "t3")
+    ]

@@ -107,6 +107,20 @@ def test_retry_after_holds_for_everybody(clock: Clock) -> None:
     assert 8 < clock.waits[1] <= 10
 
 
+def test_many_short_waits_are_told_once_when_they_come_to_a_long_one(clock: Clock) -> None:
+    health, told = HostHealth("h", reached=True), list[str]()
+    settings = HttpSettings(retry_time=100, backoff_limit=2)
+    for _ in range(2):
+        one = Attempts(health, settings, clock, tell=told.append)
+        with pytest.raises(Unreachable):
+            while True:
+                one.failed(Fault("connection refused"), final)
+        assert len(told) == 1
+        assert told[0].startswith("h: connection refused; not giving up for another ")
+        assert 70 < float(told.pop().split()[-2]) <= 90
+        one.succeeded()
+
+
 def test_a_wait_longer_than_the_budget_is_not_begun(clock: Clock) -> None:
     assert exhaust(Attempts(HostHealth("h", reached=True), HttpSettings(), clock), Fault("429", wait=3600)) == 1
     assert clock.waits == []

@@ -14,7 +14,7 @@ from airbundle.deploy.dig import items, text
 from airbundle.deploy.objects import CRD, ObjectKey
 from airbundle.deploy.pods import Trouble, new_pods, pod_trouble, selector_of, settling
 from airbundle.deploy.rollout import Rollout, is_seen, state_of
-from airbundle.errors import SiteError
+from airbundle.errors import SiteError, Unauthorized
 from airbundle.installer.site.why import findings_of
 from airbundle.progress import Item
 from airbundle.transfer.cluster_api import Resource
@@ -114,7 +114,11 @@ def _related(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mappin
     name = text(body, "spec", "storageClassName")
     if body.get("kind") != "PersistentVolumeClaim" or text(body, "status", "phase") == "Bound" or not name:
         return ()
-    found = cluster.get(ObjectKey(_STORAGE, "StorageClass", "", name))
+    try:
+        found = cluster.get(ObjectKey(_STORAGE, "StorageClass", "", name))
+    except Unauthorized:
+        # Who installs into namespaces alone may not see it: a pod will tell when its volume is not made.
+        found = {"kind": "StorageClass", "volumeBindingMode": "WaitForFirstConsumer"}
     return () if found is None else (found,)
 
 
@@ -132,8 +136,11 @@ def _pods(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mapping[s
     selector, namespace = selector_of(body), text(body, "metadata", "namespace")
     if not selector or not namespace or (body["kind"] != "Job" and not is_seen(body)):
         return []
-    pods = list(cluster.objects(_PODS, namespace, labels=selector))
-    sets = list(cluster.objects(_REPLICA_SETS, namespace, labels=selector)) if body["kind"] == "Deployment" else []
+    try:
+        pods = list(cluster.objects(_PODS, namespace, labels=selector))
+        sets = list(cluster.objects(_REPLICA_SETS, namespace, labels=selector)) if body["kind"] == "Deployment" else []
+    except Unauthorized:
+        return []  # its controller has the last word anyway
     return new_pods(body, pods, sets)
 
 
