@@ -94,7 +94,7 @@ def test_what_a_bundle_would_deploy(workshop: Workshop, bundle: Path) -> None:
         deployed = DeployedRelease("base", "", "manifests", "sha256:0", objects=("v1/ConfigMap/default/base",))
         site_state.write(Deployment(1, "shop", "1.0.0", 1, "sha256:1", "2026-01-01T00:00:00Z", releases=(deployed,)))
         site_state.write_cluster(SiteCluster("0a1b"))
-        Tracks(site_state, "app").begin(["apps/v1/Deployment/shop/app"])
+        Tracks(site_state, "app").begin(["apps/v1/Deployment/shop/app"], "sha256:0", 0)
         again = wanted_of(trusted, site, site_state, rendered)
 
     base, app = wanted.releases
