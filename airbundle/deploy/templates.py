@@ -43,6 +43,11 @@ class PodTemplate:
     count: int
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no pod is asked for: it is scaled to nothing."""
+        return mapping(self.manifest.body.get("spec")).get("replicas") == 0
+
+    @property
     def is_daemon(self) -> bool:
         """Whether each node gets one."""
         return self.manifest.kind == "DaemonSet"

@@ -11,7 +11,7 @@ from airbundle.bundle.site import Site
 from airbundle.deploy.facts import SiteFacts
 from airbundle.deploy.objects import CRD, ObjectKey, key_of
 from airbundle.errors import DocumentError, Finding
-from airbundle.scan.model import Manifest, Rendering
+from airbundle.scan.model import Manifest, Rendering, Sighting
 from airbundle.scan.rules.scene import Scene, mapping
 
 _OF_CLUSTER = frozenset(
@@ -34,6 +34,7 @@ class WantedRelease:
         chart, version: of the chart; empty for plain manifests.
         kube_version: versions of Kubernetes that the chart takes, as helm writes ranges; empty for any.
         values: the renders' values that people wrote, for findings that name them.
+        hooks: images of hooks and tests that helm lets nobody pin, as the chart writes them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class WantedRelease:
     version: str = ""
     kube_version: str = ""
     values: tuple[Rendering, ...] = ()
+    hooks: tuple[Sighting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Wanted:
         releases_of_ours: (namespace, name) of releases that airbundle deployed here before.
         made: (kind, namespace, name) of what airbundle itself makes beside the releases.
         findings: what rendering found.
+        mirrored: whether the nodes get the private registry as the mirror of all others.
     """
 
     site: Site
@@ -72,6 +75,7 @@ class Wanted:
     releases_of_ours: frozenset[tuple[str, str]] = frozenset()
     made: frozenset[tuple[str, str, str]] = frozenset()
     findings: tuple[Finding, ...] = ()
+    mirrored: bool = True
 
     @cached_property
     def acting(self) -> Sequence[tuple[WantedRelease, Manifest]]:

@@ -15,6 +15,7 @@ from airbundle.deploy.rules import (
     apis,
     clock,
     cluster,
+    images,
     names,
     network,
     nodes,
@@ -80,7 +81,8 @@ RULES = (
     Rule("the registry's name", names.registry),
     Rule("Pod Security", security.find),
     Rule("values and texts", texts.find),
-    Rule("rendering", texts.rendering),
+    Rule("rendering", images.rendering),
+    Rule("images of hooks", images.hooks),
 )
 
 

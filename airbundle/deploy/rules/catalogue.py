@@ -62,8 +62,8 @@ CODES: Mapping[str, Grade] = {
     "missing-claim": "either",
     "missing-key": "error",
     "missing-issuer": "error",
-    "missing-service": "error",
-    "ingress-class": "either",
+    "missing-service": "warning",
+    "ingress-class": "warning",
     "priority-class": "error",
     "runtime-class": "error",
     "namespace-missing": "warning",
@@ -90,6 +90,8 @@ CODES: Mapping[str, Grade] = {
     "registry-name": "error",
     # security
     "pod-security": "error",
+    # images
+    "hook-image": "error",
 }
 """Code → grade; `either` depends on what was found."""
 

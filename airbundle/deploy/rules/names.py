@@ -83,7 +83,8 @@ def registry(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
         return
     found = known(facts.resolved, RESOLVED)
     here = wanted.site.registry.mode != "external"
-    if here and found and not set(found) & {*facts.addresses, "127.0.0.1", "::1", "127.0.1.1"}:
+    own = {*facts.addresses, *_recorded(wanted, host), "127.0.0.1", "::1", "127.0.1.1"}
+    if here and found and own.isdisjoint(found):
         yield told(
             "registry-name",
             f"the registry is to run on this host, and its name {host} stands for another one",
@@ -99,3 +100,17 @@ def registry(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             where=f"{wanted.site.where} registry.url",
             hint="add it to the site's DNS server, or to /etc/hosts here and on each node",
         )
+
+
+def _recorded(wanted: Wanted, host: str) -> tuple[str, ...]:
+    """Return the addresses that the site file gives a name."""
+    try:
+        zones = zones_of(wanted.site.dns)
+    except UsageError:
+        return ()
+    return tuple(
+        address
+        for zone in zones
+        if host == zone.name or host.endswith(f".{zone.name}")
+        for address in zone.addresses(host)
+    )

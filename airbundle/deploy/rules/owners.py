@@ -30,7 +30,7 @@ def helm(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     there = known(facts.helm, HELM)
     for release in wanted.releases:
         found = there.get((release.namespace, release.name))
-        if found is None:
+        if found is None or found.status == "uninstalled":
             continue
         where = f"release {release.namespace}/{release.name}"
         if release.chart != found.chart:

@@ -77,6 +77,8 @@ def schedulable(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield the pods that no node takes, whatever room it has."""
     nodes = facts.all("Node")
     for template in templates_of(wanted) if nodes else ():
+        if template.is_daemon or template.is_idle:
+            continue  # a DaemonSet that fits no node is complete with no pod
         reasons = {name_of(node): refusals(template, node) for node in nodes}
         if all(reasons.values()):
             yield told(
@@ -93,7 +95,7 @@ def large(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     templates = templates_of(wanted)
     room = Room.of(facts, templates)
     for template in templates:
-        wants = requests_of(template.spec)
+        wants = {} if template.is_idle else requests_of(template.spec)
         fitting = [name_of(node) for node in room.nodes if not refusals(template, node)]
         for name, number in sorted(wants.items()):
             most = max((room.whole[node].get(name, Decimal(0)) for node in fitting), default=None)

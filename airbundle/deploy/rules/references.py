@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from airbundle.deploy.facts import KEYS, SiteFacts, known
 from airbundle.deploy.rules.catalogue import listed, told
@@ -79,18 +80,29 @@ def objects(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
         same = (*_what(need), need.key if there is not None else "")
         if same not in told_of:
             told_of.add(same)
-            yield _lacking(need, makers) if there is None else _without_key(need, there)
+            yield _lacking(need, makers, _operated(wanted, need)) if there is None else _without_key(need, there)
     yield from (finding for finding in absent.find(wanted.scene) if finding.code == "missing-key")
 
 
-def _lacking(need: Need, makers: Makers) -> Finding:
+def _operated(wanted: Wanted, need: Need) -> str:
+    """Return the custom resource after which its operator may name the object; empty where there is none."""
+    for _, manifest in wanted.acting:
+        group = manifest.api_version.rpartition("/")[0]
+        custom = "." in group and not group.endswith(".k8s.io")
+        if custom and manifest.name and manifest.name in need.name and manifest.namespace == need.namespace:
+            return str(manifest)
+    return ""
+
+
+def _lacking(need: Need, makers: Makers, operated: str) -> Finding:
     name = f"{need.namespace}/{need.name}" if need.namespace else need.name
     hint = "make it in the cluster, or"
     if need.kind == "Secret":
         hint += f" let the install make it: `secrets: [{{name: {need.name}, namespace: {need.namespace}, keys: …}}]`"
     else:
         hint += " add it to the bundle's manifests"
-    job = makers.has_job(need.manifest.origin, need.kind)
+    maker = f"the operator of {operated}" if operated else ""
+    maker = maker or ("a job of its release" if makers.has_job(need.manifest.origin, need.kind) else "")
     elsewhere = [each for each in makers.elsewhere(need.kind, need.name) if each]
     if elsewhere:
         hint = f"there is one in {listed(elsewhere)}, but none is seen from another namespace"
@@ -98,8 +110,8 @@ def _lacking(need: Need, makers: Makers) -> Finding:
         _CODES[need.kind],
         f"the {need.kind} {name} is needed; it is not in the cluster, and nobody makes it",
         where=str(place(need.manifest, need.path)),
-        hint=f"a job of its release may make it; if not, {hint}" if job else hint,
-        severity="error" if need.vital and not job else "warning",
+        hint=f"{maker} may make it; if not, {hint}" if maker else hint,
+        severity="error" if need.vital and not maker else "warning",
     )
 
 
@@ -130,7 +142,7 @@ def services(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     there = {f"{namespace_of(each)}/{name_of(each)}" for each in facts.all("Service")}
     for finding in ports.find(wanted.scene):
         if finding.code == "missing-service" and not any(f" {name} " in finding.message for name in there):
-            yield finding
+            yield replace(finding, severity="warning")  # an operator may make it
 
 
 def classes(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
@@ -169,7 +181,6 @@ def _ingress_class(facts: SiteFacts, wanted: Wanted, manifest: Manifest) -> Iter
             where=f"{manifest}: spec.ingressClassName",
             found=listed(sorted(names)) or "no IngressClass",
             hint="name one that is there in the site's values, or carry an ingress controller",
-            severity="error",
         )
     bodies = [*facts.all("IngressClass"), *(each.body for each in wanted.of_kind("IngressClass"))]
     default = any(
@@ -183,7 +194,6 @@ def _ingress_class(facts: SiteFacts, wanted: Wanted, manifest: Manifest) -> Iter
             where=str(manifest),
             found=listed(sorted(names)) or "no IngressClass",
             hint="name a class in the site's values",
-            severity="warning",
         )
 
 

@@ -77,7 +77,7 @@ def _named(manifest: Manifest) -> Iterator[tuple[str, str | None]]:
     """Yield where a claim names its class: None for the default, empty for none at all."""
     if manifest.kind not in _KNOWN:
         for text in texts_of(manifest) if manifest.kind not in {"StorageClass", "PersistentVolume"} else ():
-            if text.name in _NAMES and text.source == "field":
+            if text.name in _NAMES and text.source == "field" and text.value != "-":  # charts write "-" for none
                 yield f"{manifest}: {text.path}", text.value
         return
     for claim, _ in claims_of(manifest):

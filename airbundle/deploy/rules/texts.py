@@ -28,9 +28,3 @@ def find(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             yield replace(finding, severity="error")  # what people would ask for in vain
         elif finding.code != _HARD_CODED:  # that is for the bundle's makers
             yield finding
-
-
-def rendering(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
-    """Yield what rendering found: images that the bundle lacks, charts that can't be rendered."""
-    del facts
-    yield from wanted.findings

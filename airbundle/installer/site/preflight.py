@@ -12,12 +12,15 @@ from airbundle.deploy.rules import run_rules
 from airbundle.deploy.rules.catalogue import told
 from airbundle.errors import AirbundleError, Finding, HostError, UsageError
 from airbundle.installer.install import look
+from airbundle.installer.journal import Journal
 from airbundle.installer.options import Options
 from airbundle.installer.render import Rendered, try_releases
-from airbundle.installer.site.facts import gather_facts
+from airbundle.installer.site.facts import gather_facts, is_forbidden
+from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.order import PHASES, Order
 from airbundle.installer.site.reach import reach_cluster
 from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wanted import wanted_of
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.verify import Gate, Trusted, open_trusted
@@ -25,7 +28,7 @@ from airbundle.progress import SILENT, Reporter
 from airbundle.store.site_dir import SiteDir
 from airbundle.transfer.cluster_write import ClusterWriter
 
-RELEASES = "releases"
+NODES, RELEASES = "nodes", "releases"
 
 
 class SiteLike(Protocol):
@@ -80,28 +83,29 @@ def site_preflight(
         wanted = wanted_of(run.trusted, run.site, run.site_state, rendered)
         if RELEASES not in phases:
             wanted = replace(wanted, releases=(), findings=())
-        findings = run_rules(gather_facts(run.cluster, wanted), wanted)
-        if nodes is None:
+        # Without the step, the nodes have what an earlier run, or a person, gave them.
+        wanted = replace(wanted, mirrored=NODES in phases or (run.site_state.root / NODES).is_dir())
+        facts = gather_facts(run.cluster, wanted)
+        findings = run_rules(facts, wanted)
+        if nodes is None or facts.unreachable:
             return findings
         findings = [finding for finding in findings if finding.code not in _OF_NODES]
         return sorted([*findings, *_looked(nodes)], key=lambda finding: finding.severity != "error")
+
+
+def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
+    """Return what looks from the nodes; None where the step `nodes` is not asked for."""
+    if NODES not in order.phases:
+        return None
+    return lambda: node_findings(run, registry_runs=bool(run.state.read().registry))
 
 
 def _looked(nodes: LookAtNodes) -> Sequence[Finding]:
     try:
         return nodes()
     except AirbundleError as error:
-        return [told("fact-unread", error.problem, where="nodes", hint=error.hint, severity="error")]
-
-
-class _Looked:
-    """What `airbundle preflight` looks at: nothing of it is made on disk."""
-
-    def __init__(self, trusted: Trusted, order: Order, state: StateDirectory, cluster: ClusterWriter) -> None:
-        self.trusted = trusted
-        self.site = order.site
-        self.site_state = SiteState(state, order.name)
-        self.cluster = cluster
+        hint = "leave the step `nodes` to an administrator (--phases)" if is_forbidden(error) else error.hint
+        return [told("fact-unread", error.problem, where="nodes", hint=hint, severity="error")]
 
 
 def check_site(
@@ -127,8 +131,20 @@ def check_site(
         findings = list(look(trusted, options, state, reporter).findings)
         wanted = RELEASES in order.phases
         rendered = _rendered(trusted, order, cluster, reporter) if wanted else Rendered((), (), ())
-        looked = _Looked(trusted, order, state, cluster)
-        findings += site_preflight(looked, rendered, phases=order.phases, reporter=reporter)
+        site_state = SiteState(state, order.name)
+        run = SiteRun(
+            trusted=trusted,
+            site=order.site,
+            options=options,
+            state=state,
+            site_state=site_state,
+            journal=Journal(site_state.journal),
+            cluster=cluster,
+            reporter=reporter,
+            patience=order.patience,
+        )
+        nodes = look_at_nodes(run, order)
+        findings += site_preflight(run, rendered, phases=order.phases, nodes=nodes, reporter=reporter)
         return trusted.title, findings
 
 

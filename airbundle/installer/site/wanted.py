@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airbundle.bundle.chart_metadata import ChartMetadata, parse_metadata
@@ -13,6 +14,7 @@ from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.bundle.template import site_names
 from airbundle.bundle.values_file import VALUES_LIMIT, read_values
 from airbundle.deploy.brings import DEFAULT_NAMESPACE
+from airbundle.deploy.hooks import hook_images
 from airbundle.deploy.trust import CA_NAME
 from airbundle.deploy.wanted import Wanted, WantedRelease
 from airbundle.errors import AirbundleError, DocumentError
@@ -25,7 +27,7 @@ from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.verify import Trusted
 from airbundle.scan.documents import read_manifests
-from airbundle.scan.model import Manifest, Origin, Rendering
+from airbundle.scan.model import Manifest, Origin, Rendering, Sighting
 from airbundle.store.reader import BundleFile
 from airbundle.store.site_dir import SiteDir
 
@@ -78,7 +80,7 @@ def _made(site: SiteDir, rendered: Rendered) -> Iterator[tuple[str, str, str]]:
 
 
 def _release(trusted: Trusted, site: SiteDir, carried: CarriedRelease, rendered: RenderedRelease) -> WantedRelease:
-    release = rendered.release
+    release, registry = rendered.release, site_names(site.site).get("registry", "")
     metadata = chart_metadata(trusted.bundle, carried.chart)
     origin = Origin(
         source=f"release {release.name}",
@@ -87,16 +89,27 @@ def _release(trusted: Trusted, site: SiteDir, carried: CarriedRelease, rendered:
         chart=metadata.name if metadata else "",
     )
     given = tuple(_given(trusted, site, carried))
+    manifests = tuple(_manifests(rendered, origin))
     return WantedRelease(
         name=release.name,
         namespace=_home(release),
-        manifests=tuple(_manifests(rendered, origin)),
+        manifests=manifests,
         needs=release.needs,
         chart=metadata.name if metadata else "",
         version=metadata.version if metadata else "",
         kube_version=metadata.kube_version if metadata else "",
         values=(Rendering(origin, b"", given=given),),
+        hooks=tuple(_hooks(rendered, manifests, registry)) if metadata else (),
     )
+
+
+def _hooks(rendered: RenderedRelease, manifests: Sequence[Manifest], registry: str) -> Iterator[Sighting]:
+    """Yield the images of hooks as the chart writes them: in the render that we have they are pinned."""
+    written = {pinned: text for text, pinned in rendered.images.items()}
+    for sighting in hook_images(manifests, registry=""):
+        text = written.get(sighting.written, sighting.written)
+        if not text.startswith(f"{registry}/"):
+            yield replace(sighting, written=text)
 
 
 def _manifests(rendered: RenderedRelease, origin: Origin) -> Iterator[Manifest]:

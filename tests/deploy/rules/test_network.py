@@ -168,3 +168,8 @@ EXTERNAL = replace(SITE, registry=RegistryTarget(mode="external", url="https://r
 def test_the_name_of_the_registry(mode: str, registry: str, resolved: tuple[str, ...], found: list[str]) -> None:
     wanted = want(site=EXTERNAL if mode == "external" else SITE, registry=registry)
     assert codes(names.registry, good(resolved=resolved), wanted) == found
+
+
+def test_a_record_of_the_site_file_says_where_the_registry_is() -> None:
+    site = replace(SITE, dns=SiteDns(zone="berlin.internal", records={"registry": ("10.0.0.99",)}))
+    assert codes(names.registry, good(resolved=("10.0.0.99",)), want(site=site)) == []

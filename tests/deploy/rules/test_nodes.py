@@ -96,6 +96,7 @@ def test_platforms_of_nodes_that_the_bundle_lacks(spec: str, carried: set[str], 
         ([node(taints=[TAINT])], "Deployment", "tolerations: [{key: dedicated, value: web}]", 1),
         ([node(taints=[{"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}])], "DaemonSet", "", 0),
         ([node()], "Deployment", "nodeSelector: {disk: ssd}", 1),
+        ([node()], "DaemonSet", "nodeSelector: {disk: ssd}", 0),
         ([node(unschedulable=True)], "Deployment", "", 1),
         ([node(unschedulable=True)], "DaemonSet", "", 0),
         ([node()], "Deployment", "nodeName: node7", 1),
@@ -163,6 +164,12 @@ def test_what_all_pods_request_together() -> None:
     assert codes(placement.together, good(), want(workload(replicas=120))) == ["pods-full"]
     daemons = want(workload("DaemonSet", container=resources(cpu="3")))
     assert codes(placement.together, good({"Node": [node(), node("node2")]}), daemons) == []
+
+
+def test_what_is_scaled_to_nothing_needs_no_node() -> None:
+    idle = want(workload(spec="nodeSelector: {disk: ssd}", container=resources(cpu="99"), replicas=0))
+    assert codes(placement.schedulable, good(), idle) == []
+    assert codes(placement.large, good(), idle) == []
 
 
 def test_pods_that_an_upgrade_replaces_count_as_gone() -> None:

@@ -31,6 +31,7 @@ def helms(name: str, namespace: str = "shop") -> dict[str, Any]:
         (HelmFound("app", "1.0", "deployed", 3), False, ["helm-adopt"]),
         (HelmFound("other", "9", "deployed", 1), False, ["helm-chart"]),
         (HelmFound("app", "1.0", "pending-upgrade", 4), True, ["helm-pending"]),
+        (HelmFound("other", "9", "uninstalled", 1), False, []),
     ],
 )
 def test_releases_of_helm(record: HelmFound, ours: bool, found: list[str]) -> None:

@@ -59,6 +59,14 @@ def test_one_of_another_namespace_is_named() -> None:
     assert "base" in finding.hint
 
 
+def test_what_an_operator_may_make_is_a_warning() -> None:
+    custom = "apiVersion: db.corp.dev/v1\nkind: Cluster\nmetadata: {name: db}\n---\n"
+    (finding,) = references.objects(good(), want(workload(container=FROM_SECRET) + custom))
+    assert finding.severity == "warning" and "operator of Cluster shop/db" in finding.hint
+    (finding,) = references.objects(good(), want(workload(container=FROM_SECRET)))
+    assert finding.severity == "error"
+
+
 def test_issuers_that_nobody_makes() -> None:
     wanted = want(CERTIFIED % "letsencrypt")
     assert references.asked(wanted) == [("ClusterIssuer", "", "letsencrypt")]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from airbundle.deploy.rules import texts
-from airbundle.errors import Finding
 from tests.deploy.rules.world import good, release, want, workload
 
 HOST = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i}\nspec: {rules: [{host: %s}]}\n"
@@ -37,8 +36,3 @@ def test_a_weak_password_of_a_rendered_secret_is_not_told() -> None:
     (finding,) = texts.find(good(), want(secret))
     assert finding.code == "weak-password"
     assert "minioadmin" not in repr(finding) and data not in repr(finding)
-
-
-def test_what_rendering_found() -> None:
-    finding = Finding("x would run and is not in the bundle", code="image-missing")
-    assert list(texts.rendering(good(), want(findings=(finding,)))) == [finding]

@@ -27,6 +27,16 @@ kind: Deployment
 metadata: {name: app}
 spec: {template: {spec: {containers: [{name: a, image: "{{ .Values.image }}"}, {name: b, image: UPSTREAM/many:1.0}]}}}
 """
+HOOKS = """\
+apiVersion: batch/v1
+kind: Job
+metadata: {name: hook, annotations: {helm.sh/hook: pre-install}}
+spec:
+  template:
+    spec:
+      containers:
+        - {name: a, image: "UPSTREAM/many:1.0"}
+"""
 SITE = {
     "apiVersion": "airbundle.dev/v1",
     "kind": "Site",
@@ -71,6 +81,7 @@ def bundle(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Path:
     chart = "apiVersion: v2\nname: app\nversion: 1.2.3\nkubeVersion: '>=1.30.0-0'\n"
     write(directory / "charts/app/Chart.yaml", chart)
     write(directory / "charts/app/templates/all.yaml", DEPLOYMENT.replace("UPSTREAM", UPSTREAM))
+    write(directory / "charts/app/templates/hooks.yaml", HOOKS.replace("UPSTREAM", UPSTREAM))
     write(directory / "charts/app/values.yaml", f"image: {UPSTREAM}/arm:1.0\n")
     write(directory / "values/app.yaml", "host: app.{{ site.domain }}\n")
     write(directory / "base.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base}\n")
@@ -106,8 +117,10 @@ def test_what_a_bundle_would_deploy(workshop: Workshop, bundle: Path) -> None:
     )
     platforms = {name.partition("@")[0]: carried for name, carried in wanted.platforms.items()}
     assert platforms == {f"{PINNED}/arm:1.0": {"linux/arm64"}, f"{PINNED}/many:1.0": {"linux/amd64"}}
-    pods = app.manifests[0].body["spec"]["template"]["spec"]["containers"]
+    (deployment,) = [each for each in app.manifests if each.kind == "Deployment"]
+    pods = deployment.body["spec"]["template"]["spec"]["containers"]
     assert {each["image"] for each in pods} == wanted.platforms.keys()
+    assert [sighting.written for sighting in app.hooks] == [f"{UPSTREAM}/many:1.0"]
     assert ("ConfigMap", "shop", CA_NAME) in wanted.made and wanted.kubernetes == "1.33"
     assert again.uid == "0a1b"
     assert again.ours == {"v1/ConfigMap/default/base", "apps/v1/Deployment/shop/app"}
