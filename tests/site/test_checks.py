@@ -15,7 +15,9 @@ from airbundle.errors import SiteError
 from airbundle.installer.site.check_run import Desk, check_findings, run_checks
 from airbundle.installer.site.step import SiteRun
 from airbundle.progress import SILENT
+from tests.site.importing import import_images
 from tests.site.running import site_run
+from tests.support.real_images import POSTGRES, REDIS
 from tests.support.sealed import Site
 
 WEB = """
@@ -38,6 +40,34 @@ apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+DATABASES = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: db, labels: {{app: db, role: primary}}}}
+spec:
+  containers:
+    - name: postgres
+      image: {POSTGRES}
+      command: [sh, -c, "initdb -D /tmp/db -U postgres --auth=trust && exec postgres -D /tmp/db -k /tmp"]
+      env:
+        - {{name: PATH, value: "/usr/lib/postgresql/15/bin:/usr/bin:/bin"}}
+        - {{name: PGHOST, value: /tmp}}
+      securityContext: {{runAsUser: 65534}}
+      readinessProbe: {{exec: {{command: [pg_isready]}}, periodSeconds: 1, timeoutSeconds: 5}}
+  nodeSelector: {{kubernetes.io/hostname: NODE}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: cache}}
+spec:
+  serviceName: cache
+  selector: {{matchLabels: {{app: cache}}}}
+  template:
+    metadata: {{labels: {{app: cache}}}}
+    spec:
+      containers: [{{name: redis, image: "{REDIS}", command: [redis-server, --save, "", --dir, /tmp]}}]
+      nodeSelector: {{kubernetes.io/hostname: NODE}}
 """
 LOOKUP = ("/probe", "lookup", "kubernetes.default.svc.cluster.local")
 
@@ -90,3 +120,32 @@ def test_what_does_not_hold_is_told(run: SiteRun, space: str, site: Site) -> Non
     with pytest.raises(SiteError, match="1 of 1 checks do not hold") as failed, SILENT.phase("t").item("x", 0) as item:
         run_checks(run, Release("app", checks=checks[:1], timeout="1s"), space, item)
     assert failed.value.findings[0].expected == "418"
+
+
+def test_real_databases(run: SiteRun, space: str, site: Site, tmp_path: Path) -> None:
+    if not site.sealed:
+        pytest.skip("nothing is put into nodes that are not ours")
+    import_images(site, 1, (POSTGRES, REDIS), tmp_path / "images.tar")
+    site.kubectl("apply", "-n", space, "-f", "-", stdin=DATABASES.replace("NODE", site.nodes[0]))
+    db = "app=db,role=primary"
+    checks = (
+        Check(sql=PodCheck(db, user="postgres")),
+        Check(sql=PodCheck("Pod/db", "postgres", (), "postgres", "postgres", "select count(*) from pg_database")),
+        Check(redis=PodCheck("StatefulSet/cache")),
+    )
+    with SILENT.phase("test").item("x", 0) as item:
+        run_checks(run, Release("db", checks=checks, timeout="5m"), space, item)
+    wrong = (
+        Check(sql=PodCheck(db, user="postgres", query="select * from nothing")),
+        Check(sql=PodCheck(db, user="nobody-here")),
+        Check(sql=PodCheck(db, user="postgres", database="none")),
+    )
+    found = check_findings(Desk.of(run), Release("db", checks=wrong), space, wait=False)
+    told = [each.found for each in found]
+    assert [words in text for words, text in zip(('"nothing" does not exist', "nobody-here", '"none"'), told)] == [
+        True
+    ] * 3
+    site.kubectl("exec", "-n", space, "cache-0", "--", "redis-cli", "config", "set", "requirepass", "hush-hush")
+    (locked,) = check_findings(Desk.of(run), Release("db", checks=checks[2:]), space, wait=False)
+    assert locked.expected == "PONG"
+    assert "NOAUTH" in locked.found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +22,7 @@ from airbundle.progress import SILENT
 from airbundle.scan.documents import read_manifests
 from airbundle.scan.model import Origin, Rendering
 from tests.crypto.tools import openssl_verify
+from tests.site.importing import import_images
 from tests.site.running import site_run
 from tests.support.cert_manager import MISSING, cert_manager, cert_manager_images, write_cert_manager_chart
 from tests.support.helm import helm
@@ -47,31 +46,8 @@ def site_with_cert_managers_images(tmp_path: Path) -> Iterator[tuple[Site, SiteR
             site = ending.enter_context(sealed_site(nodes=1))
         except NotThere as error:
             pytest.skip(str(error))
-        archive = tmp_path / "images.tar"
-        archive.write_bytes(layout())
-        site.node(1, "ctr", "images", "import", archive)
+        import_images(site, 1, cert_manager_images(), tmp_path / "images.tar")
         yield site, ending.enter_context(site_run(site, tmp_path, SiteFile("berlin", domain="shop.test")))
-
-
-def layout() -> bytes:
-    """Return cert-manager's images as an OCI layout."""
-    images = cert_manager_images()
-    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
-    entries = []
-    for name, image in images.items():
-        note = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
-        kind = image.descriptor.media_type
-        entries.append({"mediaType": kind, "digest": image.digest, "size": len(image.raw), "annotations": note})
-        for digest, data in {**image.manifests(), **image.all_blobs()}.items():
-            files[f"blobs/sha256/{digest.partition(':')[2]}"] = data
-    files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        for path, data in files.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return made.getvalue()
 
 
 def release(directory: Path) -> tuple[str, WantedRelease]:
