@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from airbundle.bundle.site import SiteSecret
-from airbundle.deploy.dig import mapping
+from airbundle.deploy.dig import mapping, text
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.trust import MANAGED, MANAGER
 
+MADE = "airbundle.dev/site-secret"
+"""Label of a Secret that was made from a site file: data that lies in volumes may need what it holds."""
 LENGTH = 32
 """Characters of a random value: 190 bits."""
 VALUE_LIMIT = 1 << 20
@@ -29,9 +31,9 @@ class Source:
     argument: str = ""
 
 
-def parse_source(text: str) -> Source:
+def parse_source(written: str) -> Source:
     """Read what a site file says of a key; it was validated when the file was read."""
-    kind, _, argument = text.partition(":")
+    kind, _, argument = written.partition(":")
     return Source(kind, argument)
 
 
@@ -54,13 +56,18 @@ def missing_keys(secret: SiteSecret, live: Mapping[str, Any] | None) -> list[str
 
 def new_secret(secret: SiteSecret, values: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the Secret to create."""
-    metadata = {"name": secret.name, "namespace": secret.namespace, "labels": {MANAGED: MANAGER}}
+    metadata = {"name": secret.name, "namespace": secret.namespace, "labels": {MANAGED: MANAGER, MADE: "true"}}
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": _coded(values)}
 
 
 def with_values(live: Mapping[str, Any], values: Mapping[str, bytes]) -> dict[str, Any]:
     """Return a Secret of the cluster with further keys; those it has stay as they are."""
     return {**live, "data": {**_coded(values), **mapping(live, "data")}}
+
+
+def is_made(live: Mapping[str, Any]) -> bool:
+    """Tell whether a Secret of the cluster was made from a site file."""
+    return live.get("kind") == "Secret" and text(live, "metadata", "labels", MADE) == "true"
 
 
 def told_keys(secret: SiteSecret, keys: Sequence[str]) -> str:

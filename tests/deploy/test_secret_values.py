@@ -13,6 +13,7 @@ from airbundle.bundle.site import SiteSecret
 from airbundle.deploy.secret_values import (
     LENGTH,
     Source,
+    is_made,
     missing_keys,
     new_secret,
     parse_source,
@@ -54,7 +55,12 @@ def test_random_values_differ() -> None:
 def test_a_new_secret_says_who_made_it() -> None:
     body = new_secret(SECRET, {"password": b"\x00\xff"})
     assert body["data"] == {"password": base64.b64encode(b"\x00\xff").decode()}
-    assert body["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "airbundle"}
+    assert body["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "airbundle",
+        "airbundle.dev/site-secret": "true",
+    }
+    assert is_made(body)
+    assert not is_made({**body, "metadata": {}})
 
 
 def test_a_plan_tells_names_alone() -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from airbundle.bundle.site import Site as SiteFile
 from airbundle.bundle.site import SiteSecret
+from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import Refused
+from airbundle.installer.site.kept_data import KeptData
 from airbundle.installer.site.secrets_step import SecretsStep, secrets_step
 from airbundle.installer.site.step import SiteRun
 from airbundle.progress import SILENT
@@ -20,6 +22,12 @@ from tests.site.running import site_run
 from tests.support.sealed import Site
 
 VALUE = "hush-hush"
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: data, namespace: {space}}}
+spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}
+"""
 
 
 @pytest.fixture(name="run")
@@ -106,3 +114,16 @@ def test_a_refusal_tells_no_value(site: Site, run: SiteRun) -> None:
         do(secrets_step(run, lambda _: VALUE))
     assert VALUE not in str(refused.value.to_json())
     assert VALUE not in run.journal.path.read_text()
+
+
+def test_they_stay_as_long_as_volumes_do(site: Site, run: SiteRun) -> None:
+    space = run.site_state.name
+    assert do(secrets_step(run, lambda _: VALUE))
+    key = ObjectKey("v1", "Secret", space, "one")
+    live = run.cluster.get(key)
+    assert live is not None
+    kept = KeptData(run.cluster)
+    assert kept.why(key, live) == ""
+    site.apply(CLAIM.format(space=space))
+    assert kept.why(key, live) == f"what lies in {space}/data may need it"
+    assert kept.why(key, {**live, "metadata": {}}) == ""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from airbundle.deploy.keeping import CLAIM, WORKLOADS, claims_made_by, runs_of_others, title_of, volume_owners, why_kept
 from airbundle.deploy.objects import ObjectKey
+from airbundle.deploy.secret_values import is_made
 from airbundle.errors import AirbundleError, NotFound
 from airbundle.installer.site.site_state import SiteState
 from airbundle.scan.documents import document_spans, objects_in
@@ -43,7 +44,12 @@ class KeptData:
 
     def why(self, key: ObjectKey, body: Mapping[str, Any]) -> str:
         """Return why an object is kept unless data may go; empty when it may go anyhow."""
-        return why_kept(key, body, self._owners)
+        why = why_kept(key, body, self._owners)
+        if why or not is_made(body):
+            return why
+        # A database's password is of no use without its volume; the volume is of no use without the password.
+        claims = self.claims(key.namespace)
+        return f"what lies in {', '.join(claims)} may need it" if claims else ""
 
     def claims(self, namespace: str) -> list[str]:
         """Return the volume claims that a namespace has now, as `NAMESPACE/NAME`."""
