@@ -19,7 +19,8 @@ from airbundle.transfer.cluster_write import MANAGER, ClusterWriter
 
 _REPLACED = frozenset({"Job", "Pod"})
 """Kinds that mostly can't be changed: made anew instead."""
-_IMMUTABLE = re.compile(r"immutable|may not change fields|updates to .* are forbidden")
+# What the cluster says is long, and cut before it says why.
+_IMMUTABLE = re.compile(r"immutable|may not change fields|is invalid: spec\.template: Invalid value")
 _GONE = 120.0
 
 
