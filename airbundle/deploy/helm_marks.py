@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airbundle.deploy.objects import holds_data, key_of
+from airbundle.deploy.objects import ObjectKey, holds_data, key_of
 from airbundle.errors import DocumentError
 
 KEEP = "helm.sh/resource-policy"
@@ -22,9 +22,22 @@ def kept(body: Mapping[str, Any]) -> Mapping[str, Any]:
         key = key_of(body)
     except DocumentError:
         return body
-    if not holds_data(key) or _texts(body, "annotations").get(KEEP) == "keep":
+    if not holds_data(key) or is_marked(body):
         return body
     return _with(body, "annotations", {KEEP: "keep"})
+
+
+def is_marked(body: Mapping[str, Any]) -> bool:
+    """Tell whether helm is told to keep an object."""
+    return _texts(body, "annotations").get(KEEP) == "keep"
+
+
+def keep_mark(key: ObjectKey) -> dict[str, Any]:
+    """Return what is applied to an object that is there to tell helm to keep it, and nothing else of it."""
+    metadata: dict[str, Any] = {"name": key.name, "annotations": {KEEP: "keep"}}
+    if key.namespace:
+        metadata["namespace"] = key.namespace
+    return {"apiVersion": key.api_version, "kind": key.kind, "metadata": metadata}
 
 
 def owned(body: Mapping[str, Any], release: str, namespace: str) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 from airbundle.builder.installer_parts import ensure_parts, pinned_parts
 from airbundle.builder.installer_zip import build_zip, write_installer
 from airbundle.bundle.lock import InstallerPart
+from airbundle.deploy.pins import Pin, PinTable
 from airbundle.errors import HostError, MissingContent
 from airbundle.store.cache import Cache
 from tests.support.corpus import cache_root
@@ -122,6 +123,18 @@ def test_it_runs_from_the_end_of_another_file(installer: Path, tmp_path: Path) -
     done = _run(pythons()[0], "-I", prefixed, "--version")
     assert done.returncode == 0, done.stderr
     assert zipfile.ZipFile(io.BytesIO(prefixed.read_bytes())).testzip() is None
+
+
+def test_it_is_the_post_renderer_that_helm_starts(installer: Path, tmp_path: Path) -> None:
+    digest, name = "sha256:" + "1" * 64, "docker.io/library/app"
+    table = PinTable("reg.test", {f"{name}:1": Pin(name, "1", digest, digest)}, {name: frozenset({digest})})
+    pins = tmp_path / "pins.json"
+    pins.write_bytes(table.to_bytes())
+    pod = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: app:1}]}\n"
+    command = [pythons()[0], installer, "post-render", pins, "--release", "x"]
+    done = subprocess.run(list(map(str, command)), input=pod, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"image: reg.test/{name}:1@{digest}".encode() in done.stdout
 
 
 def test_a_lock_of_another_airbundle_is_refused(parts_cache: Cache) -> None:

@@ -163,7 +163,7 @@ def test_a_chart_is_deployed_pinned_and_then_found_done(site: Site, host: Host, 
     }
     found = record(host, bundle)
     assert (found.kind, found.revision, found.images) == ("chart", 1, (image,))
-    assert len(found.objects) == 3
+    assert len(found.objects) == 2
     assert plan(host, bundle) == {"release/app": []}
     assert deploy(host, bundle).changed == {"release/app": False}
     assert record(host, bundle) == found
@@ -213,6 +213,24 @@ def test_an_upgrade_changes_what_changed_and_a_rollback_takes_it_back(
     assert site.get("configmap", "app-config", "-n", namespace)["data"]["greeting"] == "hello"
     assert "app-new" not in site.kubectl("get", "configmap", "-n", namespace)
     assert deploy(host, old).changed == {"release/app": False}
+
+
+def test_what_owns_a_volume_outlives_a_version_without_it(
+    site: Site, host: Host, namespace: str, tmp_path: Path
+) -> None:
+    """As a database operator's `Cluster`: deleting it deletes the claims that it made."""
+    files = {"templates/config.yaml": CONFIG, "templates/owner.yaml": CONFIG.replace("-config", "-owner")}
+    deploy(host, chart(tmp_path, host, Release("", namespace), files))
+    uid = site.get("configmap", "app-owner", "-n", namespace)["metadata"]["uid"]
+    owner = f"{{apiVersion: v1, kind: ConfigMap, name: app-owner, uid: {uid}}}"
+    metadata = f"metadata: {{name: made, namespace: {namespace}, ownerReferences: [{owner}]}}"
+    site.apply(CLAIM_MADE.replace("metadata: {name: data}", metadata))
+    del files["templates/owner.yaml"]
+    new = chart(tmp_path, host, Release("", namespace), files, 2, {"values.yaml": VALUES.replace("hello", "bye")})
+    deploy(host, new)
+    assert site.get("configmap", "app-config", "-n", namespace)["data"]["greeting"] == "bye"
+    assert site.get("configmap", "app-owner", "-n", namespace)["metadata"]["uid"] == uid
+    assert deploy(host, new).changed == {"release/app": False}
 
 
 def test_another_image_elsewhere_is_no_reason_to_deploy_again(host: Host, namespace: str, tmp_path: Path) -> None:

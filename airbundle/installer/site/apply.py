@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from airbundle.deploy.helm_marks import owner
+from airbundle.deploy.helm_marks import is_marked, keep_mark, owner
 from airbundle.deploy.objects import NAMESPACE, ObjectKey, apply_order, holds_data, key_of
 from airbundle.errors import Conflict, RemoteError
 from airbundle.installer.files import PRIVATE_FILE, write_file
@@ -105,6 +105,15 @@ class Applier:
             elif self.cluster.delete(key, wait=_GONE):
                 deleted.append(key)
         return deleted
+
+    def protect(self, keys: Iterable[ObjectKey]) -> None:
+        """Mark what holds data, or owns volumes, so that helm keeps it when its release has it no more."""
+        for key in keys:
+            live = self.cluster.get(key)
+            held = self.holds(key, live) if live is not None else ""
+            if live is not None and held and not is_marked(live):
+                self._reporter.warn(f"{key.title} stays: {held}")
+                self.cluster.apply(keep_mark(key))
 
     def holds(self, key: ObjectKey, live: Mapping[str, Any]) -> str:
         """Return why an object is not deleted with what it is part of; empty when nothing would be lost."""

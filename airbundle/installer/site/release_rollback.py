@@ -48,6 +48,7 @@ def roll_back_release(run: SiteRun, release: Release | None, previous: DeployedR
     applier.namespace(previous.namespace)
     now = previous
     if previous.kind == "chart":
+        applier.protect(sorted(map(parse_key, known.difference(previous.objects))))
         now = replace(previous, revision=_helm_back(run, previous, timeout))
     else:
         _apply_again(run, applier, previous)

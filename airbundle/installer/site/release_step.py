@@ -171,6 +171,8 @@ class ReleaseStep:
         self._definitions(applier, material)
         revision = 0
         if material.chart:
+            lacking = set(found.record.objects if found.record else ()) - set(_texts(material))
+            applier.protect(sorted(map(parse_key, lacking)))
             release = works.helm.release(material, works.materials.pins)
             revision = works.helm.releases.upgrade(release, ours=found.track.begun).number
         else:
