@@ -39,7 +39,8 @@ _FIXED = {
 _CA = re.compile(r"ca/(?:servers/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\.(?:json|crt|csr|key|passphrase)", re.ASCII)
 _SITE = re.compile(
     r"sites/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/"
-    r"(?:site\.json|journal\.jsonl|(?:deployments|manifests|before|nodes|dns)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250})",
+    r"(?:site\.json|journal\.jsonl|releases/[a-z0-9][a-z0-9.-]{0,245}\.json|"
+    r"(?:deployments|manifests|before|nodes|dns|site-files)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250})",
     re.ASCII,
 )
 _PUBLIC = (".crt", ".csr")

@@ -57,6 +57,17 @@ def test_to_what_was_up_before_and_forth_again(world: World) -> None:
     assert [each["version"] for each in status["bundles"]] == ["1.0.0", "1.1.0"]
 
 
+def test_what_a_release_restores_is_run_after_it_went_back(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.bundle("1.1.0", restore=True, policy="auto"))
+    code, plan = world.command("rollback", "--dry-run")
+    assert code == 0, plan
+    assert [(each["restores"], each["asks"]) for each in plan["releases"]] == [(["restore.yaml"], False), ([], False)]
+    code, answer = world.command("rollback")  # all of it goes back by itself: nobody is asked
+    assert code == 0, answer
+    assert (world.config(), world.config("restored")) == ("1.0.0", "")
+
+
 def test_a_version_whose_images_are_gone_is_refused_before_anything_changes(world: World) -> None:
     first = world.bundle("1.0.0")
     assert not world.deploy(first)

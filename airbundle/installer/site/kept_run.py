@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import cast
 
 from airbundle.bundle.site import parse_site
 from airbundle.installer.journal import Journal
 from airbundle.installer.kept import kept_options
+from airbundle.installer.options import EMBEDDED, URL
 from airbundle.installer.site.kept_site import kept_site
 from airbundle.installer.site.site_state import Deployment, SiteState
 from airbundle.installer.site.step import PATIENCE, SiteRun
@@ -46,7 +48,7 @@ def kept_run(
     """
     return SiteRun(
         trusted=cast(Trusted, trusted),
-        site=kept_site(site, deployment) or _bare(site),
+        site=kept_site(site, deployment) or _bare(state, site),
         options=kept_options(state),
         state=state,
         site_state=site,
@@ -58,7 +60,17 @@ def kept_run(
     )
 
 
-def _bare(site: SiteState) -> SiteDir:
-    """Return a site that says nothing but its name: where no site file was kept."""
-    text = f"apiVersion: airbundle.dev/v1\nkind: Site\nmetadata: {{name: {site.name}}}\n"
-    return SiteDir(site.root, parse_site(text.encode(), where=f"{site.name}: no site file"))
+def _bare(state: StateDirectory, site: SiteState) -> SiteDir:
+    """Return a site of which only that is known which the host's own state says: where no site file was kept."""
+    installed = state.read()
+    mode = "external" if installed.mode == URL else installed.mode or EMBEDDED
+    registry = {"mode": mode, "url": installed.registry, "prefix": installed.prefix}
+    body = {
+        "apiVersion": "airbundle.dev/v1",
+        "kind": "Site",
+        "metadata": {"name": site.name},
+        "domain": installed.domain,
+        "registry": {name: value for name, value in registry.items() if value},
+    }
+    raw = json.dumps({name: value for name, value in body.items() if value}).encode()
+    return SiteDir(site.root, parse_site(raw, where=f"{site.name}: as this host knows it"))

@@ -23,6 +23,7 @@ from airbundle.installer.places import registry_place
 from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
+from airbundle.installer.site.kept_site import SITE_FILE, keep_site
 from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.order import REGISTRY, Order
 from airbundle.installer.site.preflight import LookAtNodes, site_preflight
@@ -236,7 +237,7 @@ class _Bring:
                 serial=statement.serial,
                 statement=self._prepared.statement,
                 time=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                who=who_runs(self._run.trusted),
+                who={**who_runs(self._run.trusted), SITE_FILE: keep_site(self._state, self._run.site)},
                 releases=latest.releases if latest else (),
             )
         )

@@ -6,6 +6,7 @@
   journal.jsonl           0640   steps at this site
   deployments/0001.json   0600   what is up, written anew after each release that is
   manifests/sha256-….yaml 0600   manifests as they were applied, by digest: values may hold secrets
+  site-files/sha256-….yaml 0600  site files of the deployments, by digest: `kept_site`
   before/                 0700   objects as they were before they were changed
   nodes/  dns/            0700   what nodes were given; files for the site's own DNS server
 ```
