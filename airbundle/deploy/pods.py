@@ -163,6 +163,26 @@ def new_pods(body: Body, pods: Sequence[Body], replica_sets: Sequence[Body] = ()
     return owned
 
 
+def blocking(body: Body, pods: Sequence[Body]) -> list[Body]:
+    """Return pods of the version before that keep a StatefulSet from bringing up the new one, until they are deleted.
+
+    One that goes in order waits until each pod is ready before it replaces the next, also for those of a version that
+    never gets ready: going back to the version before does not help it ("StatefulSets", forced rollback).
+
+    Args:
+        body: the workload, which its controller has seen.
+        pods: its own.
+    """
+    strategy = mapping(body, "spec", "updateStrategy")
+    in_order = text(body, "spec", "podManagementPolicy") != "Parallel" and text(strategy, "type") != "OnDelete"
+    if text(body, "kind") != "StatefulSet" or not in_order or number(strategy, "rollingUpdate", "partition"):
+        return []
+    new = text(body, "status", "updateRevision")
+    old = [pod for pod in pods if text(pod, "metadata", "labels", "controller-revision-hash") != new]
+    going = [pod for pod in old if not text(pod, "metadata", "deletionTimestamp")]
+    return [pod for pod in going if new and condition(pod, "Ready").get("status") != "True"]
+
+
 def _owned(body: Body, owners: set[str]) -> bool:
     return any(
         each.get("controller") is True and each.get("uid") in owners

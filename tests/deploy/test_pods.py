@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.deploy.pods import CRASHES, REVISION, new_pods, pod_trouble, selector_of, settling
+from airbundle.deploy.pods import CRASHES, REVISION, blocking, new_pods, pod_trouble, selector_of, settling
 
 NOW = 1_000_000_000.0  # 2001-09-09T01:46:40Z
 
@@ -129,6 +129,28 @@ def test_an_old_pod_holds_up_a_stateful_set_that_goes_in_order(policy: str, expe
     }
     pods = [owned("s", **{"controller-revision-hash": revision}) for revision in ("1", "2")]
     assert len(new_pods(body, [*pods, owned("x")])) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ["old"]),
+        ({"podManagementPolicy": "OrderedReady", "updateStrategy": {"type": "RollingUpdate"}}, ["old"]),
+        ({"podManagementPolicy": "Parallel"}, []),
+        ({"updateStrategy": {"type": "OnDelete"}}, []),
+        ({"updateStrategy": {"rollingUpdate": {"partition": 1}}}, []),
+    ],
+)
+def test_an_old_pod_that_never_got_ready_blocks_a_stateful_set(spec: dict[str, Any], expected: list[str]) -> None:
+    def of(name: str, revision: str, ready: bool = False, **metadata: str) -> dict[str, Any]:
+        labels = {"controller-revision-hash": revision}
+        return {**pod(ready=ready), "metadata": {"name": name, "labels": labels, **metadata}}
+
+    pods = [of("old", "1"), of("serves", "1", True), of("goes", "1", deletionTimestamp="x"), of("new", "2")]
+    body = {"kind": "StatefulSet", "spec": spec, "status": {"updateRevision": "2"}}
+    assert [each["metadata"]["name"] for each in blocking(body, pods)] == expected
+    assert not blocking({**body, "kind": "Deployment"}, pods)
+    assert not blocking({**body, "status": {}}, pods)
 
 
 def test_the_pods_of_a_daemon_set_are_those_of_its_generation() -> None:

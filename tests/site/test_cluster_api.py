@@ -5,15 +5,19 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from airbundle.deploy.diff import unified
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.errors import Conflict, Finding, NotFound, Refused, SiteError
 from airbundle.installer.site.wait import wait_ready
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
+from tests.installer.proxy import stalling_proxy
 from tests.support.sealed import Site
 
 IMAGE = "localhost/probe:1"
@@ -200,6 +204,16 @@ def test_broken_pods_of_the_version_before_do_not_count(cluster: ClusterWriter, 
     up(cluster, deployment(namespace, "web"))
 
 
+def test_a_stateful_set_comes_back_from_a_version_that_never_got_ready(cluster: ClusterWriter, namespace: str) -> None:
+    def stateful(image: str) -> dict[str, Any]:
+        body = deployment(namespace, "db", image=image)
+        return {**body, "kind": "StatefulSet", "spec": {**body["spec"], "replicas": 2, "serviceName": "db"}}
+
+    up(cluster, stateful(IMAGE))
+    why_not(cluster, stateful("localhost/Not:A:Name"))
+    up(cluster, stateful(IMAGE))
+
+
 def test_a_new_kind_can_be_used_when_it_is_up(cluster: ClusterWriter, namespace: str) -> None:
     name = f"x{secrets.token_hex(3)}"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -236,6 +250,27 @@ def test_a_diff_shows_what_would_change_and_no_more(cluster: ClusterWriter, name
     for desired in (body, cluster.apply(body, dry_run=True)):
         lines = unified(live, desired).splitlines()[2:]
         assert [line for line in lines if line[0] in "+-"] == ["-  replicas: 1", "+  replicas: 2"]
+
+
+def test_connections_that_are_cut_in_the_middle_are_made_anew(site: Site, namespace: str, tmp_path: Path) -> None:
+    document = yaml.safe_load(site.kubeconfig.read_text())
+    server = urlsplit(document["clusters"][0]["cluster"]["server"])
+    assert server.port is not None
+    with stalling_proxy(server.port, 500_000) as proxy:
+        document["clusters"][0]["cluster"]["server"] = f"https://{proxy.host}"
+        (tmp_path / "config").write_text(yaml.safe_dump(document))
+
+        def cut() -> None:
+            proxy.stalled.wait()
+            proxy.go_on()
+
+        cutter = threading.Thread(target=cut, daemon=True)
+        cutter.start()
+        with open_cluster_writer(tmp_path / "config", patience=PATIENCE) as through:
+            for number in range(10):
+                applied = through.apply(config(namespace, f"large{number}", x="y" * 100_000))
+                assert len(applied["data"]["x"]) == 100_000
+        cutter.join()
 
 
 def test_an_api_server_that_is_gone_for_a_minute_is_waited_for(

@@ -5,6 +5,7 @@ Time in which the API server does not answer is not counted: what is waited for 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ from typing import Any
 
 from airbundle.deploy.dig import items, text
 from airbundle.deploy.objects import CRD, ObjectKey
-from airbundle.deploy.pods import Trouble, new_pods, pod_trouble, selector_of, settling
+from airbundle.deploy.pods import Trouble, blocking, new_pods, pod_trouble, selector_of, settling
 from airbundle.deploy.rollout import Rollout, is_seen, state_of
 from airbundle.errors import SiteError, Unauthorized
 from airbundle.installer.site.why import findings_of
 from airbundle.progress import Item
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
+
+_log = logging.getLogger(__name__)
 
 _POLL = 1.0
 _COUNTED = 10.0
@@ -27,6 +30,8 @@ _RECOVERY, _OUTAGES = 60.0, 5
 """Seconds that are left at least after that, so many times: controllers, too, must find back to work."""
 _PODS = Resource("v1", "pods", "Pod")
 _REPLICA_SETS = Resource("apps/v1", "replicasets", "ReplicaSet")
+_BLOCKED = 30.0
+"""Seconds for which a pod of the version before may keep the new one from coming up; it may only be restarting."""
 _STORAGE = "storage.k8s.io/v1"
 
 
@@ -38,6 +43,7 @@ class Awaited:
         key: names it.
         body: as the cluster has it; None where it isn't there.
         pods: those of the version that comes up, with what keeps them from being ready.
+        blocked: since when which pods of the version before, by uid, have kept it from bringing up the new one.
         since: when it was ready the first time without a break, on the monotonic clock; 0 for not ready.
     """
 
@@ -45,6 +51,7 @@ class Awaited:
     body: Mapping[str, Any] | None = None
     rollout: Rollout = field(default_factory=lambda: Rollout(False))
     pods: Sequence[tuple[Mapping[str, Any], Trouble]] = ()
+    blocked: dict[str, float] = field(default_factory=dict)
     since: float = 0.0
 
     @property
@@ -57,6 +64,8 @@ def wait_ready(
     cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: float, item: Item | None = None, *, what: str = ""
 ) -> None:
     """Wait until objects are up, all at once.
+
+    Pods of a version before that never got ready are deleted where a StatefulSet would wait for them without end.
 
     Args:
         cluster: where they are.
@@ -105,9 +114,26 @@ def _look(cluster: ClusterWriter, each: Awaited) -> None:
         each.rollout = Rollout(False, why="its kind is not served yet")
     pods = _pods(cluster, body)
     each.pods = [(pod, trouble) for pod in pods for trouble in [pod_trouble(pod)] if trouble.text]
+    _unblock(cluster, each, blocking(body, pods))
     each.since = (each.since or time.monotonic()) if each.rollout.ready else 0.0
     if each.rollout.ready and time.monotonic() - each.since < settling(pods, time.time()):
         each.rollout = Rollout(False, why="its containers have only just started")
+
+
+def _unblock(cluster: ClusterWriter, each: Awaited, pods: Sequence[Mapping[str, Any]]) -> None:
+    """Delete pods that a StatefulSet would wait for without end; it makes them anew, of the new version."""
+    now = time.monotonic()
+    each.blocked = {uid: each.blocked.get(uid, now) for uid in (text(pod, "metadata", "uid") for pod in pods)}
+    for pod in pods:
+        name, uid = text(pod, "metadata", "name"), text(pod, "metadata", "uid")
+        if not pod_trouble(pod).certain and now - each.blocked[uid] < _BLOCKED:
+            continue
+        try:
+            cluster.delete(ObjectKey("v1", "Pod", each.key.namespace, name))
+        except Unauthorized:
+            return
+        _log.info("%s: pod %s of the version before was never ready: deleted", each.key.title, name)
+        each.pods = [known for known in each.pods if text(known[0], "metadata", "uid") != uid]
 
 
 def _related(cluster: ClusterWriter, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
