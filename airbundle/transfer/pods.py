@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import quote
 from airbundle.bundle.oci import parse_json
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.errors import AirbundleError, Conflict, SiteError, VerificationError
+from airbundle.transfer.cluster import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
 from airbundle.transfer.problems import clean
 
@@ -71,6 +72,26 @@ def made(cluster: ClusterWriter, bodies: Sequence[Mapping[str, Any]], noting: No
             # What can't be deleted now is in the journal; what went wrong before is more worth telling.
             with suppress(AirbundleError):
                 cluster.delete(key, wait=_GONE if key.kind == "Pod" else 0.0)
+
+
+def sweep(cluster: ClusterWriter, known: Container[str], namespace: str = NAMESPACE) -> int:
+    """Delete what earlier runs made, and were killed before they could delete; return how many.
+
+    Args:
+        cluster: its API.
+        known: texts of the keys of what is ours to delete; what others made in the same way stays.
+        namespace: where it is.
+
+    Raises:
+        Unauthorized, RemoteError: what is there can't be listed, or not be deleted.
+    """
+    found = 0
+    for resource in (Resource("v1", "pods", "Pod"), Resource("v1", "configmaps", "ConfigMap")):
+        for body in cluster.objects(resource, namespace):
+            labels = _map(_map(body, "metadata"), "labels")
+            if LABELS.items() <= labels.items() and str(key_of(body)) in known:
+                found += cluster.delete(key_of(body))
+    return found
 
 
 def random_name(prefix: str) -> str:

@@ -13,6 +13,7 @@ from airbundle.transfer import borrowing_pod
 from airbundle.transfer.borrowing_pod import Errand, run_errand
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
 from airbundle.transfer.node_access_pod import PodNodes
+from airbundle.transfer.pods import LABELS, sweep
 from airbundle.transfer.pull_probe import PullProbe
 from tests.support.node_contract import Way, check_contract
 from tests.support.sealed import Site
@@ -93,3 +94,15 @@ def test_a_node_without_a_directory_of_libraries(
     end = run_errand(cluster, errand, lambda _key: None, timeout=60)
     assert (end.code, end.text.split()[-1]) == (0, "/bin/sh")
     assert site.node(2, "ls", "-d", "/airbundle-none", check=False).returncode != 0
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else(site: Site, cluster: ClusterWriter) -> None:
+    made: list[ObjectKey] = []
+    for name in ("airbundle-errand-ours", "airbundle-errand-theirs"):
+        metadata = {"name": name, "namespace": "kube-system", "labels": dict(LABELS)}
+        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        made.append(ObjectKey("v1", "ConfigMap", "kube-system", name))
+    assert sweep(cluster, {str(made[0]), "v1/ConfigMap/kube-system/coredns"}) == 1
+    assert [cluster.get(key) is None for key in made] == [True, False]
+    cluster.delete(made[1])
+    assert cluster.get(ObjectKey("v1", "ConfigMap", "kube-system", "coredns")) is not None

@@ -63,15 +63,20 @@ class Operator:
         return {**nodes, "dns": json.dumps(self.site.get("configmap", "coredns", "-n", "kube-system")["data"])}
 
 
-@pytest.fixture(scope="module")
-def operator(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    if not site.sealed:
-        pytest.skip("changes nodes and DNS of the cluster: only where it is ours")
-    root = tmp_path_factory.mktemp("operator")
+def make_operator(site: Site, root: Path) -> Operator:
+    """Give an operator a bundle, its key and a site file."""
     key = make_key(root, "key")
     sign_and_write(root / "test.airbundle", content(IMAGES, signer=key.signer), key)
     operator = Operator(site, root)
     operator.write()
+    return operator
+
+
+@pytest.fixture(scope="module")
+def operator(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    if not site.sealed:
+        pytest.skip("changes nodes and DNS of the cluster: only where it is ours")
+    operator = make_operator(site, tmp_path_factory.mktemp("operator"))
     operator.before = operator.listing()
     yield operator
     site.host(*AIRBUNDLE, "uninstall", "--yes", check=False)
@@ -175,6 +180,28 @@ def test_what_nodes_lack_is_found_before_anything_changes(installed: Operator) -
     assert "firewall" in found[1]["hint"]
 
 
+def test_killed_at_any_moment_it_goes_on(installed: Operator) -> None:
+    """What a killed run left in the cluster is swept by the next one, and both nodes are as they should be."""
+    operator, site = installed, installed.site
+    words = [str(operator.root / name) for name in ("test.airbundle", "key.pub", "site.yaml")]
+    errands = ("pods,configmaps", "-n", "kube-system", "-l", "airbundle.dev/part=errand")
+    for moment in (2.0, 4.0, 7.0):
+        command = (sys.executable, "-m", "tests.site.stepping", STATE, *words, "run", "nodes")
+        running = site.start("env", "-C", CHECKOUT, *command)
+        time.sleep(moment)
+        running.kill()
+        running.wait()
+        if moment == 4.0:
+            continue  # twice in a row
+        answer = operator.step("run", "nodes")
+        assert "changed" in answer, answer
+        assert operator.step("plan", "nodes")["plan"] == []
+        assert site.get(*errands)["items"] == []
+        for node in site.nodes:
+            assert operator.step("undo", node)["changed"] is True
+    assert operator.listing()["node2"] == operator.before["node2"]
+
+
 def test_by_hand(installed: Operator) -> None:
     operator = installed
     operator.write("manual.yaml", SITE_YAML.replace("ACCESS", "manual"))
@@ -233,6 +260,45 @@ def test_the_zone_is_served_and_taken_out_again(installed: Operator) -> None:
             }
         )
     )
+
+
+K3S = """
+.:53 {
+    errors
+    health
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa
+    import /etc/coredns/custom/*.override
+    reload
+}
+import /etc/coredns/custom/*.server
+"""
+CUSTOM = [
+    {"op": "add", "path": "/spec/template/spec/volumes/-", "value": {
+        "name": "custom", "configMap": {"name": "coredns-custom", "optional": True}}},
+    {"op": "add", "path": "/spec/template/spec/containers/0/volumeMounts/-", "value": {
+        "name": "custom", "mountPath": "/etc/coredns/custom", "readOnly": True}},
+]  # fmt: skip
+
+
+def test_the_form_of_k3s(bare_site: Site, tmp_path: Path) -> None:
+    operator = make_operator(bare_site, tmp_path)
+    operator.install()
+    site, names = bare_site, ("-n", "kube-system")
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "coredns", "namespace": "kube-system"}}
+    site.apply(json.dumps({**manifest, "data": {"Corefile": K3S}}))
+    site.kubectl("patch", "deployment", "coredns", *names, "--type=json", "-p", json.dumps(CUSTOM))
+    site.kubectl("rollout", "status", "deployment/coredns", *names, "--timeout=120s")
+    plan = operator.step("plan", "dns")["plan"]
+    assert plan[0][:2] == ["create", "ConfigMap kube-system/coredns-custom"]
+    answer = operator.step("run", "dns")
+    assert answer.get("changed") is True, answer
+    assert "10.203.0.11" in lookup(site, "registry.shop.internal")
+    assert site.get("configmap", "coredns", *names)["data"] == {"Corefile": K3S}
+    assert list(site.get("configmap", "coredns-custom", *names)["data"]) == ["airbundle-berlin-1.server"]
+    assert operator.step("plan", "dns")["plan"] == []
+    operator.write("forward.yaml", SITE_YAML + "  forward: [10.0.0.2]\n")
+    assert "--resolv-conf" in operator.step("plan", "dns", site_yaml="forward.yaml")["error"]["hint"]
 
 
 SYSTEMCTL = """\

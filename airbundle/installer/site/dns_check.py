@@ -17,7 +17,7 @@ from airbundle.deploy.dig import text
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.zone import Zone
 from airbundle.errors import AirbundleError, Finding, SiteError, Unreachable
-from airbundle.installer.site.node_facts import cluster_nodes
+from airbundle.installer.site.node_facts import cluster_nodes, is_here
 from airbundle.installer.site.node_scripts import note_object
 from airbundle.installer.site.step import SiteRun
 from airbundle.transfer.borrowing_pod import Errand, run_errand
@@ -96,16 +96,18 @@ def check_from_pod(run: SiteRun, zones: Sequence[Zone]) -> None:
 def check_from_host(run: SiteRun, zones: Sequence[Zone], registry: str) -> list[Finding]:
     """Return what this host is answered otherwise than the zones say.
 
-    The cluster's DNS is asked where this host reaches it, as on a node; then this host's own resolver for the registry.
+    The cluster's DNS is asked where this host is a node: elsewhere its address may be anybody's. Then this host's own
+    resolver is asked for the registry.
     """
     findings = []
     expected = expected_answers(zones)
-    for server in _servers(run.cluster.get(_SERVICE)):
+    on_network = any(is_here(node) for node in cluster_nodes(run.cluster))
+    for server in _servers(run.cluster.get(_SERVICE)) if on_network else ():
         for name, addresses in expected.items():
             try:
                 answer = ask_dns(server, name, A, timeout=1.0)
             except Unreachable:
-                break  # it is not on the cluster's network
+                break  # the kube-proxy of this node may be something that serves pods alone
             if answer.addresses != addresses:
                 found = ", ".join(answer.addresses) or f"code {answer.code}"
                 findings.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -118,7 +119,7 @@ def cluster_nodes(cluster: Cluster) -> tuple[ClusterNode, ...]:
 
 
 def ways_to(run: SiteRun, nodes: Sequence[ClusterNode], noting: Noting, way: str = "") -> Ways:
-    """Return how the nodes are reached: this host itself where it is one, the others as the site file says.
+    """Return how the nodes are reached: this host itself where it is one and we are root, else as the site file says.
 
     Args:
         run: the site.
@@ -127,7 +128,8 @@ def ways_to(run: SiteRun, nodes: Sequence[ClusterNode], noting: Noting, way: str
         way: another one than the site file's.
     """
     way = way or run.site.site.nodes.access
-    here = [node for node in nodes if is_here(node)]
+    direct = way == LOCAL or os.geteuid() == 0
+    here = [node for node in nodes if direct and is_here(node)]
     others = [node for node in nodes if node not in here]
     access: dict[str, NodeAccess] = {node.name: LocalNode() for node in here}
     findings: list[Finding] = []

@@ -23,6 +23,7 @@ from airbundle.installer.site.node_scripts import (
     kept_script,
     note_object,
     said_finding,
+    sweep_objects,
 )
 from airbundle.installer.site.node_undo import journalled
 from airbundle.installer.site.step import Action, Change, SiteRun
@@ -68,6 +69,7 @@ class NodesStep:
         Raises:
             SiteError: nodes that could not be set up, each with the reason; the others are.
         """
+        sweep_objects(self._run)
         given, ways = given_at(self._run), self._ways()
         changed, findings, by_hand = False, list[Finding](), list[str]()
         for node in ways.nodes:
