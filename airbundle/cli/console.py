@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,14 @@ class Console:
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def prompt(self) -> Callable[[str], str] | None:
+        """Return what asks for a value without showing it; None without a terminal."""
+        if not sys.stdin.isatty():
+            return None
+        from getpass import getpass
+
+        return lambda what: getpass(f"{what}: ")
 
     def passphrase(self, what: str, *, file: str | None = None, new: bool = False) -> bytes:
         """Return a passphrase: from `file`, from AIRBUNDLE_KEY_PASSPHRASE, or from a prompt.

@@ -69,6 +69,7 @@ def order_of(args: argparse.Namespace, console: Console) -> Order | None:
         phases=parse_phases(args.phases) if args.phases else PHASES,
         patience=PATIENCE if args.patience is None else args.patience,
         ask=lambda question: _asked(console, question),
+        prompt=console.prompt(),
     )
 
 

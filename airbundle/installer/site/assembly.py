@@ -33,7 +33,8 @@ def site_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str]) -> Iterator[
         phases: those that are asked for.
     """
     nodes, dns = NodesStep(run), DnsStep(run)
-    early: list[Step] = [nodes, dns, trust_step(run, namespaces_of(wanted.releases)), secrets_step(run)]
+    spaces = namespaces_of(wanted.releases)
+    early: list[Step] = [nodes, dns, trust_step(run, spaces), secrets_step(run, run.prompt, spaces)]
     steps = [step for step in early if phase_of(step.name) in phases]
     if "trust" in phases:
         steps += issuer_steps(run, wanted.releases)

@@ -29,6 +29,7 @@ class Order:
         phases: which of `PHASES` are done.
         patience: seconds for which calls of the cluster's API are tried again.
         ask: asks a person; False where nobody can be asked.
+        prompt: asks a person for a value that is not to be shown; None where nobody can be asked.
     """
 
     site: SiteDir
@@ -37,6 +38,7 @@ class Order:
     phases: tuple[str, ...] = PHASES
     patience: float = PATIENCE
     ask: Callable[[str], bool] = field(default=_nobody, repr=False)
+    prompt: Callable[[str], str] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

@@ -32,6 +32,7 @@ from airbundle.installer.site.release_remove import remove_release
 from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
+from airbundle.installer.site.secrets_step import SecretsStep
 from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.wanted import wanted_of
@@ -165,13 +166,19 @@ def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
             reporter=reporter,
             patience=order.patience,
             ask=order.ask,
+            prompt=order.prompt,
         )
         findings = site_preflight(
             run, rendered, phases=order.phases, nodes=_look_at_nodes(run, order), reporter=reporter
         )
         wanted = wanted_of(trusted, order.site, site_state, rendered)
         with site_steps(run, wanted, order.phases) as steps:
+            findings += [finding for step in _secrets(steps) for finding in step.findings()]
             yield _Prepared(checked, order, run, identity, rendered, steps, tuple(findings))
+
+
+def _secrets(steps: Sequence[Step]) -> list[SecretsStep]:
+    return [step for step in steps if isinstance(step, SecretsStep)]
 
 
 def _look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
@@ -191,6 +198,8 @@ class _Bring:
 
     def run(self) -> SiteReport:
         """Bring up the registry, then what is asked for at the cluster."""
+        for step in _secrets(self._prepared.steps):
+            step.gather()
         self._state.make()
         self._state.write_cluster(self._prepared.identity)
         host = self._host()

@@ -22,7 +22,7 @@ from airbundle.deploy.secret_values import (
     told_keys,
     with_values,
 )
-from airbundle.errors import AirbundleError, CheckFailed, Conflict, Finding
+from airbundle.errors import AirbundleError, CheckFailed, Conflict, Finding, Unauthorized
 from airbundle.installer.site.put import ensure_namespaces
 from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Phase
@@ -110,8 +110,12 @@ class SecretsStep:
         self._namespaces = namespaces
 
     def findings(self) -> list[Finding]:
-        """Return why missing values can't be had, all at once."""
-        found = [self._values.problem(secret, key) for secret, key in self._missing()]
+        """Return why missing values can't be had, all at once, or that this user may not look."""
+        try:
+            missing = self._missing()
+        except Unauthorized as error:
+            return [Finding(error.problem, "site.yaml secrets", "secret", hint=error.hint)]
+        found = [self._values.problem(secret, key) for secret, key in missing]
         return [finding for finding in found if finding is not None]
 
     def gather(self) -> None:

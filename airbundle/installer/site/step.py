@@ -76,6 +76,7 @@ class SiteRun:
         reporter: gets progress.
         patience: seconds for which calls of the API are tried again.
         ask: asks a person a question; False where nobody can be asked.
+        prompt: asks a person for a value that is not to be shown; None where nobody can be asked.
     """
 
     trusted: Trusted
@@ -88,3 +89,4 @@ class SiteRun:
     reporter: Reporter
     patience: float = PATIENCE
     ask: Callable[[str], bool] = field(default=lambda _question: False, repr=False)
+    prompt: Callable[[str], str] | None = field(default=None, repr=False)
