@@ -24,9 +24,8 @@ from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site
-from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.order import REGISTRY, Order
-from airbundle.installer.site.preflight import LookAtNodes, site_preflight
+from airbundle.installer.site.preflight import look_at_nodes, site_preflight
 from airbundle.installer.site.reach import identify, reach_cluster
 from airbundle.installer.site.release_remove import remove_release
 from airbundle.installer.site.report import SitePlan, SiteReport
@@ -169,7 +168,7 @@ def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
             prompt=order.prompt,
         )
         findings = site_preflight(
-            run, rendered, phases=order.phases, nodes=_look_at_nodes(run, order), reporter=reporter
+            run, rendered, phases=order.phases, nodes=look_at_nodes(run, order), reporter=reporter
         )
         wanted = wanted_of(trusted, order.site, site_state, rendered)
         with site_steps(run, wanted, order.phases) as steps:
@@ -179,12 +178,6 @@ def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
 
 def _secrets(steps: Sequence[Step]) -> list[SecretsStep]:
     return [step for step in steps if isinstance(step, SecretsStep)]
-
-
-def _look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
-    if "nodes" not in order.phases:
-        return None
-    return lambda: node_findings(run, registry_runs=bool(run.state.read().registry))
 
 
 class _Bring:
