@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from airbundle.bundle.oci import parse_json
 from airbundle.errors import Conflict, NotFound, Refused, RemoteError, Unauthorized, VerificationError
 from airbundle.progress import SILENT, Reporter
+from airbundle.transfer.cluster_refusals import conflict_hint, conflicts, passes, status_of
 from airbundle.transfer.http import HttpClient
 from airbundle.transfer.kube_plugin import with_credentials
 from airbundle.transfer.kubeconfig import ClusterAccess
@@ -33,9 +34,6 @@ OBJECT_SIZE = 8 << 20
 _ALL = frozenset(range(200, 600))
 ANSWERS = frozenset(range(200, 500)) - {408, 425, 429}
 """Statuses that another attempt would not change."""
-_LASTING = frozenset({501, 505})
-_LASTING_WORDS = ("failed to create typed patch object", "failed to create typed live object")
-"""What is said with a 500 of objects that have fields which their kind doesn't."""
 _WRONG = "the cluster does not take the object as it is: see what it says of it"
 _BACKOFF = 5.0
 """Seconds: an API server that is restarted is back soon, and everything waits for it."""
@@ -187,7 +185,7 @@ class ClusterApi:
 
     def fault_of(self, response: Response, what: str) -> Fault | None:
         """Return a Fault where another attempt may end better than with this answer, else None."""
-        if response.status in ANSWERS or not _passes(response):
+        if response.status in ANSWERS or not passes(response):
             return None
         wait = parse_retry_after(response.headers.get("retry-after", ""))
         return Fault(f"answered {response.status}", wait=wait, error=self.refusal(response, what))
@@ -205,11 +203,11 @@ class ClusterApi:
             forbidden: the next step after 403.
             unknown: the next step after 404.
         """
-        status, said = response.status, _status_of(response)
+        status, said = response.status, status_of(response)
         words = clean(said["message"]) if isinstance(said.get("message"), str) else ""
         problem = f"{what}: {response.url.host} answered {status}" + (f": {words}" if words else "")
         if status == 409:
-            return Conflict(problem, fields=conflicts(said), hint=_conflict_hint(said))
+            return Conflict(problem, fields=conflicts(said), hint=conflict_hint(said))
         kind, hint = {
             401: (Unauthorized, f"check the user of context {self.name!r}; its credentials may have ended"),
             403: (Unauthorized, forbidden or "ask for a role that may do it, or use another context"),
@@ -220,7 +218,7 @@ class ClusterApi:
         if status == 403 and "being terminated" in words:
             kind, hint = Refused, "wait until the namespace is gone, then run again"
         if status >= 500:
-            kind, hint = (RemoteError, "see the API server's own log") if _passes(response) else (Refused, _WRONG)
+            kind, hint = (RemoteError, "see the API server's own log") if passes(response) else (Refused, _WRONG)
         return kind(problem, side="site", status=status, hint=hint)
 
     def _settings(self, access: ClusterAccess) -> TlsSettings:
@@ -252,42 +250,3 @@ def _write(path: Path, data: bytes) -> str:
     path.touch(mode=0o600)
     path.write_bytes(data)
     return str(path)
-
-
-def _passes(response: Response) -> bool:
-    """Tell whether another attempt may end better, for an answer that is not expected."""
-    if response.status in _LASTING:
-        return False
-    message = _status_of(response).get("message") if response.status == 500 else ""
-    return not (isinstance(message, str) and any(words in message for words in _LASTING_WORDS))
-
-
-def conflicts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return who sets which field, as a Status of reason Conflict tells it ("Server-Side Apply", conflicts)."""
-    details = status.get("details")
-    causes = details.get("causes") if isinstance(details, dict) else None
-    found = []
-    for cause in causes if isinstance(causes, list) else ():
-        if isinstance(cause, dict) and cause.get("reason") == "FieldManagerConflict":
-            message, field = str(cause.get("message") or ""), str(cause.get("field") or "")
-            manager = message.partition('"')[2].partition('"')[0] or message
-            found.append((clean(manager, 80), clean(field, 200)))
-    return found
-
-
-def _conflict_hint(status: Mapping[str, Any]) -> str:
-    fields = conflicts(status)
-    if not fields:
-        made = status.get("reason") == "AlreadyExists"
-        return "" if made else "it was changed meanwhile: run again"
-    told = ", ".join(f"{manager} sets {field}" for manager, field in fields[:5])
-    more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
-    return f"{told}{more}: agree on who does, or take the fields over"
-
-
-def _status_of(response: Response) -> Mapping[str, Any]:
-    try:
-        body = parse_json(response.body, what="status")
-    except VerificationError:
-        return {}
-    return body if isinstance(body, dict) else {}
