@@ -56,8 +56,9 @@ class NodeSetup:
         files: path → text.
         shared: those of them in which others may have settings, too.
         needs: what must be so for the runtime to read them, and what must be restarted, for people; one line each.
-        units: services, of which one runs on a node, that must be restarted to read them; none: it reads them at once.
-        restarting: how: `restart` or `reload`.
+        units: the runtime's services, of which one runs on a node.
+        at_start: whether they read the files only when they start.
+        restarting: how they are made to: `restart` or `reload`.
     """
 
     runtime: str
@@ -65,6 +66,7 @@ class NodeSetup:
     shared: frozenset[str] = frozenset()
     needs: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    at_start: bool = False
     restarting: str = "restart"
 
 
@@ -79,7 +81,8 @@ def node_setup(runtime: str, mirrored: Mirrored) -> NodeSetup:
     found = dict(sorted(files(mirrored)))
     shared = frozenset(path for path in found if path.endswith(_SHARED))
     units = _UNITS.get(runtime, ())
-    return NodeSetup(runtime, found, shared, needs, units, "reload" if runtime == CRIO else "restart")
+    at_start = bool(units) and runtime != CONTAINERD
+    return NodeSetup(runtime, found, shared, needs, units, at_start, "reload" if runtime == CRIO else "restart")
 
 
 def _containerd(mirrored: Mirrored) -> Iterator[tuple[str, str]]:
@@ -141,7 +144,13 @@ def _docker(mirrored: Mirrored) -> Iterator[tuple[str, str]]:
 
 _Files = Callable[[Mirrored], Iterator[tuple[str, str]]]
 _FORMS: Mapping[str, tuple[_Files, tuple[str, ...]]] = {
-    CONTAINERD: (_containerd, (f"containerd reads them at once where its config.toml has config_path = {CERTS_D!r}",)),
+    CONTAINERD: (
+        _containerd,
+        (
+            f"containerd reads them at once where its config.toml has config_path = {CERTS_D!r}; where that is new, "
+            "restart it: systemctl restart containerd",
+        ),
+    ),
     K3S: (_rancher("k3s"), ("restart k3s on the node: systemctl restart k3s, or k3s-agent",)),
     RKE2: (_rancher("rke2"), ("restart RKE2 on the node: systemctl restart rke2-server, or rke2-agent",)),
     CRIO: (_crio, ("have CRI-O read them: systemctl reload crio",)),
@@ -150,5 +159,5 @@ _FORMS: Mapping[str, tuple[_Files, tuple[str, ...]]] = {
         ("Docker has mirrors for Docker Hub only: name the private registry in what you deploy (`airbundle render`)",),
     ),
 }
-_UNITS = {K3S: ("k3s", "k3s-agent"), RKE2: ("rke2-server", "rke2-agent"), CRIO: ("crio",)}
+_UNITS = {CONTAINERD: ("containerd",), K3S: ("k3s", "k3s-agent"), RKE2: ("rke2-server", "rke2-agent"), CRIO: ("crio",)}
 RUNTIMES: Sequence[str] = tuple(_FORMS)

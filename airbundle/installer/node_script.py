@@ -27,7 +27,9 @@ set -eu
 umask 022
 ROOT=${ROOT:-}
 NOTES=$ROOT/etc/airbundle/node
-units='@UNITS@' # services that read what is written when they start
+units='@UNITS@' # the runtime's services, of which one runs here
+at_start=@AT_START@ # whether they read the files below only when they start
+will=
 restarting=@RESTART@
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -67,15 +69,16 @@ put() { # $1: path; what it is to hold comes by stdin
         say "kept     $1.before-airbundle"
     fi
     note "file $1"
-    owe_restart
+    [ "$at_start" = no ] || owe_restart
     cat "$work/new" >"$ROOT$1.airbundle-part"
     mv -f "$ROOT$1.airbundle-part" "$ROOT$1"
     say "written  $1"
 }
 
 plan_put() {
-    if cmp -s "$work/new" "$ROOT$1" 2>/dev/null; then say "plan keep $1"
-    elif [ ! -e "$ROOT$1" ]; then say "plan create $1"
+    if cmp -s "$work/new" "$ROOT$1" 2>/dev/null; then say "plan keep $1"; return; fi
+    will=$at_start
+    if [ ! -e "$ROOT$1" ]; then say "plan create $1"
     elif noted "file $1"; then say "plan change $1"
     else say "plan replace $1"; fi
 }
@@ -186,6 +189,47 @@ put_hosts() { # $1: the line for /etc/hosts; empty for none
     say "written  /etc/hosts: ${1:-our line is out}"
 }
 
+config=/etc/containerd/config.toml
+reads_mirrors() { # whether containerd's configuration has it read what lies in certs.d
+    { [ -z "$ROOT" ] && containerd config dump 2>/dev/null || cat "$ROOT$config" 2>/dev/null; } |
+        grep -Eq '^ *config_path *= *["'"'"'][^"'"'"']*/etc/containerd/certs.d'
+}
+
+# The line that is empty by default, in the section of the registry of any version; what it was is kept in a comment.
+with_config_path() {
+    awk '/^[ \\t]*\\[/ { section = $0 }
+        section ~ /cri.*registry\\]/ && /^[ \\t]*config_path[ \\t]*=[ \\t]*(""|\\047\\047)[ \\t]*$/ && !done {
+            print "config_path = \\"/etc/containerd/certs.d\\" # airbundle, was:" $0; done = 1; next }
+        { print }
+        END { exit !done }' "$ROOT$config" 2>/dev/null
+}
+
+replace_config() { # by $work/config
+    cp -p "$ROOT$config" "$ROOT$config.airbundle-part" # for its mode
+    cat "$work/config" >"$ROOT$config.airbundle-part"
+    mv -f "$ROOT$config.airbundle-part" "$ROOT$config"
+}
+
+set_config_path() {
+    ! reads_mirrors || return 0
+    with_config_path >"$work/config" || return 0
+    case $doing in
+    plan) will=yes; say "plan change $config" ;;
+    apply)
+        note config_path
+        owe_restart
+        replace_config
+        say "written  $config: config_path"
+        ;;
+    esac
+}
+
+unset_config_path() {
+    [ -f "$ROOT$config" ] || return 0
+    sed 's/^.*# airbundle, was://' "$ROOT$config" >"$work/config"
+    replace_config
+}
+
 undo() {
     # An apply that was cut off at once may have left the directory for the notes alone.
     [ -f "$NOTES" ] || { rmdir "$(dirname "$NOTES")" 2>/dev/null || true; say "nothing to undo"; return; }
@@ -194,6 +238,11 @@ undo() {
         case $kind in
         file) take_back "$path" ;;
         before) rm -f "$ROOT$path.before-airbundle.part" "$ROOT$path.before-airbundle" ;;
+        config_path)
+            unset_config_path
+            say "removed  config_path in $config"
+            at_start=yes
+            ;;
         hosts)
             hosts_without >"$work/hosts"
             replace_hosts
@@ -202,7 +251,7 @@ undo() {
         directory) rmdir "$ROOT$path" 2>/dev/null || true ;;
         esac
     done <"$work/back"
-    [ -z "$units" ] || say "then:    $restarting what runs here of: $units"
+    [ "$at_start" = no ] || say "then:    $restarting what runs here of: $units"
     rm -f "$NOTES" "$NOTES.part"
     rmdir "$(dirname "$NOTES")" 2>/dev/null || true
 }
@@ -227,7 +276,9 @@ if [ "$doing" = apply ] || [ "$doing" = plan ]; then # what an earlier script wr
     sed -n 's/^file //p' "$NOTES" >"$work/before" 2>/dev/null || true
     while read -r path; do
         wanted "$path" && continue
-        if [ "$doing" = plan ]; then say "plan remove $path"; else owe_restart; take_back "$path"; fi
+        if [ "$doing" = plan ]; then will=$at_start; say "plan remove $path"; continue; fi
+        [ "$at_start" = no ] || owe_restart
+        take_back "$path"
     done <"$work/before"
 fi
 """
@@ -247,7 +298,11 @@ def node_script(setup: NodeSetup, *, url: str, name: str, address: str = "") -> 
         address: of the registry, for `/etc/hosts`; empty where the node's DNS knows the name.
     """
     head = _HEAD.replace("@UNITS@", " ".join(setup.units)).replace("@RESTART@", setup.restarting)
-    return "".join([head, *_files(setup), _LEFT, _hosts(name, address), *_checks(setup, url, name, address), _TAIL])
+    head = head.replace("@AT_START@", "yes" if setup.at_start else "no")
+    config = "set_config_path\n" if setup.runtime == CONTAINERD else ""
+    return "".join(
+        [head, *_files(setup), _LEFT, config, _hosts(name, address), *_checks(setup, url, name, address), _TAIL]
+    )
 
 
 def _files(setup: NodeSetup) -> Iterator[str]:
@@ -275,7 +330,7 @@ def _checks(setup: NodeSetup, url: str, name: str, address: str) -> Iterator[str
     for need in setup.needs:
         yield f"    say {shlex.quote('then:    ' + need)}\n"
     yield "fi\n"
-    yield 'if [ "$doing" = plan ]; then\n    ! owed || say "plan restart $units"\n    say "plan end"\nfi\n'
+    yield _PLANNED
 
 
 def _resolve(url: str, address: str) -> str:
@@ -286,12 +341,10 @@ def _resolve(url: str, address: str) -> str:
 
 
 _CONFIG_PATH = """\
-    config=$ROOT/etc/containerd/config.toml
-    if { [ -z "$ROOT" ] && containerd config dump 2>/dev/null || cat "$config" 2>/dev/null; } |
-        grep -Eq '^ *config_path *= *["'"'"'][^"'"'"']*/etc/containerd/certs.d'; then
+    if reads_mirrors; then
         [ "$doing" = reach ] || say "ok       config_path of containerd"
     elif [ "$doing" = reach ]; then
-        say "reach config $config"
+        with_config_path >/dev/null || say "reach config $config"
     else
         say "WRONG    containerd reads no hosts.toml; in $config set this, and restart it:"
         say "             config_path = \\"/etc/containerd/certs.d\\""
@@ -318,6 +371,13 @@ _ANSWERS = """\
     else
         say "not seen whether $url answers: this node has no curl"
     fi
+"""
+
+_PLANNED = """\
+if [ "$doing" = plan ]; then
+    if owed || { [ "$will" = yes ] && [ -n "$(started)" ]; }; then say "plan restart $units"; fi
+    say "plan end"
+fi
 """
 
 _REACHES = """\

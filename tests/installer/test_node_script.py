@@ -201,6 +201,55 @@ def test_a_restart_is_owed_until_the_service_has_started_anew(
     assert (tmp_path / "starts.log").read_text() == "restarted k3s\n"
 
 
+CONFIG = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path=""
+  [plugins."io.containerd.grpc.v1.cri".registry.configs]
+[plugins."io.containerd.transfer.v1.local"]
+    config_path = ""
+"""
+NEWER = """\
+version = 3
+[plugins.'io.containerd.transfer.v1.local']
+  config_path = ''
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = ''
+"""
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("config", [CONFIG, NEWER], ids=["1.x", "2.x"])
+def test_containerd_is_told_to_read_mirrors_where_it_reads_none(
+    tmp_path: Path, node: Path, config: str, shell: list[str]
+) -> None:
+    file, path = node / "etc/containerd/config.toml", script(tmp_path)
+    file.write_text(config)
+    file.chmod(0o600)
+    assert "plan change /etc/containerd/config.toml" in run(node, path, "plan", shell)[1]
+    assert file.read_text() == config
+    assert "written  /etc/containerd/config.toml: config_path" in run(node, path, "apply", shell)[1]
+    lines = file.read_text().splitlines()
+    changed = [number for number, line in enumerate(config.splitlines()) if line != lines[number]]
+    assert changed == [2 if config == CONFIG else 4]
+    assert lines[changed[0]].startswith('config_path = "/etc/containerd/certs.d" # airbundle, was:')
+    assert (len(lines), file.stat().st_mode & 0o777) == (len(config.splitlines()), 0o600)
+    assert "config.toml" not in run(node, path, "plan", shell)[1]
+    assert "ok       config_path of containerd" in run(node, script(tmp_path, address=""), "check", shell)[1]
+    # What others change in it meanwhile stays.
+    file.write_text(file.read_text() + "[debug]\n")
+    said = run(node, path, "undo", shell)[1]
+    assert "then:    restart what runs here of: containerd" in said
+    assert file.read_text() == config + "[debug]\n"
+
+
+def test_a_configuration_without_the_line_is_told(tmp_path: Path, node: Path) -> None:
+    file, path = node / "etc/containerd/config.toml", script(tmp_path, address="127.0.0.1")
+    file.write_text('[plugins."io.containerd.transfer.v1.local"]\n  config_path = ""\n')
+    assert "config.toml" not in run(node, path, "plan")[1]
+    assert "reach config /etc/containerd/config.toml" in run(node, path, "reach")[1]
+
+
 def test_whether_the_registry_is_reached_is_told_before_anything_is_written(tmp_path: Path, node: Path) -> None:
     before, path = listing(node), script(tmp_path, address="127.0.0.1")
     config = node / "etc/containerd/config.toml"

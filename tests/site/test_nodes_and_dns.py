@@ -170,7 +170,7 @@ def test_what_nodes_lack_is_found_before_anything_changes(installed: Operator) -
     assert codes == ["node-runtime", "node-runtime"]
     # A firewall between node 2 and the registry, and a containerd that reads no mirrors.
     operator.site.node(2, "iptables", "-I", "OUTPUT", "-p", "tcp", "--dport", "5443", "-j", "DROP")
-    operator.site.node(2, "sh", "-c", "sed -i.was 's|config_path = .*|config_path = \"\"|' /etc/containerd/config.toml")
+    operator.site.node(2, "sh", "-c", "sed -i.was /config_path/d /etc/containerd/config.toml")
     try:
         found = operator.step("findings", "nodes")["findings"]
     finally:
@@ -305,24 +305,37 @@ SYSTEMCTL = """\
 #!/bin/sh
 echo "$*" >>/run/site/systemctl.log
 case $1 in
-is-active) [ "$3" = k3s-agent ] ;;
-show) cat /run/site/starts 2>/dev/null || echo first ;;
-restart) date +%s%N >/run/site/starts; kill $(cat /run/site/containerd.pid) $(cat /run/site/kubelet.pid) ;;
+is-active) [ "$3" = containerd ] ;;
+show) cat /run/site/containerd.pid ;;
+restart)
+    was=$(cat /run/site/containerd.pid)
+    kill $was
+    until [ "$(cat /run/site/containerd.pid)" != "$was" ] && ctr version >/dev/null 2>&1; do sleep 0.2; done
+    ;;
 esac
 """
+RESTART = "PATH=$PATH:/usr/local/bin; systemctl restart containerd; rm -f /run/site/systemctl.log"
+CERTS = "/etc/containerd/certs.d"
+
+
+def set_config_path(site: Site, number: int, path: str) -> None:
+    """Write a node's `config_path` and restart its containerd."""
+    edit = f"sed -i 's|config_path = .*|config_path = \"{path}\"|' /etc/containerd/config.toml; {RESTART}"
+    site.node(number, "sh", "-c", edit)
 
 
 def test_rolling_restarts(installed: Operator) -> None:
-    """Nodes that say they are k3s's; what stands for its service restarts containerd and kubelet."""
+    """Containerds that read no mirrors, as they are by default: told to, and restarted one by one."""
     operator, site = installed, installed.site
     for number in (1, 2):
         script = "cat >/usr/local/bin/systemctl && chmod 755 /usr/local/bin/systemctl"
         site.node(number, "sh", "-c", script, stdin=SYSTEMCTL)
-    rolling = SITE_YAML.replace("containerd, access: ACCESS", "k3s, access: daemonset, restart: rolling")
-    operator.write("rolling.yaml", rolling)
+        set_config_path(site, number, "")
+    operator.write("rolling.yaml", SITE_YAML.replace("access: ACCESS", "access: daemonset, restart: rolling"))
     try:
-        plan = operator.step("plan", "nodes", site_yaml="rolling.yaml")["plan"]
-        assert ["restart", "node2: cordon, restart its runtime, uncordon", ""] in plan
+        plan = [each[:2] for each in operator.step("plan", "nodes", site_yaml="rolling.yaml")["plan"]]
+        assert ["change", "node2 /etc/containerd/config.toml"] in plan
+        assert plan[-1] == ["restart", "node2: cordon, restart its runtime, uncordon"]
         # Somebody else has cordoned node 1: it stays so.
         site.kubectl("cordon", "node1")
         answer = operator.step("run", "nodes", site_yaml="rolling.yaml")
@@ -330,16 +343,21 @@ def test_rolling_restarts(installed: Operator) -> None:
         assert "node2: its runtime was restarted" in answer["told"]
         cordoned = [node["spec"].get("unschedulable", False) for node in site.get("nodes")["items"]]
         assert cordoned == [True, False]
-        for number in (1, 2):
-            log = site.node(number, "cat", "/run/site/systemctl.log").stdout
-            assert log.count("restart k3s-agent") == 1
+        for number, node in enumerate(site.nodes, 1):
+            assert site.node(number, "cat", "/run/site/systemctl.log").stdout.count("restart containerd") == 1
+            assert pulls(site, node, "quay.io/a/tool:1") == "StartError"
         assert operator.step("plan", "nodes", site_yaml="rolling.yaml")["plan"] == []
         assert operator.step("run", "nodes", site_yaml="rolling.yaml")["changed"] is False
-        assert operator.step("undo", "node1")["changed"] is True
-        assert "then" not in operator.step("undo", "node2")["told"]
+        told = operator.step("undo", "node1")["told"] + operator.step("undo", "node2")["told"]
+        assert [line.partition(": ")[2] for line in told] == [
+            f"node{number}: restart what runs here of: containerd" for number in (1, 2)
+        ]
+        for number in (1, 2):
+            assert 'config_path = ""\n' in site.node(number, "cat", "/etc/containerd/config.toml").stdout
     finally:
         site.kubectl("uncordon", "node1")
         for number in (1, 2):
+            set_config_path(site, number, CERTS)
             site.node(number, "rm", "-f", "/usr/local/bin/systemctl")
 
 

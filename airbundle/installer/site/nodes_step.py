@@ -218,6 +218,6 @@ def _changes(node: str, planned: NodePlan, given: Given, rolling: bool) -> list[
         diff = "\n".join(difflib.unified_diff([], new, "", path, lineterm="")) if shown else ""
         what = f"{node} {path}" + (" (has settings of others, and is not touched)" if doing == "refuse" else "")
         changes.append(Change(what, _ACTIONS.get(doing, "change"), diff))
-    if rolling and given.setup.units and (planned.files or planned.restart):
+    if rolling and planned.restart:
         changes.append(Change(f"{node}: cordon, {given.setup.restarting} its runtime, uncordon", "restart"))
     return changes
