@@ -69,11 +69,15 @@ class SiteDns:
 
 @dataclass(frozen=True)
 class ReleaseChoice:
-    """What the site says about a release of the bundle; None and "" leave it as the bundle has it."""
+    """What the site says about a release of the bundle; None and "" leave it as the bundle has it.
+
+    `handed_over`: an administrator deploys it, by the files of `install --handoff`; airbundle waits for it.
+    """
 
     enabled: bool | None = None
     namespace: str = ""
     timeout: str = ""
+    handed_over: bool = False
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,9 @@ _RELEASE_CHOICE = Record(
         "enabled": Field(Flag(), "Whether it is deployed here"),
         "namespace": Field(terms.dns_label("a namespace"), "The namespace it is deployed into here"),
         "timeout": Field(terms.DURATION, "How long it may take here"),
+        "handedOver": Field(
+            Flag(), "Whether an administrator deploys it, by the files of `install --handoff`; it is waited for"
+        ),
     },
 )
 _SECRET = Record(
@@ -225,7 +228,7 @@ def _dns(values: Values | None) -> SiteDns:
 
 def _choice(values: Values) -> ReleaseChoice:
     enabled = values.flag("enabled", True) if "enabled" in values else None
-    return ReleaseChoice(enabled, values.text("namespace"), values.text("timeout"))
+    return ReleaseChoice(enabled, values.text("namespace"), values.text("timeout"), values.flag("handedOver", False))
 
 
 def _lists(found: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -119,6 +119,7 @@ ca:
 # What is different here about releases of the bundle.
 releases:
   # label-studio: {enabled: false}
+  # cert-manager: {handedOver: true}   # an administrator deploys it: `install --handoff DIR`
 
 # Values of this site, by release; they win over those of the bundle.
 values:

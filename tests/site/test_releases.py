@@ -13,11 +13,10 @@ import pytest
 from airbundle.bundle.release import Release
 from airbundle.errors import AirbundleError, CheckFailed, Conflict, SiteError
 from airbundle.installer.site.release_rollback import roll_back_release
-from airbundle.installer.site.release_step import ReleaseStep
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.runner import Ran, plan_steps, run_steps
 from airbundle.installer.site.site_state import DeployedRelease
-from airbundle.installer.site.step import Change, SiteRun
+from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.progress import SILENT
 from tests.support.helm import helm, write_chart
 from tests.support.images import tiny_image
@@ -103,7 +102,7 @@ def shelf(tmp_path: Path, version: str = "1") -> Shelf:
 
 
 @contextmanager
-def steps(host: Host, bundle: Path) -> Iterator[tuple[SiteRun, Sequence[ReleaseStep]]]:
+def steps(host: Host, bundle: Path) -> Iterator[tuple[SiteRun, Sequence[Step]]]:
     with host.run(bundle) as run, release_steps(run, ()) as found:
         yield run, found
 

@@ -8,15 +8,17 @@ from typing import Any
 
 from airbundle.deploy.desired import Desired, objects_of_manifest
 from airbundle.deploy.diff import unified
+from airbundle.deploy.handover import INPUTS, stamp_of
 from airbundle.deploy.objects import ObjectKey, parse_key
-from airbundle.errors import NotFound, Refused, VerificationError
+from airbundle.errors import NotFound, Refused, Unauthorized, VerificationError
 from airbundle.installer.site.release_plan import scope_of
-from airbundle.installer.site.site_state import DeployedRelease, SiteState
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, SiteState
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
 
 _SCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 _SHOWN = 3
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) ->
         DocumentError: what was applied is not kept any more.
         Unauthorized, Unreachable, RemoteError: no good answer.
     """
+    if release.kind == HANDED_OVER:
+        yield from _handed_over(cluster, release)
+        return
     text = site.read_manifest(release.manifest)
     told = set()
     scaled = _Scaled(cluster)
@@ -60,6 +65,21 @@ def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) ->
     for key in sorted(set(map(parse_key, release.objects)) - told):
         if cluster.get(key) is None:
             yield Drift(key, gone=True)
+
+
+def _handed_over(cluster: ClusterWriter, release: DeployedRelease) -> Iterator[Drift]:
+    """Yield what of a release that an administrator deployed is gone, or of another version; as far as it is open."""
+    for key in map(parse_key, release.objects):
+        try:
+            live = cluster.get(key)
+        except Unauthorized as error:
+            if error.status != _FORBIDDEN:
+                raise
+            continue
+        if live is None:
+            yield Drift(key, gone=True)
+        elif stamp_of(live) != release.inputs:
+            yield Drift(key, found=f"{INPUTS}: {stamp_of(live)}", expected=f"{INPUTS}: {release.inputs}")
 
 
 def _drift(cluster: ClusterWriter, desired: Desired, scaled: _Scaled) -> Drift | None:

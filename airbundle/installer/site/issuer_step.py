@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airbundle.crypto.authority import IssuedCertificate
 from airbundle.crypto.certificate import certificate_info
 from airbundle.crypto.issuer import issuer_problem, may_have_issuer
 from airbundle.deploy.brings import crd_provider
@@ -134,14 +135,21 @@ class _IssuerStep:
     def _give(self, namespace: str) -> None:
         """Issue anew, with a new key: nobody gets a certificate for a key that was found in a cluster."""
         ensure_namespaces(self._run, NAME, {namespace: {}})
-        # During a change-over below its own root: the one before has no room for another, and pods trust both.
-        issued = self._ca.open(own_root=True).issue_ca(f"issuer {self._run.site.site.name}"[:_LONGEST_NAME])
+        issued = issue_below(self._ca, self._run.site.site.name)
         put(self._run, NAME, issuer_secret(self._issuer, namespace, issued.chain, issued.key))
         info = certificate_info(issued.chain)
         self._run.journal.note(NAME, info={"serial": info.serial, "notAfter": f"{info.not_after:%Y-%m-%d}"})
 
     def _secret_key(self, namespace: str) -> ObjectKey:
         return ObjectKey("v1", "Secret", namespace, self._issuer)
+
+
+def issue_below(ca: SiteCa, site: str) -> IssuedCertificate:
+    """Issue the CA that cert-manager of a site issues with.
+
+    During a change-over it is below the CA's own root: the one before has no room for another, and pods trust both.
+    """
+    return ca.open(own_root=True).issue_ca(f"issuer {site}"[:_LONGEST_NAME])
 
 
 def issuer_chain(run: SiteRun) -> dict[str, Any]:

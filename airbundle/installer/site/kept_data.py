@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from airbundle.deploy.keeping import CLAIM, WORKLOADS, claims_made_by, runs_of_others, title_of, volume_owners, why_kept
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.secret_values import is_made
-from airbundle.errors import AirbundleError, NotFound
+from airbundle.errors import AirbundleError, NotFound, Unauthorized
 from airbundle.installer.site.site_state import SiteState
 from airbundle.scan.documents import document_spans, objects_in
 from airbundle.scan.loading import load_document
 from airbundle.transfer.cluster_api import Resource
 
 _CLAIMS = Resource("v1", "persistentvolumeclaims", CLAIM)
+_FORBIDDEN = 403
 
 
 class Reads(Protocol):
@@ -34,13 +35,17 @@ class Reads(Protocol):
 class KeptData:
     """The volumes of a cluster, as they are when this is made, and what goes with which object.
 
+    Args:
+        cluster: what is asked.
+        namespaces: asked one by one, where this user may not list all of a cluster.
+
     Raises:
         Unauthorized, Unreachable, RemoteError: the cluster does not tell.
     """
 
-    def __init__(self, cluster: Reads) -> None:
+    def __init__(self, cluster: Reads, namespaces: Collection[str] = ()) -> None:
         self._cluster = cluster
-        self._owners = volume_owners(cluster.objects(_CLAIMS), cluster.get)
+        self._owners = volume_owners(_claims(cluster, namespaces), cluster.get)
 
     def why(self, key: ObjectKey, body: Mapping[str, Any]) -> str:
         """Return why an object is kept unless data may go; empty when it may go anyhow."""
@@ -63,6 +68,15 @@ class KeptData:
             if resource is not None:
                 found += runs_of_others(self._cluster.objects(resource, namespace))
         return found
+
+
+def _claims(cluster: Reads, namespaces: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    try:
+        return list(cluster.objects(_CLAIMS))
+    except Unauthorized as error:
+        if error.status != _FORBIDDEN or not namespaces:
+            raise
+    return [claim for namespace in sorted(namespaces) for claim in cluster.objects(_CLAIMS, namespace)]
 
 
 def made_claims(site: SiteState, cluster: Reads) -> list[ObjectKey]:

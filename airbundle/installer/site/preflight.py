@@ -81,6 +81,9 @@ def site_preflight(
     """
     with reporter.phase("preflight"):
         wanted = wanted_of(run.trusted, run.site, run.site_state, rendered)
+        # What an administrator deploys needs no right of this user, and is there before the rest begins.
+        handed = {name for name, choice in run.site.site.releases.items() if choice.handed_over}
+        wanted = replace(wanted, releases=tuple(each for each in wanted.releases if each.name not in handed))
         if RELEASES not in phases:
             wanted = replace(wanted, releases=(), findings=())
         # Without the step, the nodes have what an earlier run, or a person, gave them.

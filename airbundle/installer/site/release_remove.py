@@ -8,7 +8,7 @@ from airbundle.installer.removed import Removed
 from airbundle.installer.site.kept_data import KeptData
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import DeployedRelease
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.undo_helm import uninstall_release
 
@@ -26,7 +26,11 @@ def remove_release(run: SiteRun, release: DeployedRelease, *, delete_data: bool 
     Raises:
         SiteError, RemoteError: a part could not be taken away; the release stays recorded.
     """
-    done, data = Removed(), KeptData(run.cluster)
+    if release.kind == HANDED_OVER:
+        run.site_state.drop(release.name)
+        return Removed(kept=[f"release {release.name}: it was handed over; the administrator's undo.sh takes it away"])
+    spaces = {release.namespace, *(parse_key(text).namespace for text in release.objects)} - {""}
+    done, data = Removed(), KeptData(run.cluster, spaces)
     with run.journal.step(f"remove/{release.name}"):
         if release.kind == "chart":
             with SiteHelm(run) as helm:

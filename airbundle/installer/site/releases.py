@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from airbundle.bundle.release import Release
 from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import check_site, chosen_release
+from airbundle.installer.site.handed_over import HandedOverStep
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials
 from airbundle.installer.site.release_step import Check, ReleaseStep, ReleaseWorks
-from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.step import SiteRun, Step
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def release_steps(
     needs: Sequence[str],
     check: Check | None = None,
     also: Mapping[str, Sequence[str]] | None = None,
-) -> Iterator[list[ReleaseStep]]:
+) -> Iterator[list[Step]]:
     """Give the steps of the bundle's releases that are switched on, in the order of their needs.
 
     Args:
@@ -41,7 +43,7 @@ def release_steps(
     with Materials(run.trusted, run.site, run.cluster, tools) as materials, SiteHelm(run) as helm:
         works = ReleaseWorks(run, materials, helm, check)
         yield [
-            ReleaseStep(
+            _kind_of_step(release, run)(
                 works,
                 each,
                 release,
@@ -54,3 +56,8 @@ def release_steps(
             for each, release in chosen
             if release.enabled
         ]
+
+
+def _kind_of_step(release: Release, run: SiteRun) -> Callable[..., Step]:
+    choice = run.site.site.releases.get(release.name)
+    return HandedOverStep if choice is not None and choice.handed_over else ReleaseStep

@@ -13,7 +13,7 @@ from airbundle.installer.served import open_kept, serve_back
 from airbundle.installer.site.release_back import Restores, go_back, release_changed
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.step import SiteRun
 
 _STEP = "release/"
@@ -95,7 +95,9 @@ class _Failed:
     def _move(self, step: str) -> ReleaseMove | None:
         name = step[len(_STEP) :]
         then = self._before.release(name) if self._before else None
-        return ReleaseMove(name, "back", None, then, then.rollback) if then else None
+        if then is None or then.kind == HANDED_OVER:
+            return None  # it was only waited for
+        return ReleaseMove(name, "back", None, then, then.rollback)
 
     def _one(self, move: ReleaseMove, restores: Restores) -> None:
         then = move.then

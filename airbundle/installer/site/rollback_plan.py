@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airbundle.errors import Finding, UsageError
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
 
 ROLLBACK = "rollback"
 """Under which name `Deployment.who` has the number of the deployment that a rollback goes back to."""
@@ -21,7 +21,8 @@ class ReleaseMove:
 
     Attributes:
         move: `back` to an earlier state; `again`: it was taken away since, and comes back; `remove`: only the newer
-            deployment has it; `stay`: it would go back, and its `rollback` says never.
+            deployment has it; `stay`: it would go back, and its `rollback` says never, or an
+            administrator deployed it.
         now, then: its records; None where there is none.
         restores: manifests that are run after it went back, such as a job that restores a database.
         policy: `auto`, `ask` or `never`, as the newer one says.
@@ -39,13 +40,17 @@ class ReleaseMove:
         """Whether a person must agree to it."""
         return self.move == "remove" or (self.policy == "ask" and self.move in ("back", "again"))
 
+    @property
+    def _handed_over(self) -> bool:
+        return any(each is not None and each.kind == HANDED_OVER for each in (self.now, self.then))
+
     def __str__(self) -> str:
         """Return a line for people."""
         words = {
             "back": "goes back",
             "again": "comes back: it was taken away since",
             "remove": "is removed: the earlier version had no such release; its data stays",
-            "stay": "stays as it is (rollback: never)",
+            "stay": "stays as it is: it was handed over" if self._handed_over else "stays as it is (rollback: never)",
         }[self.move]
         revision = (
             f" to revision {self.then.revision}" if self.move == "back" and self.then and self.then.revision else ""
@@ -175,13 +180,19 @@ def moves_between(now: Deployment, then: Deployment) -> list[ReleaseMove]:
     found = []
     for release in then.releases:
         current = now.release(release.name)
-        if current is None:
+        if HANDED_OVER in (release.kind, current.kind if current else ""):
+            if current is None or not same_release(current, release):
+                found.append(ReleaseMove(release.name, "stay", current, release, "never"))
+        elif current is None:
             found.append(ReleaseMove(release.name, "again", None, release, release.rollback))
         elif not (same_release(current, release) and now.complete):
             policy = current.rollback
             found.append(ReleaseMove(release.name, "stay" if policy == "never" else "back", current, release, policy))
     left = [each for each in reversed(now.releases) if then.release(each.name) is None]
-    return in_order(found) + [ReleaseMove(each.name, "remove", each, None, each.rollback) for each in left]
+    return in_order(found) + [
+        ReleaseMove(each.name, "stay" if each.kind == HANDED_OVER else "remove", each, None, each.rollback)
+        for each in left
+    ]
 
 
 def in_order(moves: Sequence[ReleaseMove]) -> list[ReleaseMove]:

@@ -32,6 +32,9 @@ API_VERSION = "airbundle.dev/v1"
 VERSION = 1
 SITES = "sites"
 
+HANDED_OVER = "handed-over"
+"""Kind of a release that an administrator deployed: it is looked at, and never changed."""
+
 _LIMIT = 16 * 1024 * 1024
 _MANIFEST_LIMIT = 64 * 1024 * 1024
 _RECORD = re.compile(r"([0-9]{4,9})\.json")
@@ -56,7 +59,7 @@ class DeployedRelease:
     """A release that is up.
 
     Attributes:
-        kind: `chart` or `manifests`.
+        kind: `chart`, `manifests`, or `HANDED_OVER`.
         inputs: digest of all that decides what it is: chart, values, pins; equal inputs: nothing to do.
         revision: helm's; 0 for manifests.
         rollback: `auto`, `ask` or `never`.

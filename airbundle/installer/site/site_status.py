@@ -14,7 +14,7 @@ from airbundle.installer.site.drift import Drift, drifts
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment, SiteState
 from airbundle.installer.site.status_certificates import Expiry, expiries, expiry_findings
 from airbundle.installer.site.status_checks import declared_findings
 from airbundle.installer.site.status_images import ImagesSeen, look_at_images
@@ -152,33 +152,37 @@ def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: Sit
     where = f"release/{release.name}"
     status.releases[release.name] = "unknown"
     findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
-    found = list(drifts(run.cluster, run.site_state, release)) if release.manifest else []
+    handed_over = release.kind == HANDED_OVER
+    found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
     gone = [each for each in found if each.gone]
     total = len(release.objects)
     if total and len(gone) >= total:
         status.releases[release.name] = "gone"
-        yield Finding("the release is gone", where=where, code="release", hint=_AGAIN)
+        yield Finding(
+            "the release is gone", where=where, code="release", hint=_ADMINISTRATOR if handed_over else _AGAIN
+        )
         return
-    findings += [_of_drift(each, where) for each in found[:_SHOWN]]
+    findings += [_of_drift(each, where, _ADMINISTRATOR if handed_over else _AGAIN) for each in found[:_SHOWN]]
     if len(found) > _SHOWN:
         findings.append(Finding(f"{len(found) - _SHOWN} more objects are not as they were applied", where=where))
-    status.releases[release.name] = "changed" if findings else "up"
+    status.releases[release.name] = "changed" if findings else "up, handed over" if handed_over else "up"
     yield from findings
 
 
 _AGAIN = "install the bundle again, which puts it back"
+_ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the newest handoff again"
 
 
-def _of_drift(drift: Drift, where: str) -> Finding:
+def _of_drift(drift: Drift, where: str, hint: str) -> Finding:
     if drift.gone:
-        return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=_AGAIN)
+        return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=hint)
     return Finding(
         f"{drift.key.title} was edited",
         where=where,
         code="object",
         found=drift.found,
         expected=drift.expected,
-        hint=_AGAIN,
+        hint=hint,
     )
 
 
