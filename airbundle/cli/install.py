@@ -15,6 +15,7 @@ from airbundle.cli.site_order import add_site, order_of
 if TYPE_CHECKING:
     from airbundle.installer.options import Options
     from airbundle.installer.site.order import Order
+    from airbundle.installer.site.run import Asked
     from airbundle.installer.target import Target
 
 HELP = (
@@ -25,6 +26,7 @@ HELP = (
 EXAMPLE = (
     "  python3 messenger-1.4.0.airbundle install --key release.pub --domain messenger.internal\n"
     "  python3 messenger-1.4.0.airbundle install --key release.pub --site site.yaml\n"
+    "  airbundle install messenger-1.4.0.airbundle --site site.yaml --handoff handoff/\n"
     "  airbundle install messenger-1.4.0.airbundle --registry https://registry.site:5000 --registry-ca ca.crt"
 )
 
@@ -36,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = add_site(parser)
     group.add_argument("--dry-run", action="store_true", help="print the plan, each step and what would change; stop")
     group.add_argument("-o", "--output", metavar="FILE", help="with --dry-run: write the plan there, for a review")
+    group.add_argument(
+        "--handoff",
+        metavar="DIR",
+        help="change nothing at the cluster: write what an administrator has to run, of --phases nodes, dns, trust and "
+        "releases (all four); DIR is new, or an earlier handoff",
+    )
     group.add_argument(
         "--plan", metavar="FILE", help="a reviewed plan: refuse when what would be done is not what it says"
     )
@@ -101,9 +109,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _check_site_only(args: argparse.Namespace) -> None:
     from airbundle.errors import UsageError
 
-    given = [name for name, value in (("dry-run", args.dry_run), ("plan", args.plan), ("output", args.output)) if value]
+    given = [name for name in ("dry_run", "plan", "output", "handoff") if getattr(args, name)]
     if given:
-        raise UsageError(f"--{given[0]} goes with --site", hint="`airbundle preflight` looks at a plain install")
+        option = given[0].replace("_", "-")
+        raise UsageError(f"--{option} goes with --site", hint="`airbundle preflight` looks at a plain install")
 
 
 def _install_site(args: argparse.Namespace, console: Console, order: Order, options: Options) -> dict[str, Any]:
@@ -111,6 +120,8 @@ def _install_site(args: argparse.Namespace, console: Console, order: Order, opti
     from airbundle.installer.site.run import Asked, install_site, plan_site
 
     asked = Asked(bundle_paths(args), options, order, state_of(args), gate_of(args), base_paths(args))
+    if args.handoff:
+        return _hand_off(args, console, asked)
     if args.dry_run or args.plan:
         plan = plan_site(asked, console.reporter)
         if args.plan:
@@ -122,6 +133,19 @@ def _install_site(args: argparse.Namespace, console: Console, order: Order, opti
                 console.say(line)
             return plan.to_json()
     report = install_site(asked, console.reporter)
+    for line in report.lines():
+        console.say(line)
+    return report.to_json()
+
+
+def _hand_off(args: argparse.Namespace, console: Console, asked: Asked) -> dict[str, Any]:
+    from airbundle.errors import UsageError
+    from airbundle.installer.site.handoff import hand_off
+
+    given = [name for name in ("dry_run", "plan", "output") if getattr(args, name)]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} does not go with --handoff", hint="it changes nothing itself")
+    report = hand_off(asked, Path(args.handoff), console.reporter)
     for line in report.lines():
         console.say(line)
     return report.to_json()

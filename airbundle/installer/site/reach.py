@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from airbundle.deploy.objects import NAMESPACE, ObjectKey
-from airbundle.errors import SiteError
-from airbundle.installer.site.order import Order
+from airbundle.errors import SiteError, Unauthorized
+from airbundle.installer.site.order import REGISTRY, Order
 from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.progress import Reporter
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
 
 _IDENTITY = ObjectKey("v1", NAMESPACE, "", "kube-system")
+_FORBIDDEN = 403
 
 
 def reach_cluster(order: Order, reporter: Reporter) -> ClusterWriter:
@@ -25,19 +26,28 @@ def reach_cluster(order: Order, reporter: Reporter) -> ClusterWriter:
 def identify(cluster: ClusterWriter, order: Order, site_state: SiteState) -> SiteCluster:
     """Return which cluster this is, and refuse another than the site's.
 
+    The uid is empty where this user may not read it, and nothing but the registry is asked for.
+
     Raises:
         SiteError: its kube-system has another uid than the site file says, or than an earlier install found.
         RemoteError: it does not answer.
     """
-    body = cluster.get(_IDENTITY)
+    kept = site_state.cluster()
+    try:
+        body = cluster.get(_IDENTITY)
+    except Unauthorized as error:
+        if error.status != _FORBIDDEN:
+            raise
+        if tuple(order.phases) == (REGISTRY,):
+            return kept or SiteCluster("")  # the registry needs nothing of the cluster
+        body = None
     uid = str((body or {}).get("metadata", {}).get("uid") or "")
     if not uid:
         raise SiteError(
             f"cluster {cluster.name}: its namespace kube-system can't be read, which tells one cluster from another",
             outcome="unchanged",
-            hint="ask for a role that may get it",
+            hint="ask for a role that may get it; what `install --handoff DIR` writes has one",
         )
-    kept = site_state.cluster()
     said = {f"{order.site.site.where} (cluster.uid)": order.site.site.cluster.uid}
     said["an earlier install of this site"] = kept.uid if kept else ""
     for where, expected in said.items():

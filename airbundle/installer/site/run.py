@@ -194,7 +194,8 @@ class _Bring:
         for step in _secrets(self._prepared.steps):
             step.gather()
         self._state.make()
-        self._state.write_cluster(self._prepared.identity)
+        if self._prepared.identity.uid:
+            self._state.write_cluster(self._prepared.identity)
         host = self._host()
         before = self._last_complete()
         if "releases" in self._prepared.order.phases:
