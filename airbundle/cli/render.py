@@ -11,8 +11,8 @@ from airbundle.cli.console import Console
 from airbundle.cli.site import add_state, add_trust, gate_of, state_of
 
 if TYPE_CHECKING:
-    from airbundle.installer.render import Rendered
     from airbundle.installer.owned_directory import Written
+    from airbundle.installer.render import Rendered
 
 HELP = (
     "Render what a bundle deploys at a site into a directory: charts with the bundle's values and the site's, images "

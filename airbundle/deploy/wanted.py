@@ -62,6 +62,8 @@ class Wanted:
         releases_of_ours: (namespace, name) of releases that airbundle deployed here before.
         made: (kind, namespace, name) of what airbundle itself makes beside the releases.
         findings: what rendering found.
+        there: namespaces that are known to be there, also to a user who may not list them.
+        serves: whether the run changes the cluster's DNS.
         mirrored: whether the nodes get the private registry as the mirror of all others.
     """
 
@@ -75,6 +77,8 @@ class Wanted:
     releases_of_ours: frozenset[tuple[str, str]] = frozenset()
     made: frozenset[tuple[str, str, str]] = frozenset()
     findings: tuple[Finding, ...] = ()
+    there: frozenset[str] = frozenset()
+    serves: bool = True
     mirrored: bool = True
 
     @cached_property

@@ -43,9 +43,10 @@ def needed(facts: SiteFacts, wanted: Wanted) -> list[Access]:
         found.add(Access(namespace, "", "pods/log", "get"))
     for secret in wanted.site.secrets:
         found.update(Access(secret.namespace, "", "secrets", verb) for verb in _APPLY)
-    if wanted.site.dns.zone or registry_name(wanted):
+    if wanted.serves and (wanted.site.dns.zone or registry_name(wanted)):
         found.update(Access("kube-system", "", "configmaps", verb) for verb in ("get", "patch"))
-    found.update(Access("", "", "namespaces", verb) for verb in ("get", "create") if wanted.releases)
+    if not wanted.made_namespaces <= wanted.there:
+        found.update(Access("", "", "namespaces", verb) for verb in ("get", "create") if wanted.releases)
     return sorted(found)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from airbundle.bundle.inventory import KubernetesTarget
+from airbundle.deploy.objects import NAMESPACE, ObjectKey
 from airbundle.deploy.rules import run_rules
 from airbundle.deploy.rules.catalogue import told
 from airbundle.errors import AirbundleError, Finding, HostError, UsageError
@@ -84,6 +85,9 @@ def site_preflight(
         # What an administrator deploys needs no right of this user, and is there before the rest begins.
         handed = {name for name, choice in run.site.site.releases.items() if choice.handed_over}
         wanted = replace(wanted, releases=tuple(each for each in wanted.releases if each.name not in handed))
+        if handed:
+            wanted = replace(wanted, there=frozenset(name for name in wanted.made_namespaces if _is_there(run, name)))
+        wanted = replace(wanted, serves="dns" in phases)
         if RELEASES not in phases:
             wanted = replace(wanted, releases=(), findings=())
         # Without the step, the nodes have what an earlier run, or a person, gave them.
@@ -101,6 +105,13 @@ def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
     if NODES not in order.phases:
         return None
     return lambda: node_findings(run, registry_runs=bool(run.state.read().registry))
+
+
+def _is_there(run: SiteLike, namespace: str) -> bool:
+    try:
+        return run.cluster.get(ObjectKey("v1", NAMESPACE, "", namespace)) is not None
+    except AirbundleError:
+        return False
 
 
 def _looked(nodes: LookAtNodes) -> Sequence[Finding]:
