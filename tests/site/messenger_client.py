@@ -10,6 +10,7 @@ import json
 import secrets
 import ssl
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -57,6 +58,10 @@ class Person:
         events = self.ask("GET", f"v3/rooms/{urllib.parse.quote(room)}/messages?dir=b&limit=50")["chunk"]
         return [each["content"]["body"] for each in reversed(events) if each["type"] == "m.room.message"]
 
+    def upload_limit(self) -> int:
+        """Return how large a file may be, in bytes."""
+        return int(self.ask("GET", "v1/media/config")["m.upload.size"])
+
     def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request to the client API and return the answer."""
         data = None if body is None else json.dumps(body).encode()
@@ -66,12 +71,17 @@ class Person:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context)
         )
-        try:
-            with opener.open(request, timeout=SECONDS) as answer:
-                said: dict[str, Any] = json.loads(answer.read(LIMIT))
-        except urllib.error.HTTPError as error:
-            raise SystemExit(f"{method} {path.partition('?')[0]}: {error.code} {error.read(500)!r}") from None
-        return said
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                with opener.open(request, timeout=SECONDS) as answer:
+                    said: dict[str, Any] = json.loads(answer.read(LIMIT))
+                return said
+            except urllib.error.HTTPError as error:
+                # As clients do: a server that restarts is asked again.
+                if error.code not in {502, 503, 504} or time.monotonic() > end:
+                    raise SystemExit(f"{method} {path.partition('?')[0]}: {error.code} {error.read(500)!r}") from None
+            time.sleep(1)
 
     def _is(self, answer: dict[str, Any]) -> None:
         self.token, self.user = answer["access_token"], answer["user_id"]
@@ -102,7 +112,8 @@ def again(base: str, context: ssl.SSLContext, state: Path) -> list[str]:
 
 
 def _told(reader: Person, room: str) -> list[str]:
-    return [f"{reader.user} reads: {text}" for text in reader.read(room)]
+    told = [f"{reader.user} reads: {text}" for text in reader.read(room)]
+    return [*told, f"files may have {reader.upload_limit() >> 20} MiB"]
 
 
 def main(words: list[str]) -> None:

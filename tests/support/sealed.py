@@ -116,6 +116,16 @@ class Site:
                 stderr=subprocess.STDOUT,
             )
 
+    def watch(self, *command: str | Path) -> None:
+        """Run a command on the operator's host for as long as it takes, in front of whoever looks on.
+
+        Raises:
+            Failed: it ended with another code than 0.
+        """
+        done = subprocess.run([*self._host(), *map(str, command)], stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}")
+
     def airbundle(
         self, *words: str | Path, check: bool = True, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> Answer[str]:
