@@ -38,9 +38,7 @@ def unpinned_hooks(release: str, images: Sequence[Sighting], *, mirrored: bool) 
     """
     if mirrored:
         return []
-    hint = (
-        "let airbundle set up the nodes (`nodes` in the site file), or set the image to {{ site.registry }}/… in values"
-    )
+    hint = "let airbundle set up the nodes (`nodes` in the site file), or switch the hook off in the values"
     return [
         Finding(
             f"release {release}: a hook runs {sighting.written}, which helm lets nobody pin, and nodes have no mirror",

@@ -78,7 +78,7 @@ class HandedOverStep:
         with phase.item(release.name, 0) as item:
             closed = self._wait(material)
             keys = [key for key in _keys(material) if key not in closed]
-            wait_ready(run.cluster, keys, material.timeout, item, what=f"{release.name}, which was handed over")
+            wait_ready(run.cluster, keys, material.timeout, what=f"{release.name}, which was handed over")
             if self._works.check is not None:
                 self._works.check(run, release, material.namespace, item)
         if closed:

@@ -14,7 +14,7 @@ from airbundle.deploy.rules.catalogue import told
 from airbundle.errors import AirbundleError, Finding, HostError, UsageError
 from airbundle.installer.install import look
 from airbundle.installer.journal import Journal
-from airbundle.installer.options import Options
+from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.site.facts import gather_facts, is_forbidden
 from airbundle.installer.site.node_findings import node_findings
@@ -28,6 +28,7 @@ from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.site_dir import SiteDir
 from airbundle.transfer.cluster_write import ClusterWriter
+from airbundle.transfer.local import port_problem
 
 NODES, RELEASES = "nodes", "releases"
 
@@ -104,7 +105,7 @@ def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
     """Return what looks from the nodes; None where the step `nodes` is not asked for."""
     if NODES not in order.phases:
         return None
-    return lambda: node_findings(run, registry_runs=bool(run.state.read().registry))
+    return lambda: node_findings(run, registry_runs=_registry_runs(run))
 
 
 def _is_there(run: SiteLike, namespace: str) -> bool:
@@ -112,6 +113,15 @@ def _is_there(run: SiteLike, namespace: str) -> bool:
         return run.cluster.get(ObjectKey("v1", NAMESPACE, "", namespace)) is not None
     except AirbundleError:
         return False
+
+
+def _registry_runs(run: SiteRun) -> bool:
+    """Tell whether the registry is up. One of this host may be down, as after a reboot: the install starts it."""
+    installed = run.state.read()
+    if installed.mode in ("", URL):
+        return bool(installed.registry)
+    port = run.options.container_port if installed.mode == CONTAINER else run.options.port
+    return bool(port_problem(run.options.host, port))
 
 
 def _looked(nodes: LookAtNodes) -> Sequence[Finding]:

@@ -26,7 +26,6 @@ from airbundle.installer.site.site_state import DeployedRelease, Deployment, Sit
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wait import wait_ready
 from airbundle.installer.state import StateDirectory
-from airbundle.progress import Item
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Restores:
         release = self.release(move.name)
         return release.restore if release and move.move == "back" else ()
 
-    def run(self, move: ReleaseMove, item: Item) -> None:
+    def run(self, move: ReleaseMove) -> None:
         """Run it, to its end; then the release must be up again.
 
         Raises:
@@ -87,9 +86,9 @@ class Restores:
         with Materials(run.trusted, run.site, run.cluster) as materials:
             objects = materials.manifests(carried, release, release.restore)
         with run.journal.step(f"restore/{move.name}", manifests=list(release.restore)):
-            run_manifests(applier, objects, run.journal.run[:8], timeout_of(release), item)
+            run_manifests(applier, objects, run.journal.run[:8], timeout_of(release))
         keys = list(map(parse_key, move.then.objects))
-        wait_ready(run.cluster, keys, timeout_of(release), item, what=move.name)
+        wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
 
 
 def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | None) -> DeployedRelease:

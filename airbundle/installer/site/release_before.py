@@ -9,13 +9,12 @@ from airbundle.deploy.desired import Desired
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.wait import wait_ready
-from airbundle.progress import Item
 
 _RUN = frozenset({"Job", "Pod"})
 _NAME_LIMIT = 63
 
 
-def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeout: float, item: Item) -> None:
+def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeout: float) -> None:
     """Apply objects, and wait until their jobs have ended well.
 
     Jobs and pods get a name of their own in each run, so that each run does them anew, and the earlier logs stay.
@@ -25,7 +24,6 @@ def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeo
         objects: in their order.
         mark: tells runs apart.
         timeout: seconds that all may take.
-        item: is told what is waited for.
 
     Raises:
         SiteError: one failed, or took too long.
@@ -36,7 +34,7 @@ def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeo
         body = _named(each.body, mark) if each.key.kind in _RUN else each.body
         applier.apply(body)
         keys.append(key_of(body))
-    wait_ready(applier.cluster, keys, timeout, item)
+    wait_ready(applier.cluster, keys, timeout)
 
 
 def _named(body: Mapping[str, Any], mark: str) -> dict[str, Any]:

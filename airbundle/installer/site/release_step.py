@@ -122,10 +122,10 @@ class ReleaseStep:
             applier.namespace(material.namespace)
             revision = found.revision
             if not found.taken:
-                self._before(applier, material, found, item)
+                self._before(applier, material, found)
                 revision = self._deploy(applier, material, found)
             record = self._record(material, revision)
-            wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, item, what=release.name)
+            wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, what=release.name)
             self._prune(applier, record)
             self._prove(material, item)
         run.site_state.record(record)
@@ -156,11 +156,11 @@ class ReleaseStep:
     def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
         return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
 
-    def _before(self, applier: Applier, material: Material, found: _Found, item: Item) -> None:
+    def _before(self, applier: Applier, material: Material, found: _Found) -> None:
         """Run what is to be run before an upgrade, such as a backup: it must end well."""
         if self._release.before and found.exists:
             objects = self._works.materials.manifests(self._carried, self._release, self._release.before)
-            run_manifests(applier, objects, self._works.run.journal.run[:8], material.timeout, item)
+            run_manifests(applier, objects, self._works.run.journal.run[:8], material.timeout)
 
     def _deploy(self, applier: Applier, material: Material, found: _Found) -> int:
         """Have helm, or the API, take it; return helm's revision."""

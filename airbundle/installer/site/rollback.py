@@ -30,7 +30,7 @@ from airbundle.installer.site.who import who_runs
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.steps import outcome
 from airbundle.installer.verify import Trusted
-from airbundle.progress import Item, Reporter
+from airbundle.progress import Reporter
 
 
 @dataclass
@@ -186,19 +186,19 @@ def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> Rolled
                 with run.journal.step(step.name):
                     step.run(phase)
             for move in plan.moves:
-                with phase.item(move.name, 0) as item:
-                    _move(work, move, done, item)
+                with phase.item(move.name, 0):
+                    _move(work, move, done)
         site.finish()
     return done
 
 
-def _move(work: _Work, move: ReleaseMove, done: RolledBack, item: Item) -> None:
+def _move(work: _Work, move: ReleaseMove, done: RolledBack) -> None:
     if move.move == "remove" and move.now is not None:
         removed = remove_release(work.run, move.now)
         done.removed += removed.removed
         done.kept += removed.kept
     elif move.move in ("back", "again") and move.then is not None:
-        go_back(work.run, move.then, partial(work.restores.run, move, item) if move.restores else None)
+        go_back(work.run, move.then, partial(work.restores.run, move) if move.restores else None)
         done.done.append(move.name)
 
 

@@ -112,8 +112,8 @@ class _Failed:
             hint = "" if move.policy == "never" else "airbundle rollback"
             self.findings.append(Finding(f"stays as the failed run left it: {why}", where=_STEP + move.name, hint=hint))
             return
-        with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0) as item:
-            go_back(self._run, then, (lambda: restores.run(move, item)) if move.restores else None)
+        with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
+            go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None)
         self.back.append(move.name)
 
     def _recorded(self, then: DeployedRelease) -> None:

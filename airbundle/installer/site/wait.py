@@ -17,7 +17,6 @@ from airbundle.deploy.pods import Trouble, blocking, new_pods, pod_trouble, sele
 from airbundle.deploy.rollout import Rollout, is_seen, state_of
 from airbundle.errors import SiteError, Unauthorized
 from airbundle.installer.site.why import findings_of
-from airbundle.progress import Item
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
 
@@ -60,9 +59,7 @@ class Awaited:
         return self.rollout.failed or any(trouble.certain for _, trouble in self.pods)
 
 
-def wait_ready(
-    cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: float, item: Item | None = None, *, what: str = ""
-) -> None:
+def wait_ready(cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: float, *, what: str = "") -> None:
     """Wait until objects are up, all at once.
 
     Pods of a version before that never got ready are deleted where a StatefulSet would wait for them without end.
@@ -71,7 +68,6 @@ def wait_ready(
         cluster: where they are.
         keys: name them.
         timeout: seconds.
-        item: is advanced by 1 for each object that is up.
         what: whose objects they are, for errors, such as `release synapse`.
 
     Raises:
@@ -79,16 +75,13 @@ def wait_ready(
             its events and its last log lines tell, without secrets.
         Unauthorized, Unreachable, RemoteError: the cluster gives no good answer.
     """
-    left, told, outages = timeout, 0, 0
+    left, outages = timeout, 0
     waiting = [Awaited(key) for key in sorted(set(keys))]
     while True:
         begun = time.monotonic()
         for each in waiting:
             _look(cluster, each)
         pending = [each for each in waiting if not each.rollout.ready]
-        if item is not None and len(waiting) - len(pending) > told:
-            item.advance(len(waiting) - len(pending) - told)
-            told = len(waiting) - len(pending)
         if not pending:
             return
         hopeless = any(each.rollout.failed for each in pending) or all(each.stuck for each in pending)
