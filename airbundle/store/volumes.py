@@ -132,19 +132,10 @@ class ByteFile:
 
     def read(self, position: int, length: int) -> bytes:
         """Return `length` bytes from `position` on, fewer only at the end; the caller has bounded `length`."""
-        pieces: list[bytes] = []
-        for fd, offset, count in self.segments(position, length):
-            end = offset + count
-            while offset < end:
-                try:
-                    piece = os.pread(fd, end - offset, offset)
-                except OSError as error:
-                    raise self._translated("read", fd, error) from error
-                if not piece:
-                    return b"".join(pieces)
-                pieces.append(piece)
-                offset += len(piece)
-        return b"".join(pieces)  # of one piece, as nearly always, no copy
+        buffer = bytearray(min(length, max(self.size - position, 0)))
+        with memoryview(buffer) as view:
+            count = self.read_into(position, view)
+        return bytes(buffer) if count == len(buffer) else bytes(buffer[:count])
 
     def pieces(self, position: int, length: int) -> Iterator[memoryview]:
         """Yield the bytes of a range in pieces, all in one buffer.
