@@ -16,7 +16,7 @@ from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServerConfig, fingerprint, parse_config
 from airbundle.errors import CheckFailed, Unreachable
 from airbundle.installer import files as files_module
-from airbundle.installer import prune as prune_module
+from airbundle.installer import served as served_module
 from airbundle.installer.embedded import CONFIG, served_bundles
 from airbundle.installer.files import write_file
 from airbundle.installer.journal import Journal
@@ -436,7 +436,7 @@ def killed(site: Site, fatal: int) -> bool:
             effects = Effects(fatal)
             effects.around(Journal, "note")
             effects.around(Repository, "delete_manifest")
-            effects.around(prune_module, "write_file")
+            effects.around(served_module, "write_file")
             effects.around(StateDirectory, "write")
             effects.around(Path, "replace")
             effects.around(Path, "unlink")
