@@ -117,10 +117,12 @@ class _Prepared:
         self.checked.refuse(reporter, self.more)
 
     def gone(self) -> tuple[str, ...]:
-        """Return the releases that are up and that nobody wants any more."""
-        latest = self.run.site_state.latest() if "releases" in self.order.phases else None
+        """Return the releases that earlier versions of this bundle have up and that it no longer has."""
+        if "releases" not in self.order.phases:
+            return ()
         wanted = {each.release.name for each in self.rendered.releases}
-        return tuple(each.name for each in latest.releases if each.name not in wanted) if latest else ()
+        up = self.run.site_state.releases_of(self.run.trusted.statement.name)
+        return tuple(each.name for each in up if each.name not in wanted)
 
     def plan(self) -> SitePlan:
         """Return what would change."""

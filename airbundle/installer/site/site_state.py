@@ -194,6 +194,22 @@ class SiteState:
         found = self.deployments()
         return found[-1] if found else None
 
+    def releases_of(self, bundle: str) -> tuple[DeployedRelease, ...]:
+        """Return the releases that are up and that bundles of this name brought here.
+
+        A deployment carries on what other bundles have up at the site: whose a release is, its first record says.
+
+        Args:
+            bundle: name of the bundle, without a version.
+        """
+        deployments = self.deployments()
+        owners: dict[str, str] = {}
+        for deployment in deployments:
+            for release in deployment.releases:
+                owners.setdefault(release.name, deployment.name)
+        latest = deployments[-1].releases if deployments else ()
+        return tuple(each for each in latest if owners[each.name] == bundle)
+
     def write(self, deployment: Deployment) -> None:
         """Write a deployment, durably, over the record of the same number.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,19 @@ def test_a_manifest_is_what_was_applied_or_refused(site: SiteState) -> None:
     next(site.root.glob("manifests/*")).write_bytes(b"kind: Other\n")
     with pytest.raises(DocumentError, match="not what was applied"):
         site.read_manifest(digest)
+
+
+def test_what_another_bundle_has_up_is_not_this_ones(site: SiteState) -> None:
+    web, job = (DeployedRelease(name, "n", "chart", "i") for name in ("web", "job"))
+    metrics = DeployedRelease("metrics", "n", "chart", "i")
+    site.write(replace(DEPLOYMENT, releases=(web, job)))
+    other = replace(DEPLOYMENT, number=2, name="monitoring", releases=(web, job, metrics))
+    site.write(other)
+    site.write(replace(other, number=3, name="messenger", releases=(web, metrics)))  # job was taken away
+    assert [each.name for each in site.releases_of("messenger")] == ["web"]
+    assert [each.name for each in site.releases_of("monitoring")] == ["metrics"]
+    assert site.releases_of("else") == ()
+
+
+def test_nothing_is_up_at_a_new_site(site: SiteState) -> None:
+    assert site.releases_of("messenger") == ()
