@@ -116,23 +116,25 @@ def _check_site_only(args: argparse.Namespace) -> None:
 
 
 def _install_site(args: argparse.Namespace, console: Console, order: Order, options: Options) -> dict[str, Any]:
+    from functools import partial
+
     from airbundle.installer.site.plan_file import check_plan, write_plan
     from airbundle.installer.site.run import Asked, install_site, plan_site
 
     asked = Asked(bundle_paths(args), options, order, state_of(args), gate_of(args), base_paths(args))
     if args.handoff:
         return _hand_off(args, console, asked)
-    if args.dry_run or args.plan:
+    review = partial(check_plan, Path(args.plan)) if args.plan else None
+    if args.dry_run:
         plan = plan_site(asked, console.reporter)
-        if args.plan:
-            check_plan(Path(args.plan), plan)
-        if args.dry_run:
-            if args.output:
-                write_plan(Path(args.output), plan)
-            for line in plan.lines():
-                console.say(line)
-            return plan.to_json()
-    report = install_site(asked, console.reporter)
+        if review is not None:
+            review(plan)
+        if args.output:
+            write_plan(Path(args.output), plan)
+        for line in plan.lines():
+            console.say(line)
+        return plan.to_json()
+    report = install_site(asked, console.reporter, review=review)
     for line in report.lines():
         console.say(line)
     return report.to_json()

@@ -123,8 +123,10 @@ def test_up_by_delta_back_from_a_broken_version_back_on_demand_and_gone(bare_sit
     again = install(site, desk, good)
     assert (again["changed"], revisions(site)) == (False, ["1"])
 
+    install(site, desk, better, "--dry-run", "-o", root / "plan.json")
+    assert install(site, desk, good, "--plan", root / "plan.json", code=3)["outcome"] == "unchanged"
     with polled(site, root / "upgrade"):
-        done = install(site, desk, better)
+        done = install(site, desk, better, "--plan", root / "plan.json")
     assert {name for name, changed in done["steps"].items() if changed} == {"release/base", "release/web"}
     image_of(site, shop.BETTER)
     assert site.get("-n", shop.NAMESPACE, "secret", "password")["data"] == password

@@ -7,7 +7,7 @@ it needs. A run that was cut off goes on; a run with nothing to do says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -74,8 +74,13 @@ def plan_site(asked: Asked, reporter: Reporter) -> SitePlan:
         return prepared.plan()
 
 
-def install_site(asked: Asked, reporter: Reporter) -> SiteReport:
+def install_site(asked: Asked, reporter: Reporter, *, review: Callable[[SitePlan], None] | None = None) -> SiteReport:
     """Install a bundle and bring up what it carries.
+
+    Args:
+        asked: what is asked for.
+        reporter: gets progress.
+        review: is given the plan before anything changes, and refuses it by raising.
 
     Raises:
         VerificationError, CheckFailed, NoSpace, NoPermission: before anything changed (`unchanged`).
@@ -86,6 +91,8 @@ def install_site(asked: Asked, reporter: Reporter) -> SiteReport:
         asked.state.check_free()
         with _prepared(asked, reporter) as prepared:
             prepared.refuse(reporter)
+            if review is not None:
+                review(prepared.plan())
             with asked.state.locked(f"airbundle install --site {asked.order.name}"), outcome("partial"):
                 return _Bring(prepared, reporter).run()
 
