@@ -220,10 +220,15 @@ def test_by_hand(installed: Operator) -> None:
 
 
 def lookup(site: Site, name: str) -> str:
-    return site.kubectl(
-        "run", f"ask-{time.monotonic_ns()}", "--image=localhost/probe:1", "--restart=Never", "--rm", "-i", "--quiet",
-        "--", "lookup", name, check=False,
-    )  # fmt: skip
+    """Return what a pod finds under a name."""
+    pod = f"ask-{time.monotonic_ns()}"
+    site.kubectl("run", pod, "--image=localhost/probe:1", "--restart=Never", "--", "lookup", name)
+    try:
+        while site.get("pod", pod)["status"]["phase"] not in ("Succeeded", "Failed"):
+            time.sleep(0.2)
+        return site.kubectl("logs", pod)
+    finally:
+        site.kubectl("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
 
 
 def test_the_zone_is_served_and_taken_out_again(installed: Operator) -> None:
