@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 HELP = (
     "Bring back what was deployed at a site before: releases, names in the registry, nodes and DNS; data stays as it "
-    "is, but for what a release restores. Prints the plan, and asks where a release says so."
+    "is, but for what a release restores. Prints the plan, and asks where a release says so. Other bundles at the site "
+    "stay as they are."
 )
-EXAMPLE = "  airbundle rollback --dry-run\n  airbundle rollback --to 1.0.0 --yes"
+EXAMPLE = "  airbundle rollback --dry-run\n  airbundle rollback --bundle shop --to 1.0.0 --yes"
 
 _PATIENCE = 300.0
 
@@ -24,6 +25,7 @@ _PATIENCE = 300.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--to", default="", metavar="VERSION", help="of the bundle; by default what was up before")
+    parser.add_argument("--bundle", default="", metavar="NAME", help="which one; needed where the site has several")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
     add_reach(parser, patience=_PATIENCE)
     add_state(parser)
@@ -31,12 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Roll back."""
-    from airbundle.installer.site.rollback import plan_rollback, roll_back
+    from airbundle.installer.site.rollback import BackTo, plan_rollback, roll_back
 
     state = state_of(args)
-    site, reach = one_site(args, state), reach_of(args)
+    site, reach, goal = one_site(args, state), reach_of(args), BackTo(args.bundle, args.to)
     if args.dry_run:
-        plan = plan_rollback(state, site, args.to, reach, console.reporter)
+        plan = plan_rollback(state, site, goal, reach, console.reporter)
         for line in plan.lines():
             console.say(line)
         return plan.to_json()
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         asks = any(each.asks for each in plan.moves)
         return not asks or console.confirm(f"Go back to {plan.then.title}?")
 
-    done = roll_back(state, site, args.to, reach, console.reporter, agree=agree)
+    done = roll_back(state, site, goal, reach, console.reporter, agree=agree)
     for line in done.lines():
         console.say(line)
     return done.to_json()

@@ -129,7 +129,7 @@ def serve_back(state: StateDirectory, trusted: Trusted, statement: str, journal:
     if is_served(state, statement):
         return False
     bundle, installed = find_kept(state, statement), state.read()
-    after = installed.with_bundle(bundle)
+    after = installed.with_bundle_back(bundle)
     with journal.step("serve-back", bundle=f"{bundle.name} {bundle.version}", statement=statement):
         if installed.mode != EMBEDDED:
             _load(state, installed, trusted, journal, reporter)

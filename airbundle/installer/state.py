@@ -163,6 +163,15 @@ class Installed:
         others = (other for other in self.bundles if other.statement != bundle.statement)
         return replace(self, bundles=(bundle, *others))
 
+    def with_bundle_back(self, bundle: InstalledBundle) -> Installed:
+        """Return this with `bundle` before all others of its name: bundles of other names keep their places.
+
+        Where two bundles have the same name of an image, the one that stands first has it.
+        """
+        others = [other for other in self.bundles if other.statement != bundle.statement]
+        place = next((place for place, other in enumerate(others) if other.name == bundle.name), 0)
+        return replace(self, bundles=(*others[:place], bundle, *others[place:]))
+
     def to_bytes(self) -> bytes:
         """Return the file."""
         body = {"apiVersion": API_VERSION, "kind": "State", "version": VERSION, **asdict(self)}

@@ -126,6 +126,16 @@ def test_the_same_bundle_is_listed_once_and_the_newest_first() -> None:
     assert [bundle.version for bundle in both.with_bundle(FULL.bundles[0]).bundles] == ["1.4.0", "1.5.0"]
 
 
+def test_a_bundle_that_goes_back_takes_no_place_of_another() -> None:
+    older, newer, tools = (
+        InstalledBundle(name, version, 1, f"sha256:{name}{version}")
+        for name, version in (("shop", "1.0"), ("shop", "1.1"), ("tools", "9"))
+    )
+    installed = Installed(mode="embedded", bundles=(tools, newer, older))
+    assert installed.with_bundle_back(older).bundles == (tools, older, newer)
+    assert installed.with_bundle_back(tools).bundles == (tools, newer, older)
+
+
 def test_default_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_path() == Path("/var/lib/airbundle")

@@ -14,6 +14,7 @@ from airbundle.bundle.release import Release
 from airbundle.cli.main import main
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import AirbundleError
+from airbundle.installer.site.history import bundles_at, history_of
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import run_steps
@@ -79,6 +80,16 @@ class World:
             shelf.chart(Release("extra", self.namespace, timeout="20s"), {**files, "templates/claim.yaml": CLAIM})
         return shelf.write(self.host.key, version, 1767225600 + int(version.replace(".", "")))
 
+    def tools(self, version: str, *, broken: bool = False) -> Path:
+        """Write a version of another bundle, `tools`: a chart `gauge`."""
+        path = self.root / f"tools-{version}"
+        path.mkdir()
+        shelf = Shelf(path, {"docker.io/library/gauge:1": tiny_image(f"tools-{version}")})
+        files = {"templates/config.yaml": CONFIG.replace("VERSION", version)}
+        more = {"templates/broken.yaml": BROKEN} if broken else {}
+        shelf.chart(Release("gauge", self.namespace, rollback="auto", timeout="20s"), {**files, **more})
+        return shelf.write(self.host.key, version, 1767225600 + int(version.replace(".", "")), "tools")
+
     def command(self, *words: object) -> tuple[int, dict[str, Any]]:
         """Run a command in this process and read its answer."""
         out, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
@@ -93,7 +104,7 @@ class World:
         key = ["--key", self.host.key.public, "--listen", f"127.0.0.1:{self.port}", "--domain", DOMAIN]
         code, answer = self.command("install", bundle, *key)
         assert code == 0, answer
-        before = self.site.latest()
+        deployments = self.site.deployments()
         with self.host.run(bundle, ask=lambda _question: False) as run, release_steps(run, ()) as steps:
             uid = str((run.cluster.get(ObjectKey("v1", "Namespace", "", "kube-system")) or {})["metadata"]["uid"])
             run.site_state.write_cluster(SiteCluster(uid, kubeconfig=str(self.kubeconfig)))
@@ -101,8 +112,11 @@ class World:
                 ran = run_steps(steps, run.journal, SILENT)
                 if not ran.failed:
                     run.site_state.finish()
-                elif before is not None:
-                    roll_back_failed(run, ran.failed, ran.changed, before)
+                elif deployments:
+                    name = run.trusted.statement.name
+                    before = [each for each in history_of(deployments, name) if each.complete]
+                    others = [each for each in deployments[-1].releases if each.bundle != name]
+                    roll_back_failed(run, ran.failed, ran.changed, before[-1] if before else None, others)
         return dict(ran.failed)
 
     def config(self, name: str = "app-config") -> str | None:
@@ -115,6 +129,14 @@ class World:
     def served(self) -> str:
         """The version whose names the registry has."""
         return self.state.read().bundles[0].version
+
+    def version_of(self, bundle: str) -> str:
+        """The version of a bundle whose names the registry has."""
+        return next(each.version for each in self.state.read().bundles if each.name == bundle)
+
+    def there(self) -> list[Deployment]:
+        """Return what is up of each bundle."""
+        return bundles_at(self.site.deployments())
 
     def latest(self) -> Deployment:
         found = self.site.latest()

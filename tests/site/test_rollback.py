@@ -117,6 +117,52 @@ def test_a_failed_upgrade_stays_where_nobody_agrees(world: World, policy: str) -
         assert world.latest().complete
 
 
+def test_of_two_bundles_only_the_named_one_goes_back(world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.bundle("1.1.0"))
+    assert not world.deploy(world.tools("5.0.0"))
+    code, answer = world.command("rollback", "--yes")
+    assert code == 2, answer
+    assert answer["errors"][0]["message"] == "which bundle? berlin has test 1.1.0, tools 5.0.0"
+    assert "--bundle" in answer["errors"][0]["hint"]
+    code, answer = world.command("rollback", "--bundle", "tools", "--yes")
+    assert code == 2 and "nothing to go back to" in answer["errors"][0]["message"], answer
+    code, answer = world.command("rollback", "--bundle", "test", "--yes")
+    assert code == 0, answer
+    assert {each["name"]: each["move"] for each in answer["releases"]} == {"app": "back", "plain": "back"}
+    assert (answer["others"], answer["removed"], answer["kept"]) == (["tools 5.0.0"], [], [])
+    assert (world.config(), world.config("plain"), world.config("gauge-config")) == ("1.0.0", "1.0.0", "5.0.0")
+    assert [each.title for each in world.there()] == ["tools 5.0.0", "test 1.0.0"]
+    assert (world.served, world.version_of("test")) == ("5.0.0", "1.0.0")  # the order of the two stays, too
+    code, status = world.command("status")
+    assert code == 0, status["findings"]
+    (found,) = status["sites"]
+    assert [(each["name"], each["version"]) for each in found["bundles"]] == [("tools", "5.0.0"), ("test", "1.0.0")]
+    assert {each["name"]: each["state"] for each in found["releases"]} == dict.fromkeys(("app", "plain", "gauge"), "up")
+    # The other goes its own way, forth and back.
+    assert not world.deploy(world.tools("5.1.0"))
+    code, answer = world.command("rollback", "--bundle", "tools")
+    assert code == 0, answer
+    assert (world.config(), world.config("gauge-config")) == ("1.0.0", "5.0.0")
+
+
+def test_a_failed_upgrade_of_one_bundle_leaves_the_other_as_it_is(world: World) -> None:
+    assert not world.deploy(world.tools("5.0.0"))
+    first = _failing(world, world.bundle("1.0.0", broken=True))  # the first version of a bundle beside another
+    assert first.outcome == "partial" and "none of it was up before" in first.problem
+    assert not world.deploy(world.bundle("1.1.0", policy="auto"))
+    error = _failing(world, world.tools("5.1.0", broken=True))
+    assert (error.outcome, "tools 5.0.0 serves as before" in error.problem) == ("rolled-back", True)
+    assert (world.config(), world.config("gauge-config")) == ("1.1.0", "5.0.0")
+    assert (world.version_of("test"), world.version_of("tools")) == ("1.1.0", "5.0.0")
+    assert [(each.title, each.complete) for each in world.there()] == [("test 1.1.0", True), ("tools 5.0.0", True)]
+    assert {each.name: each.bundle for each in world.latest().releases} == {
+        "app": "test",
+        "plain": "test",
+        "gauge": "tools",
+    }
+
+
 def test_status_names_what_is_off(world: World) -> None:
     assert not world.deploy(world.bundle("1.0.0"))
     bundle = world.bundle("1.1.0")

@@ -66,15 +66,16 @@ class Shelf:
         made = _artifact(ARTIFACT, description, [Blob(layer, held[layer.digest].data) for layer in layers])
         self.releases[KIND, f"release/{release.name}:{made.descriptor.digest[7:19]}"] = made
 
-    def write(self, key: Key, version: str = "1.0.0", serial: int = 1767225600) -> Path:
+    def write(self, key: Key, version: str = "1.0.0", serial: int = 1767225600, name: str = "test") -> Path:
         """Write the bundle and return its path."""
-        made = content(self.images, charts=self.charts, others=self.releases, version=version, serial=serial)
+        given: Any = {"name": name, "version": version, "serial": serial}
+        made = content(self.images, charts=self.charts, others=self.releases, **given)
         # What the lock calls a chart is not what registries call it.
         asked = {ref: f"charts/{_name_in(ref)} {_name_in(ref)}" for ref in self.charts}
         roots = tuple(replace(root, requested=asked.get(root.ref, root.requested)) for root in made.lock.roots)
         everything = [*self.images.values(), *self.charts.values(), *self.releases.values()]
         made = make(everything, roots, lock=replace(made.lock, roots=roots))
-        return sign_and_write(self.root / f"test-{version}-{serial}.airbundle", made, key)
+        return sign_and_write(self.root / f"{name}-{version}-{serial}.airbundle", made, key)
 
 
 def _name_in(ref: str) -> str:

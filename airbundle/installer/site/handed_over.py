@@ -84,7 +84,7 @@ class HandedOverStep:
         if closed:
             kinds = ", ".join(sorted({key.kind for key in closed}))
             run.reporter.warn(f"release {release.name}: {len(closed)} objects may not be looked at ({kinds})")
-        run.site_state.record(_record(material))
+        run.site_state.record(_record(material, run.trusted.statement.name))
         return True
 
     def _check_foreign(self) -> None:
@@ -147,7 +147,7 @@ def _keys(material: Material) -> list[ObjectKey]:
     return sorted({each.key for each in material.running})
 
 
-def _record(material: Material) -> DeployedRelease:
+def _record(material: Material, bundle: str) -> DeployedRelease:
     """Return the record: what it is, and nothing that airbundle could take away or put back."""
     return DeployedRelease(
         name=material.release.name,
@@ -158,4 +158,5 @@ def _record(material: Material) -> DeployedRelease:
         needs=material.release.needs,
         images=images_of(material.objects),
         objects=tuple(sorted(str(key) for key in _keys(material))),
+        bundle=bundle,
     )

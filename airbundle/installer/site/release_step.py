@@ -215,6 +215,7 @@ class ReleaseStep:
             images=images_of(objects),
             objects=tuple(sorted({str(each.key) for each in objects})),
             manifest=run.site_state.keep_manifest(text),
+            bundle=run.trusted.statement.name,
         )
 
     def _prune(self, applier: Applier, record: DeployedRelease) -> None:

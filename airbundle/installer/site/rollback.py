@@ -16,6 +16,7 @@ from typing import Any
 from airbundle.errors import Finding, Interrupted, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
+from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.reach_kept import Reach, reach_kept
@@ -83,31 +84,46 @@ class _Work:
     restores: Restores
 
 
-def plan_rollback(state: StateDirectory, site: SiteState, to: str, reach: Reach, reporter: Reporter) -> RollbackPlan:
+@dataclass(frozen=True)
+class BackTo:
+    """What is to go back, and where to.
+
+    Attributes:
+        bundle: its name; may be empty where the site has one alone.
+        version: of that bundle; empty for what was up before.
+    """
+
+    bundle: str = ""
+    version: str = ""
+
+
+def plan_rollback(
+    state: StateDirectory, site: SiteState, goal: BackTo, reach: Reach, reporter: Reporter
+) -> RollbackPlan:
     """Return what a rollback would do. Changes nothing.
 
     Args:
         state: of this host.
         site: which one.
-        to: a version; empty for what was up before.
+        goal: which bundle, and what it goes back to.
         reach: how the cluster is reached.
         reporter: gets progress.
 
     Raises:
-        UsageError: there is no such deployment.
+        UsageError: there is no such deployment, or which of several bundles is meant isn't said.
         SiteError: it can't be gone back to; lists why.
         Busy, RemoteError, VerificationError: as other commands.
     """
     with outcome("unchanged"):
         state.check_free()
-        with _prepared(state, site, to, reach, reporter) as work:
+        with _prepared(state, site, goal, reach, reporter) as work:
             return work.plan
 
 
 def roll_back(
     state: StateDirectory,
     site: SiteState,
-    to: str,
+    goal: BackTo,
     reach: Reach,
     reporter: Reporter,
     *,
@@ -124,7 +140,7 @@ def roll_back(
     """
     with outcome("unchanged"):
         state.check_free()
-        with _prepared(state, site, to, reach, reporter) as work:
+        with _prepared(state, site, goal, reach, reporter) as work:
             if not work.plan.changes and work.plan.now.complete:
                 return RolledBack(work.plan)
             if not agree(work.plan):
@@ -134,8 +150,13 @@ def roll_back(
 
 
 @contextmanager
-def _prepared(state: StateDirectory, site: SiteState, to: str, reach: Reach, reporter: Reporter) -> Iterator[_Work]:
-    now, then = choose_target(site.deployments(), to)
+def _prepared(
+    state: StateDirectory, site: SiteState, goal: BackTo, reach: Reach, reporter: Reporter
+) -> Iterator[_Work]:
+    deployments = site.deployments()
+    bundle = choose_bundle(deployments, goal.bundle, site.name)
+    now, then = choose_target(history_of(deployments, bundle), goal.version)
+    others = [each for each in bundles_at(deployments) if each.name != bundle]
     find_kept(state, then.statement)
     with ExitStack() as stack:
         cluster = stack.enter_context(reach_kept(site, reach, reporter))
@@ -143,7 +164,8 @@ def _prepared(state: StateDirectory, site: SiteState, to: str, reach: Reach, rep
         run = kept_run(state, site, cluster, reporter, trusted=trusted, deployment=then, patience=reach.patience)
         restores = stack.enter_context(Restores.of(state, site, now, run))
         with SiteHelm(run) as helm:
-            moves = [each for each in moves_between(now, then) if changed_since(run, helm, now, each)]
+            theirs = [each for other in others for each in other.releases]
+            moves = [each for each in moves_between(now, then, theirs) if changed_since(run, helm, now, each)]
             moves = [replace(each, restores=restores.names(each)) for each in moves]
             problems = back_problems(helm, moves)
         plan = RollbackPlan(
@@ -151,8 +173,10 @@ def _prepared(state: StateDirectory, site: SiteState, to: str, reach: Reach, rep
             now,
             then,
             tuple(moves),
-            settings=SETTINGS if _other_settings(now, then) else (),
+            # Nodes and DNS are one for all bundles of a site: one bundle alone takes nothing of theirs back.
+            settings=SETTINGS if not others and _other_settings(now, then) else (),
             serves=not is_served(state, then.statement),
+            others=tuple(each.title for each in others),
         )
         findings = [*problems, *(lacking_images(state, trusted, reporter) if plan.changes else [])]
         if findings:
@@ -173,13 +197,14 @@ def _other_settings(now: Deployment, then: Deployment) -> bool:
 
 def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> RolledBack:
     run, plan, site = work.run, work.plan, work.run.site_state
-    number = max(each.number for each in site.deployments()) + 1
+    latest = site.deployments()[-1]
+    number = latest.number + 1
     who = {**who_runs(work.then), ROLLBACK: plan.then.number}
     if plan.then.who.get(SITE_FILE):
         who[SITE_FILE] = plan.then.who[SITE_FILE]
     done = RolledBack(plan, number)
     with run.journal.step(ROLLBACK, before=plan.now.number, to=plan.then.number, deployment=number):
-        site.write(replace(plan.then, number=number, time=_now(), complete=False, who=who, releases=plan.now.releases))
+        site.write(replace(plan.then, number=number, time=_now(), complete=False, who=who, releases=latest.releases))
         serve_back(state, work.then, plan.then.statement, Journal(state.journal), reporter)
         with reporter.phase("roll back") as phase:
             for step in settings_steps(run) if plan.settings else ():
@@ -188,7 +213,7 @@ def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> Rolled
             for move in plan.moves:
                 with phase.item(move.name, 0):
                     _move(work, move, done)
-        site.finish()
+        site.finish(plan.then.name)
     return done
 
 

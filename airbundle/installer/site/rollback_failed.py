@@ -24,6 +24,7 @@ def roll_back_failed(
     failed: Mapping[str, AirbundleError],
     changed: Mapping[str, bool],
     before: Deployment | None,
+    others: Sequence[DeployedRelease] = (),
 ) -> NoReturn:
     """Take back what a failed install changed, and raise what it was.
 
@@ -35,13 +36,15 @@ def roll_back_failed(
         run: the failed one; its state is locked.
         failed: steps that failed, and why.
         changed: steps that came to their end, and whether they changed anything.
-        before: the newest deployment before this run; None before the first.
+        before: the newest complete deployment of this bundle before this run, as `history_of` has it; None before
+            the first.
+        others: what other bundles had up before; of that goes back what this run changed all the same.
 
     Raises:
         SiteError: always. Its outcome is `rolled-back` when all that was up before is up again as it was, else
             `partial`.
     """
-    work = _Failed(run, before)
+    work = _Failed(run, before, others)
     work.go_back([name for name in (*changed, *failed) if name.startswith(_STEP) and changed.get(name, True)])
     findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
     whole = before is not None and work.whole
@@ -64,9 +67,10 @@ def _findings(name: str, error: AirbundleError) -> list[Finding]:
 
 
 class _Failed:
-    def __init__(self, run: SiteRun, before: Deployment | None) -> None:
+    def __init__(self, run: SiteRun, before: Deployment | None, others: Sequence[DeployedRelease]) -> None:
         self._run = run
         self._before = before
+        self._up = {each.name: each for each in (*(before.releases if before else ()), *others)}
         self.findings: list[Finding] = []
         self.back: list[str] = []
         self.left: list[str] = []
@@ -94,7 +98,7 @@ class _Failed:
 
     def _move(self, step: str) -> ReleaseMove | None:
         name = step[len(_STEP) :]
-        then = self._before.release(name) if self._before else None
+        then = self._up.get(name)
         if then is None or then.kind == HANDED_OVER:
             return None  # it was only waited for
         return ReleaseMove(name, "back", None, then, then.rollback)
@@ -109,7 +113,8 @@ class _Failed:
         if move.policy == "never" or (move.policy == "ask" and not self._run.ask(_question(move))):
             self.left.append(move.name)
             why = "its `rollback` is never" if move.policy == "never" else "its `rollback` is ask, and nobody agreed"
-            hint = "" if move.policy == "never" else "airbundle rollback"
+            bundle = self._run.trusted.statement.name
+            hint = "" if move.policy == "never" else f"airbundle rollback --bundle {bundle}"
             self.findings.append(Finding(f"stays as the failed run left it: {why}", where=_STEP + move.name, hint=hint))
             return
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
@@ -127,10 +132,12 @@ class _Failed:
         """Record that the earlier version is up again, and give the registry's names back to it."""
         run, site = self._run, self._run.site_state
         latest = site.latest()
-        if latest is None or latest.number == before.number:
+        if latest is None or latest.name != before.name or latest.number == before.number:
             return  # it failed before anything of its own was begun
+        others = tuple(each for each in latest.releases if each.bundle != before.name)
         records = {each.name: each for each in latest.releases}
-        releases = tuple(records.get(each.name, each) for each in before.releases)
+        own = (records.get(each.name, each) for each in before.releases)
+        releases = (*others, *(each for each in own if each.bundle == before.name))
         number = latest.number + 1
         who = {**before.who, ROLLBACK: before.number}
         try:
@@ -144,7 +151,7 @@ class _Failed:
     def says(self, whole: bool) -> str:
         """Return what serves now."""
         if self._before is None:
-            return "nothing was up before; what came up stays, and the next run goes on with it"
+            return "none of it was up before; what came up stays, and the next run goes on with it"
         back = f" ({', '.join(self.back)} went back)" if self.back else ""
         if whole:
             return f"{self._before.title} serves as before{back}"

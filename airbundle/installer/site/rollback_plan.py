@@ -25,6 +25,7 @@ class ReleaseMove:
             administrator deployed it.
         now, then: its records; None where there is none.
         restores: manifests that are run after it went back, such as a job that restores a database.
+        owner: the other bundle that has it now, for which it stays; empty otherwise.
         policy: `auto`, `ask` or `never`, as the newer one says.
     """
 
@@ -34,6 +35,7 @@ class ReleaseMove:
     then: DeployedRelease | None
     policy: str = "ask"
     restores: tuple[str, ...] = ()
+    owner: str = ""
 
     @property
     def asks(self) -> bool:
@@ -41,8 +43,11 @@ class ReleaseMove:
         return self.move == "remove" or (self.policy == "ask" and self.move in ("back", "again"))
 
     @property
-    def _handed_over(self) -> bool:
-        return any(each is not None and each.kind == HANDED_OVER for each in (self.now, self.then))
+    def _why(self) -> str:
+        if self.owner:
+            return f": it is of the bundle {self.owner} now"
+        handed_over = any(each is not None and each.kind == HANDED_OVER for each in (self.now, self.then))
+        return ": it was handed over" if handed_over else " (rollback: never)"
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -50,7 +55,7 @@ class ReleaseMove:
             "back": "goes back",
             "again": "comes back: it was taken away since",
             "remove": "is removed: the earlier version had no such release; its data stays",
-            "stay": "stays as it is: it was handed over" if self._handed_over else "stays as it is (rollback: never)",
+            "stay": f"stays as it is{self._why}",
         }[self.move]
         revision = (
             f" to revision {self.then.revision}" if self.move == "back" and self.then and self.then.revision else ""
@@ -70,6 +75,7 @@ class RollbackPlan:
         moves: in the order in which they happen; releases that are the same in both are left out.
         settings: steps of nodes and DNS that differ.
         serves: whether the registry's names change.
+        others: names and versions of other bundles at the site; all of theirs stays as it is.
     """
 
     site: str
@@ -78,6 +84,7 @@ class RollbackPlan:
     moves: tuple[ReleaseMove, ...]
     settings: tuple[str, ...] = ()
     serves: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -94,6 +101,8 @@ class RollbackPlan:
             yield f"  {name}: as the site file said then"
         for each in self.moves:
             yield f"  {each}"
+        for title in self.others:
+            yield f"  {title} stays as it is"
         if not self.changes:
             yield "  nothing to do"
 
@@ -106,6 +115,7 @@ class RollbackPlan:
             "changes": self.changes,
             "serves": self.serves,
             "settings": list(self.settings),
+            "others": list(self.others),
             "releases": [
                 {"name": each.name, "move": each.move, "asks": each.asks, "restores": list(each.restores)}
                 for each in self.moves
@@ -126,7 +136,7 @@ def choose_target(deployments: Sequence[Deployment], to: str = "") -> tuple[Depl
     """Return what is up, and what to go back to.
 
     Args:
-        deployments: of the site, oldest first.
+        deployments: of one bundle at the site, oldest first (`history_of`).
         to: a version; empty for what was up before.
 
     Raises:
@@ -138,7 +148,7 @@ def choose_target(deployments: Sequence[Deployment], to: str = "") -> tuple[Depl
     under_way = _under_way(deployments)
     if under_way is not None and to in ("", under_way.version):
         return now, under_way
-    earlier = [each for each in deployments[:-1] if each.complete and each.name == now.name]
+    earlier = [each for each in deployments[:-1] if each.complete]
     found = [each for each in earlier if (each.version == to if to else _differs(each, now))]
     if to and not found and now.version == to and now.complete:
         return now, now
@@ -175,12 +185,20 @@ def same_release(one: DeployedRelease, other: DeployedRelease) -> bool:
     )
 
 
-def moves_between(now: Deployment, then: Deployment) -> list[ReleaseMove]:
-    """Return what happens to each release: first those that go back, what others need first; then those that go."""
+def moves_between(now: Deployment, then: Deployment, others: Sequence[DeployedRelease] = ()) -> list[ReleaseMove]:
+    """Return what happens to each release: first those that go back, what others need first; then those that go.
+
+    Args:
+        now, then: of one bundle.
+        others: what other bundles have up.
+    """
     found = []
+    owners = {each.name: each.bundle for each in others}
     for release in then.releases:
         current = now.release(release.name)
-        if HANDED_OVER in (release.kind, current.kind if current else ""):
+        if release.name in owners:
+            found.append(ReleaseMove(release.name, "stay", None, release, "never", owner=owners[release.name]))
+        elif HANDED_OVER in (release.kind, current.kind if current else ""):
             if current is None or not same_release(current, release):
                 found.append(ReleaseMove(release.name, "stay", current, release, "never"))
         elif current is None:

@@ -23,6 +23,7 @@ from airbundle.installer.places import registry_place
 from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
+from airbundle.installer.site.history import history_of
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site
 from airbundle.installer.site.order import REGISTRY, Order
 from airbundle.installer.site.preflight import look_at_nodes, site_preflight
@@ -32,7 +33,7 @@ from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
-from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
+from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteCluster, SiteState
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.wanted import wanted_of
 from airbundle.installer.site.who import who_runs
@@ -206,21 +207,21 @@ class _Bring:
         if self._prepared.identity.uid:
             self._state.write_cluster(self._prepared.identity)
         host = self._host()
-        before = self._last_complete()
+        before, others = self._last_complete(), self._of_others()
         if "releases" in self._prepared.order.phases:
             self._begin()
         ran = run_steps(self._prepared.steps, self._run.journal, self._reporter)
         if ran.failed:
-            roll_back_failed(self._run, ran.failed, ran.changed, before)
+            roll_back_failed(self._run, ran.failed, ran.changed, before, others)
         removed = self._remove()
         if "releases" in self._prepared.order.phases:
-            self._state.finish()
+            self._state.finish(self._bundle)
         return SiteReport(
             title=self._run.trusted.title,
             site=self._state.name,
             host=host,
             steps=ran.changed,
-            deployment=self._state.latest(),
+            deployment=next(reversed(self._own()), None),
             removed=removed,
         )
 
@@ -229,17 +230,27 @@ class _Bring:
             return None
         return install_checked(self._prepared.checked, self._reporter)
 
+    @property
+    def _bundle(self) -> str:
+        return self._run.trusted.statement.name
+
+    def _own(self) -> list[Deployment]:
+        return history_of(self._state.deployments(), self._bundle)
+
     def _last_complete(self) -> Deployment | None:
-        complete = [each for each in self._state.deployments() if each.complete]
-        return complete[-1] if complete else None
+        return next((each for each in reversed(self._own()) if each.complete), None)
+
+    def _of_others(self) -> tuple[DeployedRelease, ...]:
+        latest = self._state.latest()
+        return tuple(each for each in latest.releases if each.bundle != self._bundle) if latest else ()
 
     def _begin(self) -> None:
         """Begin a deployment, or go on with the one that was cut off; what is up stays recorded as such."""
-        latest = self._state.latest()
-        if latest is not None and latest.statement == self._prepared.statement and not self._will_change():
-            return
-        if latest is not None and latest.statement == self._prepared.statement and not latest.complete:
-            return
+        latest, own = self._state.latest(), next(reversed(self._own()), None)
+        if own is not None and latest is not None and own.statement == self._prepared.statement:
+            cut_off = own.number == latest.number and not own.complete
+            if cut_off or not self._will_change():
+                return
         statement = self._run.trusted.statement
         self._state.write(
             Deployment(

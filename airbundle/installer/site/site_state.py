@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -67,6 +67,7 @@ class DeployedRelease:
         images: names with digests that its pods run.
         objects: `ObjectKey` texts of what it has, sorted.
         manifest: digest of what was applied; `SiteState.read_manifest` gives it.
+        bundle: name of the bundle that brought it. Records of earlier versions lack it; reading fills it in.
     """
 
     name: str
@@ -79,11 +80,12 @@ class DeployedRelease:
     images: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     manifest: str = ""
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What one run of install or rollback brought up.
+    """What one run of install or rollback brought up. A site with several bundles: `history` keeps them apart.
 
     Attributes:
         number: counts from 1.
@@ -91,7 +93,7 @@ class Deployment:
         time: of its beginning, RFC 3339.
         complete: whether the run came to its end.
         who: user, host and key ids.
-        releases: those that are up, in the order in which they came.
+        releases: those that are up, also of other bundles, in the order in which they came.
     """
 
     number: int
@@ -187,7 +189,7 @@ class SiteState:
         with host_errors("look into", directory):
             names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
         numbers = sorted(int(match[1]) for match in map(_RECORD.fullmatch, names) if match)
-        return [self._read(number) for number in numbers]
+        return _with_bundles(map(self._read, numbers))
 
     def latest(self) -> Deployment | None:
         """Return the newest deployment, complete or not; None where there is none."""
@@ -197,18 +199,11 @@ class SiteState:
     def releases_of(self, bundle: str) -> tuple[DeployedRelease, ...]:
         """Return the releases that are up and that bundles of this name brought here.
 
-        A deployment carries on what other bundles have up at the site: whose a release is, its first record says.
-
         Args:
             bundle: name of the bundle, without a version.
         """
-        deployments = self.deployments()
-        owners: dict[str, str] = {}
-        for deployment in deployments:
-            for release in deployment.releases:
-                owners.setdefault(release.name, deployment.name)
-        latest = deployments[-1].releases if deployments else ()
-        return tuple(each for each in latest if owners[each.name] == bundle)
+        latest = self.latest()
+        return tuple(each for each in latest.releases if each.bundle == bundle) if latest else ()
 
     def write(self, deployment: Deployment) -> None:
         """Write a deployment, durably, over the record of the same number.
@@ -222,22 +217,32 @@ class SiteState:
     def record(self, release: DeployedRelease) -> None:
         """Record in the newest deployment that a release is up; steps that run at the same time may call it.
 
+        Args:
+            release: of the deployment's bundle, unless it names another.
+
         Raises:
             HostError: it can't be written.
         """
-        self._change(lambda deployment: deployment.with_release(release))
+        self._change(
+            lambda deployment: deployment.with_release(replace(release, bundle=release.bundle or deployment.name))
+        )
 
     def drop(self, name: str) -> None:
         """Record in the newest deployment that a release is gone."""
         self._change(lambda deployment: deployment.without_release(name))
 
-    def finish(self) -> None:
-        """Record that the newest deployment is complete."""
-        self._change(lambda deployment: replace(deployment, complete=True))
+    def finish(self, bundle: str = "") -> None:
+        """Record that the newest deployment is complete.
 
-    def _change(self, change: Callable[[Deployment], Deployment]) -> None:
+        Args:
+            bundle: of this bundle, which others may have followed; by default the newest of all.
+        """
+        self._change(lambda deployment: replace(deployment, complete=True), bundle)
+
+    def _change(self, change: Callable[[Deployment], Deployment], bundle: str = "") -> None:
         with self._changing:
-            latest = self.latest()
+            found = [each for each in self.deployments() if bundle in ("", each.name)]
+            latest = found[-1] if found else None
             if latest is None:
                 raise ValueError(f"{self.root}: no deployment has begun")
             changed = change(latest)
@@ -287,6 +292,24 @@ class SiteState:
             raise _broken(path, f"{type(error).__name__}: {error}") from None
 
 
+def _with_bundles(deployments: Iterable[Deployment]) -> list[Deployment]:
+    """Say of each release whose it is, where its record does not: of the deployment that brought or changed it."""
+    found: list[Deployment] = []
+    before: dict[str, DeployedRelease] = {}
+    for deployment in deployments:
+        releases = [_with_bundle(each, before.get(each.name), deployment.name) for each in deployment.releases]
+        before = {each.name: each for each in releases}
+        found.append(replace(deployment, releases=tuple(releases)))
+    return found
+
+
+def _with_bundle(release: DeployedRelease, before: DeployedRelease | None, bundle: str) -> DeployedRelease:
+    if release.bundle:
+        return release
+    carried_on = before is not None and replace(release, bundle=before.bundle) == before
+    return before if carried_on and before is not None else replace(release, bundle=bundle)
+
+
 def sites_of(state: StateDirectory) -> list[SiteState]:
     """Return the sites that this host has, by name."""
     directory = state.path(SITES)
@@ -314,6 +337,7 @@ def _release(body: Mapping[str, Any]) -> DeployedRelease:
         images=tuple(map(str, body["images"])),
         objects=tuple(map(str, body["objects"])),
         manifest=manifest,
+        bundle=str(body.get("bundle", "")),
     )
 
 

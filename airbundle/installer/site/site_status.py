@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.site.drift import Drift, drifts
+from airbundle.installer.site.history import bundles_at
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
@@ -32,6 +33,7 @@ class SiteStatus:
     Attributes:
         site: its name.
         deployment: the newest one; None where nothing was deployed.
+        bundles: the newest deployment of each bundle, with its own releases.
         cluster: context of the cluster; empty when it did not answer.
         releases: name → how it is: `up`, `changed`, `gone` or `unknown`.
         images: containers that were looked at, and how many of them run what is not theirs.
@@ -42,6 +44,7 @@ class SiteStatus:
 
     site: str
     deployment: Deployment | None = None
+    bundles: list[Deployment] = field(default_factory=list)
     cluster: str = ""
     releases: dict[str, str] = field(default_factory=dict)
     images: ImagesSeen = field(default_factory=ImagesSeen)
@@ -51,7 +54,7 @@ class SiteStatus:
 
     def lines(self) -> Iterator[str]:
         """Yield the status for people."""
-        named = f"{self.deployment.title}, deployment {self.deployment.number}" if self.deployment else "nothing"
+        named = "; ".join(f"{each.title}, deployment {each.number}" for each in self.bundles) or "nothing"
         yield f"site       {self.site}: {named}" + (f" in cluster {self.cluster}" if self.cluster else "")
         for name, how in self.releases.items():
             yield f"release    {name}: {how}"
@@ -65,25 +68,28 @@ class SiteStatus:
 
     def to_json(self) -> dict[str, Any]:
         """Return the status for `--json`."""
-        deployment = self.deployment
         return {
             "name": self.site,
             "cluster": self.cluster,
-            "deployment": deployment
-            and {
-                "number": deployment.number,
-                "name": deployment.name,
-                "version": deployment.version,
-                "statement": deployment.statement,
-                "time": deployment.time,
-                "complete": deployment.complete,
-            },
+            "deployment": self.deployment and _named(self.deployment),
+            "bundles": [_named(each) for each in self.bundles],
             "releases": [{"name": name, "state": how} for name, how in self.releases.items()],
             "images": {"containers": self.images.containers, "wrong": self.images.wrong},
             "certificates": [{"what": each.what, "days": each.days} for each in self.certificates],
             "last": self.last and {"step": self.last.step, "event": self.last.event, "time": self.last.time},
             "findings": [finding.to_json() for finding in self.findings],
         }
+
+
+def _named(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "number": deployment.number,
+        "name": deployment.name,
+        "version": deployment.version,
+        "statement": deployment.statement,
+        "time": deployment.time,
+        "complete": deployment.complete,
+    }
 
 
 def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> SiteStatus:
@@ -98,27 +104,32 @@ def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, repor
     Raises:
         DocumentError: what is kept of it does not parse.
     """
-    status = SiteStatus(site.name, site.latest(), last=_last(site))
-    deployment = status.deployment
+    deployments = site.deployments()
+    deployment = deployments[-1] if deployments else None
+    status = SiteStatus(site.name, deployment, bundles_at(deployments) if deployments else [], last=_last(site))
     if deployment is None:
         return status
-    if not deployment.complete:
-        status.findings.append(
-            Finding(
-                f"the last run, of {deployment.title}, did not come to its end",
-                where=f"site {site.name}",
-                code="cut-off",
-                hint="run the same command again: it goes on from there; or airbundle rollback",
-            )
-        )
+    status.findings += [_cut_off(site, each) for each in status.bundles if not each.complete]
     try:
         with reach_kept(site, reach, reporter) as cluster:
             status.cluster = cluster.name
-            run = kept_run(state, site, cluster, reporter, patience=reach.patience)
-            _look(run, deployment, status)
+            runs = [
+                (kept_run(state, site, cluster, reporter, deployment=each, patience=reach.patience), each)
+                for each in status.bundles
+            ]
+            _look(runs, deployment, status)
     except AirbundleError as error:
         status.findings.append(Finding(error.problem, where=f"site {site.name}", code="cluster", hint=error.hint))
     return status
+
+
+def _cut_off(site: SiteState, deployment: Deployment) -> Finding:
+    return Finding(
+        f"the last run, of {deployment.title}, did not come to its end",
+        where=f"site {site.name}",
+        code="cut-off",
+        hint=f"run the same command again: it goes on from there; or airbundle rollback --bundle {deployment.name}",
+    )
 
 
 def _last(site: SiteState) -> Entry | None:
@@ -126,18 +137,28 @@ def _last(site: SiteState) -> Entry | None:
     return entries[-1] if entries else None
 
 
-def _look(run: SiteRun, deployment: Deployment, status: SiteStatus) -> None:
+def _look(runs: Sequence[tuple[SiteRun, Deployment]], deployment: Deployment, status: SiteStatus) -> None:
+    """Look at what is up.
+
+    Args:
+        runs: one for each bundle, with the site file that it was deployed with.
+        deployment: the newest, with the releases of all bundles.
+        status: what is found goes there.
+    """
+    run = runs[-1][0]
     with SiteHelm(run) as helm:
         for release in deployment.releases:
             _part(status, f"release/{release.name}", partial(_release, run, helm, release, status))
-    _part(status, "images", partial(look_at_images, run, deployment, status.images))
+    statements = [each.statement for _, each in runs]
+    _part(status, "images", partial(look_at_images, run, deployment, statements, status.images))
 
     def certificates() -> Iterator[Finding]:
         status.certificates = sorted(expiries(run, deployment), key=lambda each: each.days)
         yield from expiry_findings(status.certificates)
 
     _part(status, "certificates", certificates)
-    _part(status, "checks", partial(declared_findings, run, deployment))
+    for own, each in runs:
+        _part(status, "checks", partial(declared_findings, own, each))
 
 
 def _part(status: SiteStatus, where: str, look: Callable[[], Iterator[Finding]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airbundle.deploy.keeping import title_of
@@ -32,17 +32,25 @@ class ImagesSeen:
     wrong: int = 0
 
 
-def look_at_images(run: SiteRun, deployment: Deployment, seen: ImagesSeen) -> Iterator[Finding]:
-    """Yield a finding for each container that runs what the deployed bundle does not have.
+def look_at_images(
+    run: SiteRun, deployment: Deployment, statements: Sequence[str], seen: ImagesSeen
+) -> Iterator[Finding]:
+    """Yield a finding for each container that runs what no deployed bundle has.
 
     In namespaces that airbundle made all pods count; in others those of the deployment's objects.
 
+    Args:
+        run: the site.
+        deployment: with the releases of all bundles.
+        statements: digests of the statements of the bundles that are up.
+        seen: what was looked at is counted there.
+
     Raises:
-        SiteError, VerificationError: the deployed bundle's copy can't be read.
+        SiteError, VerificationError: a deployed bundle's copy can't be read.
         Unauthorized, Unreachable, RemoteError: the cluster does not tell.
     """
-    now = signed_digests(run.state, deployment.statement)
-    known = now | _earlier(run.state, deployment.statement)
+    now = frozenset[str]().union(*(signed_digests(run.state, each) for each in statements))
+    known = now | _earlier(run.state, statements)
     objects = {parse_key(text) for release in deployment.releases for text in release.objects}
     made = _made_here(run)
     spaces = sorted({release.namespace for release in deployment.releases} | {key.namespace for key in objects} - {""})
@@ -64,10 +72,10 @@ def signed_digests(state: StateDirectory, statement: str) -> frozenset[str]:
     return frozenset(node.descriptor.digest for nodes in plan.manifests.values() for node in nodes)
 
 
-def _earlier(state: StateDirectory, statement: str) -> frozenset[str]:
+def _earlier(state: StateDirectory, statements: Sequence[str]) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     for bundle in state.read().bundles:
-        if bundle.statement != statement:
+        if bundle.statement not in statements:
             try:
                 found |= signed_digests(state, bundle.statement)
             except AirbundleError as error:

@@ -24,6 +24,7 @@ RELEASE = DeployedRelease(
     ("r/x:1@sha256:1",),
     ("v1/Pod/a/b",),
     "sha256:" + "c" * 64,
+    "messenger",
 )
 DEPLOYMENT = Deployment(1, "messenger", "1.0.0", 7, "sha256:" + "b" * 64, "2026-01-02T03:04:05Z", who={"user": "op"})
 
@@ -130,6 +131,38 @@ def test_what_another_bundle_has_up_is_not_this_ones(site: SiteState) -> None:
     assert [each.name for each in site.releases_of("messenger")] == ["web"]
     assert [each.name for each in site.releases_of("monitoring")] == ["metrics"]
     assert site.releases_of("else") == ()
+
+
+def test_whose_a_release_is_stays_when_it_is_told(site: SiteState) -> None:
+    web = DeployedRelease("web", "n", "chart", "i")
+    site.write(DEPLOYMENT)
+    site.record(web)
+    site.write(replace(DEPLOYMENT, number=2, name="monitoring", releases=site.releases_of("messenger")))
+    site.record(replace(web, revision=2, bundle="messenger"))
+    assert [each.revision for each in site.releases_of("messenger")] == [2]
+    assert site.releases_of("monitoring") == ()
+
+
+def test_a_record_that_does_not_tell_whose_it_is_is_of_who_brought_or_changed_it(site: SiteState) -> None:
+    web, job = (DeployedRelease(name, "n", "chart", "i") for name in ("web", "job"))
+    site.write(replace(DEPLOYMENT, releases=(web, job)))
+    site.write(replace(DEPLOYMENT, number=2, name="monitoring", releases=(web, replace(job, inputs="j"))))
+    for path in sorted((site.root / "deployments").iterdir()):  # as an earlier version wrote it
+        body = json.loads(path.read_text())
+        path.write_text(json.dumps({**body, "releases": [_without_bundle(each) for each in body["releases"]]}))
+    assert [each.name for each in site.releases_of("messenger")] == ["web"]
+    assert [each.name for each in site.releases_of("monitoring")] == ["job"]
+
+
+def _without_bundle(release: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in release.items() if name != "bundle"}
+
+
+def test_a_bundle_is_complete_also_when_another_came_after_it(site: SiteState) -> None:
+    site.write(DEPLOYMENT)
+    site.write(replace(DEPLOYMENT, number=2, name="monitoring"))
+    site.finish("messenger")
+    assert [each.complete for each in site.deployments()] == [True, False]
 
 
 def test_nothing_is_up_at_a_new_site(site: SiteState) -> None:

@@ -1,0 +1,68 @@
+"""What was deployed of one bundle at a site that has several: each has a history of its own. Pure.
+
+A site's deployments are numbered in one row, and each carries on what other bundles have up there. What belongs to
+which bundle, each release says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airbundle.errors import UsageError
+from airbundle.installer.site.site_state import Deployment
+
+
+def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deployment]:
+    """Return the deployments of one bundle, each with only its releases.
+
+    Args:
+        deployments: of the site, oldest first.
+        bundle: its name.
+
+    Returns:
+        Oldest first. The newest has its releases as they are up now, whatever was deployed since.
+    """
+    own = [_only(each, each, bundle) for each in deployments if each.name == bundle]
+    return [*own[:-1], _only(own[-1], deployments[-1], bundle)] if own else []
+
+
+def _only(deployment: Deployment, up: Deployment, bundle: str) -> Deployment:
+    return replace(deployment, releases=tuple(each for each in up.releases if each.bundle == bundle))
+
+
+def bundles_at(deployments: Sequence[Deployment]) -> list[Deployment]:
+    """Return what is up at a site: the newest deployment of each bundle, with only its releases.
+
+    A bundle whose releases were all taken away again is not at the site any more.
+
+    Args:
+        deployments: of the site, oldest first.
+    """
+    names = list(dict.fromkeys(each.name for each in reversed(deployments)))[::-1]  # the one last changed last
+    newest = [history_of(deployments, name)[-1] for name in names]
+    had = {release.bundle for each in deployments for release in each.releases}
+    there = [each for each in newest if each.releases or not each.complete or each.name not in had]
+    return there or newest[-1:]
+
+
+def choose_bundle(deployments: Sequence[Deployment], bundle: str, site: str) -> str:
+    """Return the bundle that is meant.
+
+    Args:
+        deployments: of the site, oldest first.
+        bundle: as it was named; empty where it wasn't.
+        site: its name.
+
+    Raises:
+        UsageError: nothing was deployed there, not that bundle, or which of several isn't said.
+    """
+    if not deployments:
+        raise UsageError("nothing was deployed at this site yet", hint="`airbundle install --site` does that")
+    there = bundles_at(deployments)
+    listed = ", ".join(each.title for each in there)
+    if bundle and all(each.name != bundle for each in deployments):
+        raise UsageError(f"--bundle {bundle}: no such bundle was deployed at {site}", hint=f"bundles there: {listed}")
+    if not bundle and len(there) > 1:
+        raise UsageError(f"which bundle? {site} has {listed}", hint="name one with --bundle NAME")
+    return bundle or there[0].name
