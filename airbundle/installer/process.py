@@ -16,6 +16,7 @@ from pathlib import Path
 from airbundle.errors import SiteError
 from airbundle.installer.embedded import CONFIG
 from airbundle.installer.files import FILE, read_file, write_file
+from airbundle.installer.process_mark import started
 from airbundle.installer.service import Service, Start
 from airbundle.store.host import host_errors
 from airbundle.store.verified import boot_id
@@ -111,7 +112,7 @@ class Process(Service):
             raise SiteError(f"start {start.command[0]}: {error.strerror or error}") from None
         finally:
             os.close(log)
-        record = _Record(child.pid, _started(child.pid) or 0, boot_id(), _described(start), offset)
+        record = _Record(child.pid, started(child.pid) or 0, boot_id(), _described(start), offset)
         self.state.directory("run")
         write_file(self._record_path, json.dumps(record.__dict__, sort_keys=True).encode())
 
@@ -159,7 +160,7 @@ class Process(Service):
         for pid, command in own_processes():
             # The server leads a session of its own; its workers have the same command line.
             if command[-len(ending) :] == ending and _session(pid) == pid:
-                return _Record(pid, _started(pid) or 0, boot_id(), "")
+                return _Record(pid, started(pid) or 0, boot_id(), "")
         return None
 
     def _read(self) -> _Record | None:
@@ -177,18 +178,7 @@ def _described(start: Start) -> str:
 
 
 def _lives(record: _Record) -> bool:
-    return record.boot == boot_id() and _started(record.pid) == record.started
-
-
-def _started(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None for one that has ended (proc_pid_stat(5))."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name is in parentheses and may hold anything.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return record.boot == boot_id() and started(record.pid) == record.started
 
 
 def _session(pid: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from airbundle.deploy.objects import key_of
 from airbundle.errors import RemoteError, SiteError, Unauthorized
 from airbundle.transfer.cluster_write import ClusterWriter
-from airbundle.transfer.pods import IMAGE_REASONS, LABELS, NAMESPACE, Noting, PodEnd, made, random_name, wait_end
+from airbundle.transfer.pods import IMAGE_REASONS, NAMESPACE, Maker, PodEnd, made, random_name, wait_end
 
 _TOOLS = ("/usr", "/bin", "/lib", "/lib64")
 _MISSING = re.compile(r"hostPath type check failed: (\S+) is not")
@@ -47,14 +47,14 @@ class Errand:
 
 
 def run_errand(
-    cluster: ClusterWriter, errand: Errand, noting: Noting, *, timeout: float, namespace: str = NAMESPACE
+    cluster: ClusterWriter, errand: Errand, maker: Maker, *, timeout: float, namespace: str = NAMESPACE
 ) -> PodEnd:
     """Run a command in a pod on a node, and take the pod away.
 
     Args:
         cluster: its API.
         errand: what, and where.
-        noting: is told of each object before it is made.
+        maker: of the pod.
         timeout: seconds.
         namespace: the pod's.
 
@@ -71,7 +71,7 @@ def run_errand(
         while True:
             name = random_name("airbundle-errand")
             bodies = [_config_map(name, namespace, errand), _pod(name, namespace, errand, image, tools)]
-            end = _attempt(cluster, errand, bodies, noting, timeout)
+            end = _attempt(cluster, errand, bodies, maker, timeout)
             missing = _MISSING.search(end.message) if end.reason == "FailedMount" else None
             if missing is None or missing[1] not in tools:
                 break
@@ -84,10 +84,10 @@ def run_errand(
 
 
 def _attempt(
-    cluster: ClusterWriter, errand: Errand, bodies: Sequence[Mapping[str, Any]], noting: Noting, timeout: float
+    cluster: ClusterWriter, errand: Errand, bodies: Sequence[Mapping[str, Any]], maker: Maker, timeout: float
 ) -> PodEnd:
     try:
-        with made(cluster, bodies, noting):
+        with made(cluster, bodies, maker):
             return wait_end(cluster, key_of(bodies[-1]), timeout)
     except Unauthorized as error:
         raise _refused(errand, error.problem) from None
@@ -100,11 +100,10 @@ def _refused(errand: Errand, why: str) -> SiteError:
 
 
 def _config_map(name: str, namespace: str, errand: Errand) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": namespace, "labels": dict(LABELS)}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata,
+        "metadata": {"name": name, "namespace": namespace},
         "immutable": True,
         "data": dict(errand.files),
     }
@@ -134,8 +133,7 @@ def _pod(name: str, namespace: str, errand: Errand, image: str, tools: Sequence[
     }
     if errand.on_node:
         spec.update(hostNetwork=True, hostPID=True, dnsPolicy="Default")
-    metadata = {"name": name, "namespace": namespace, "labels": dict(LABELS)}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
 def _volumes(name: str, errand: Errand, tools: Sequence[str]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -12,7 +12,7 @@ from airbundle.errors import SiteError
 from airbundle.transfer.borrowing_pod import Errand, run_errand
 from airbundle.transfer.cluster_write import ClusterWriter
 from airbundle.transfer.node_access import READING, TIMEOUT, NodeAnswer, answer_of, runner
-from airbundle.transfer.pods import NAMESPACE, Noting
+from airbundle.transfer.pods import NAMESPACE, Maker
 
 SCRIPT_LIMIT = 900 * 1024
 """Most bytes of a script: a ConfigMap takes 1 MiB with all that is around it."""
@@ -24,7 +24,7 @@ class PodNodes:
     Args:
         cluster: its API.
         images: node → images that it has, the best first (`deploy.nodes`).
-        noting: is told of each object before it is made.
+        maker: of the pods.
         namespace: of the pods.
     """
 
@@ -34,13 +34,13 @@ class PodNodes:
         self,
         cluster: ClusterWriter,
         images: Mapping[str, Sequence[str]],
-        noting: Noting,
+        maker: Maker,
         *,
         namespace: str = NAMESPACE,
     ) -> None:
         self._cluster = cluster
         self._images = images
-        self._noting = noting
+        self._maker = maker
         self._namespace = namespace
 
     def run(self, node: str, script: bytes, argument: str) -> NodeAnswer:
@@ -55,6 +55,6 @@ class PodNodes:
         files = {"script": script.decode(), "run": runner(script, argument)}
         command = 'exec chroot /host /bin/sh -c "$(cat /airbundle/run)" < /airbundle/script'
         errand = Errand(node, self._images.get(node, ()), command, files, on_node=True, read_only=argument in READING)
-        end = run_errand(self._cluster, errand, self._noting, timeout=TIMEOUT, namespace=self._namespace)
+        end = run_errand(self._cluster, errand, self._maker, timeout=TIMEOUT, namespace=self._namespace)
         said = (end.text.strip().splitlines() or [end.message or f"exit code {end.code}"])[-1]
         return answer_of(node, end.code or 0, end.text, why=f"its pod could not run the script: {said:.300}")

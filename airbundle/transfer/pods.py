@@ -1,15 +1,17 @@
 """Pods that do one thing and are deleted: made, waited for, read and taken away.
 
-What is made is told to `noting` before it is made, so that a journal knows of it when this process is killed.
+Their labels say whose they are and which process made them: what a process left that was killed is swept by the next
+run of the same owner. What is made is also told before it is made, so that a journal knows of it.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -23,12 +25,34 @@ from airbundle.transfer.problems import clean
 NAMESPACE = "kube-system"
 """Where short-lived pods run by default: Pod Security and policies seldom bind it, and it is always there."""
 LABELS: Mapping[str, str] = {"app.kubernetes.io/managed-by": "airbundle", "airbundle.dev/part": "errand"}
+OWNER, PROCESS = "airbundle.dev/owner", "airbundle.dev/process"
 LOG_LIMIT = 1 << 20
 IMAGE_REASONS = frozenset({"ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 _POLL = 0.3
 _EVENTS_AFTER = 3.0
 _GONE = 30.0
+_SWEPT = (Resource("v1", "pods", "Pod"), Resource("v1", "configmaps", "ConfigMap"))
 Noting = Callable[[ObjectKey], None]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who makes objects that are deleted soon.
+
+    Attributes:
+        noting: is told of each object before it is made.
+        owner: whose they are, as the value of a label; equal for runs that may sweep what each other left.
+        process: what names this process, as the value of a label.
+    """
+
+    noting: Noting
+    owner: str = ""
+    process: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of what it makes."""
+        return {**LABELS, OWNER: self.owner, PROCESS: self.process}
 
 
 @dataclass(frozen=True)
@@ -51,8 +75,13 @@ class PodEnd:
 
 
 @contextmanager
-def made(cluster: ClusterWriter, bodies: Sequence[Mapping[str, Any]], noting: Noting) -> Iterator[None]:
+def made(cluster: ClusterWriter, bodies: Sequence[Mapping[str, Any]], maker: Maker) -> Iterator[None]:
     """Make objects, and delete them at the end of the block, the last one first.
+
+    Args:
+        cluster: its API.
+        bodies: the objects; their labels are the maker's.
+        maker: makes them.
 
     Raises:
         Unauthorized, Refused, Unreachable, RemoteError: one can't be made.
@@ -61,11 +90,11 @@ def made(cluster: ClusterWriter, bodies: Sequence[Mapping[str, Any]], noting: No
     try:
         for body in bodies:
             key = key_of(body)
-            noting(key)
+            maker.noting(key)
             keys.append(key)
             # Their names are random: one that is there is ours, of a request whose answer was lost.
             with suppress(Conflict):
-                cluster.create(body)
+                cluster.create({**body, "metadata": {**body["metadata"], "labels": maker.labels}})
         yield
     finally:
         for key in reversed(keys):
@@ -74,24 +103,37 @@ def made(cluster: ClusterWriter, bodies: Sequence[Mapping[str, Any]], noting: No
                 cluster.delete(key, wait=_GONE if key.kind == "Pod" else 0.0)
 
 
-def sweep(cluster: ClusterWriter, known: Container[str], namespace: str = NAMESPACE) -> int:
-    """Delete what earlier runs made, and were killed before they could delete; return how many.
+def sweep(
+    cluster: ClusterWriter, owner: str, abandoned: Callable[[str, float], bool], namespace: str = NAMESPACE
+) -> int:
+    """Delete what runs of an owner left that were killed before they could delete it; return how many.
 
     Args:
         cluster: its API.
-        known: texts of the keys of what is ours to delete; what others made in the same way stays.
+        owner: as the `Maker` had it; what others made in the same way stays.
+        abandoned: is given an object's `PROCESS` and its age in seconds, and says whether nobody needs it any more.
         namespace: where it is.
 
     Raises:
         Unauthorized, RemoteError: what is there can't be listed, or not be deleted.
     """
+    labels = ",".join(f"{name}={value}" for name, value in {**LABELS, OWNER: owner}.items())
     found = 0
-    for resource in (Resource("v1", "pods", "Pod"), Resource("v1", "configmaps", "ConfigMap")):
-        for body in cluster.objects(resource, namespace):
-            labels = _map(_map(body, "metadata"), "labels")
-            if LABELS.items() <= labels.items() and str(key_of(body)) in known:
+    for resource in _SWEPT:
+        for body in list(cluster.objects(resource, namespace, labels=labels)):
+            metadata = _map(body, "metadata")
+            process = str(_map(metadata, "labels").get(PROCESS, ""))
+            if abandoned(process, _age(metadata)):
                 found += cluster.delete(key_of(body))
     return found
+
+
+def _age(metadata: Mapping[str, Any]) -> float:
+    try:
+        made_at = datetime.strptime(str(metadata.get("creationTimestamp")), "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return 0.0
+    return (datetime.now(timezone.utc) - made_at.replace(tzinfo=timezone.utc)).total_seconds()
 
 
 def random_name(prefix: str) -> str:

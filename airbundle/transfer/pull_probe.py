@@ -7,7 +7,7 @@ from typing import Any
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import RemoteError, SiteError
 from airbundle.transfer.cluster_write import ClusterWriter
-from airbundle.transfer.pods import LABELS, NAMESPACE, Noting, made, random_name, wait_end
+from airbundle.transfer.pods import NAMESPACE, Maker, made, random_name, wait_end
 
 
 class PullProbe:
@@ -15,13 +15,13 @@ class PullProbe:
 
     Args:
         cluster: its API.
-        noting: is told of each object before it is made.
+        maker: of the pods.
         namespace: of the pods.
     """
 
-    def __init__(self, cluster: ClusterWriter, noting: Noting, *, namespace: str = NAMESPACE) -> None:
+    def __init__(self, cluster: ClusterWriter, maker: Maker, *, namespace: str = NAMESPACE) -> None:
         self._cluster = cluster
-        self._noting = noting
+        self._maker = maker
         self._namespace = namespace
 
     def problem(self, node: str, image: str, *, timeout: float = 300.0) -> str:
@@ -32,7 +32,7 @@ class PullProbe:
         """
         body = self._pod(node, image)
         try:
-            with made(self._cluster, [body], self._noting):
+            with made(self._cluster, [body], self._maker):
                 key = ObjectKey("v1", "Pod", self._namespace, body["metadata"]["name"])
                 end = wait_end(self._cluster, key, timeout)
         except RemoteError as error:
@@ -59,7 +59,7 @@ class PullProbe:
             "tolerations": [{"operator": "Exists"}],
             "containers": [container],
         }
-        metadata = {"name": random_name("airbundle-probe"), "namespace": self._namespace, "labels": dict(LABELS)}
+        metadata = {"name": random_name("airbundle-probe"), "namespace": self._namespace}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 

@@ -18,6 +18,7 @@ from airbundle.errors import AirbundleError
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import Options
 from airbundle.installer.site.dns_step import DnsStep, dns_findings
+from airbundle.installer.site.errands import sweep_errands
 from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.node_undo import NodeUndoing
 from airbundle.installer.site.nodes_step import NodesStep
@@ -52,6 +53,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     site_state = SiteState(state, site.site.name)
     with open_trusted([Path(words[1])], state, Gate((Path(words[2]),))) as trusted:
         with open_cluster_writer(Path("/etc/kubernetes/admin.conf")) as cluster:
+            sweep_errands(cluster, site_state)
             run = SiteRun(
                 trusted,
                 site,

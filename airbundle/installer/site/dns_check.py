@@ -17,8 +17,8 @@ from airbundle.deploy.dig import text
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.zone import Zone
 from airbundle.errors import AirbundleError, Finding, SiteError, Unreachable
+from airbundle.installer.site.errands import maker_at
 from airbundle.installer.site.node_facts import cluster_nodes, is_here
-from airbundle.installer.site.node_scripts import note_object
 from airbundle.installer.site.step import SiteRun
 from airbundle.transfer.borrowing_pod import Errand, run_errand
 from airbundle.transfer.cluster import Resource
@@ -78,7 +78,7 @@ def check_from_pod(run: SiteRun, zones: Sequence[Zone]) -> None:
     script = _ASK.replace("@TIME@", str(VERIFY_TIME)).replace("@ROUNDS@", str(_ROUNDS))
     errand = Errand(nodes[0].name, nodes[0].images, "exec /bin/sh /airbundle/ask", {"ask": script, "names": names})
     try:
-        end = run_errand(run.cluster, errand, lambda key: note_object(run, key), timeout=VERIFY_TIME + 60)
+        end = run_errand(run.cluster, errand, maker_at(run.site_state, run.journal), timeout=VERIFY_TIME + 60)
     except SiteError as error:
         run.reporter.warn(f"whether pods find the zone's names is not seen: {error.problem}")
         return

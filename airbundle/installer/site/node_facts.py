@@ -27,7 +27,7 @@ from airbundle.transfer.local import addresses_of, host_addresses
 from airbundle.transfer.node_access import LocalNode, NodeAccess
 from airbundle.transfer.node_access_pod import PodNodes
 from airbundle.transfer.node_access_ssh import SshNodes
-from airbundle.transfer.pods import Noting
+from airbundle.transfer.pods import Maker
 
 LOCAL, SSH, DAEMONSET, MANUAL = "local", "ssh", "daemonset", "manual"
 SCRIPTS = "nodes"
@@ -118,13 +118,13 @@ def cluster_nodes(cluster: Cluster) -> tuple[ClusterNode, ...]:
     return tuple(sorted((node_of(body) for body in cluster.objects(_NODES)), key=lambda node: node.name))
 
 
-def ways_to(run: SiteRun, nodes: Sequence[ClusterNode], noting: Noting, way: str = "") -> Ways:
+def ways_to(run: SiteRun, nodes: Sequence[ClusterNode], maker: Maker, way: str = "") -> Ways:
     """Return how the nodes are reached: this host itself where it is one and we are root, else as the site file says.
 
     Args:
         run: the site.
         nodes: of its cluster.
-        noting: is told of what is made in the cluster.
+        maker: of pods on the nodes.
         way: another one than the site file's.
     """
     way = way or run.site.site.nodes.access
@@ -142,7 +142,7 @@ def ways_to(run: SiteRun, nodes: Sequence[ClusterNode], noting: Noting, way: str
         ]
         access.update({node.name: SshNodes(hosts) for node in others if node.name in hosts})
     elif way == DAEMONSET:
-        pods = PodNodes(run.cluster, {node.name: node.images for node in others}, noting)
+        pods = PodNodes(run.cluster, {node.name: node.images for node in others}, maker)
         findings += [_unreached(node, "it is not Ready, and runs no pod") for node in others if not node.ready]
         access.update({node.name: pods for node in others if node.ready})
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from airbundle.deploy.node_answers import reached, read_plan
 from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.site.errands import maker_at
 from airbundle.installer.site.node_facts import cluster_nodes, runtime_findings, ways_to
-from airbundle.installer.site.node_scripts import given_at, note_object
+from airbundle.installer.site.node_scripts import given_at
 from airbundle.installer.site.step import SiteRun
 
 
@@ -20,7 +21,7 @@ def node_findings(run: SiteRun, *, registry_runs: bool) -> list[Finding]:
         Unauthorized, RemoteError: the nodes can't be listed.
     """
     given, nodes = given_at(run), cluster_nodes(run.cluster)
-    ways = ways_to(run, nodes, lambda key: note_object(run, key))
+    ways = ways_to(run, nodes, maker_at(run.site_state, run.journal))
     findings = [*ways.findings, *runtime_findings(run, nodes)]
     for node in nodes:
         access = ways.access.get(node.name)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from airbundle.deploy.objects import ObjectKey
-from airbundle.errors import AirbundleError, Finding
+from airbundle.errors import Finding
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.mirrors import NodeSetup, node_setup
 from airbundle.installer.node_script import node_script
@@ -19,7 +17,6 @@ from airbundle.installer.site.node_facts import (
 )
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
-from airbundle.transfer.pods import sweep
 
 NAME = "nodes"
 _LIMIT = 16 * 1024 * 1024
@@ -42,19 +39,6 @@ def given_at(run: SiteRun) -> Given:
     addresses = registry_addresses(run) if registry_name(run) else ()
     script = node_script(setup, url=registry.url, name=name, address=addresses[0] if addresses else "")
     return Given(setup, script.encode(), registry.url)
-
-
-def note_object(run: SiteRun, key: ObjectKey) -> None:
-    """Journal an object that is about to be made; before the first install there is no journal, and no lock."""
-    if run.site_state.root.is_dir():
-        run.journal.note(NAME, undo=[{"object": str(key)}])
-
-
-def sweep_objects(run: SiteRun) -> None:
-    """Delete the pods of runs that were killed; the lock is held, so that no other run has any."""
-    known = {action["object"] for action in run.journal.undo() if "object" in action}
-    with suppress(AirbundleError):  # they end by themselves, and `uninstall` takes them away, too
-        sweep(run.cluster, known)
 
 
 def keep_script(run: SiteRun, node: str, script: bytes) -> None:

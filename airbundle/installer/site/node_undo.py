@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from airbundle.deploy.node_answers import advice
 from airbundle.deploy.nodes import ClusterNode, parse_host
-from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import SiteError
 from airbundle.installer.journal import Journal
+from airbundle.installer.site.errands import maker_at
 from airbundle.installer.site.node_by_hand import ManualNodes
 from airbundle.installer.site.node_facts import DAEMONSET, LOCAL, MANUAL, SSH, cluster_nodes, is_here
 from airbundle.installer.site.node_scripts import NAME, kept_script, said_finding
@@ -36,7 +36,7 @@ class NodeUndoing:
         self._cluster = cluster
         self._site_state = site_state
         self._reporter = reporter
-        self._journal = Journal(site_state.journal)
+        self._maker = maker_at(site_state, Journal(site_state.journal))
 
     def undo(self, node: str, access: str) -> bool:
         """Take back what a node was given.
@@ -74,7 +74,7 @@ class NodeUndoing:
         if way == SSH and host is not None:
             return SshNodes({node.name: host})
         if way == DAEMONSET:
-            return PodNodes(self._cluster, {node.name: node.images}, self._note)
+            return PodNodes(self._cluster, {node.name: node.images}, self._maker)
         if way == MANUAL:
             return ManualNodes(self._site_state)
         if way == LOCAL and is_here(node):
@@ -84,6 +84,3 @@ class NodeUndoing:
             outcome="unchanged",
             hint=f"run the site's {NAME}/{node.name}.sh undo there, as root",
         )
-
-    def _note(self, key: ObjectKey) -> None:
-        self._journal.note(NAME, undo=[{"object": str(key)}])

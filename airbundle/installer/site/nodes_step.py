@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from airbundle.deploy.node_answers import NodePlan, read_plan, written, wrongs
 from airbundle.deploy.nodes import ClusterNode
-from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import AirbundleError, Finding, SiteError
+from airbundle.installer.site.errands import maker_at
 from airbundle.installer.site.node_facts import SCRIPTS, Ways, cluster_nodes, probe_images, ways_to
 from airbundle.installer.site.node_restart import release_cordon, restart_runtime
 from airbundle.installer.site.node_scripts import (
@@ -21,9 +21,7 @@ from airbundle.installer.site.node_scripts import (
     given_at,
     keep_script,
     kept_script,
-    note_object,
     said_finding,
-    sweep_objects,
 )
 from airbundle.installer.site.node_undo import journalled
 from airbundle.installer.site.step import Action, Change, SiteRun
@@ -43,6 +41,7 @@ class NodesStep:
 
     def __init__(self, run: SiteRun) -> None:
         self._run = run
+        self._maker = maker_at(run.site_state, run.journal)
 
     def plan(self) -> Sequence[Change]:
         """Return each file of each node that would be written, changed or taken away, and each restart.
@@ -69,7 +68,6 @@ class NodesStep:
         Raises:
             SiteError: nodes that could not be set up, each with the reason; the others are.
         """
-        sweep_objects(self._run)
         given, ways = given_at(self._run), self._ways()
         changed, findings, by_hand = False, list[Finding](), list[str]()
         for node in ways.nodes:
@@ -97,12 +95,9 @@ class NodesStep:
         return self._run.site.site.nodes.restart != "manual"
 
     def _ways(self) -> Ways:
-        ways = ways_to(self._run, cluster_nodes(self._run.cluster), self._note)
+        ways = ways_to(self._run, cluster_nodes(self._run.cluster), self._maker)
         ways.check()
         return ways
-
-    def _note(self, key: ObjectKey) -> None:
-        note_object(self._run, key)
 
     def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given) -> bool:
         """Make one node what it should be; return whether anything changed."""
@@ -192,7 +187,7 @@ class NodesStep:
 
     def _unpulled(self, node: str) -> str:
         """Return why a node pulls no unchanged upstream name; empty when it does."""
-        probe = PullProbe(self._run.cluster, self._note)
+        probe = PullProbe(self._run.cluster, self._maker)
         for image in probe_images(self._run):
             problem = probe.problem(node, image)
             if problem:

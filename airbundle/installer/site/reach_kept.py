@@ -9,6 +9,7 @@ from pathlib import Path
 
 from airbundle.deploy.objects import NAMESPACE, ObjectKey
 from airbundle.errors import AirbundleError, SiteError
+from airbundle.installer.site.errands import sweep_errands
 from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.installer.site.step import PATIENCE
 from airbundle.progress import SILENT, Reporter
@@ -33,7 +34,7 @@ class Reach:
 
 @contextmanager
 def reach_kept(site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> Iterator[ClusterWriter]:
-    """Yield the cluster that a site is, after asking whether it is still the same.
+    """Yield the cluster that a site is, after asking whether it is still the same; what killed runs left there goes.
 
     Args:
         site: of an earlier install.
@@ -52,6 +53,7 @@ def reach_kept(site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> It
     context = reach.context or kept.context
     with open_cluster_writer(path, context, patience=reach.patience, reporter=reporter) as cluster:
         _check(cluster, site, kept)
+        sweep_errands(cluster, site)
         yield cluster
 
 

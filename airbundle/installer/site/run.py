@@ -23,6 +23,7 @@ from airbundle.installer.places import registry_place
 from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
+from airbundle.installer.site.errands import sweep_errands
 from airbundle.installer.site.history import history_of
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site
 from airbundle.installer.site.order import REGISTRY, Order
@@ -161,6 +162,7 @@ def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
     opened = open_trusted(asked.paths, state, asked.gate, asked.bases)
     with opened as trusted, reach_cluster(order, reporter) as cluster:
         identity = identify(cluster, order, site_state)
+        sweep_errands(cluster, site_state)
         checked = look(trusted, options, state, reporter)
         target = KubernetesTarget(cluster.version(), tuple(sorted(cluster.api_versions())))
         rendered = try_releases(trusted, order.site, kubernetes=target, reporter=reporter)
