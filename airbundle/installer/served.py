@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import CONFIG_LIMIT, fingerprint, parse_config
@@ -23,6 +24,7 @@ from airbundle.installer.target import Target
 from airbundle.installer.verify import Gate, Trusted, open_trusted
 from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Reporter
+from airbundle.store.reader import open_bundle
 
 _JOBS = 4
 _SHOWN = 20
@@ -132,18 +134,30 @@ def serve_back(state: StateDirectory, trusted: Trusted, statement: str, journal:
     after = installed.with_bundle_back(bundle)
     with journal.step("serve-back", bundle=f"{bundle.name} {bundle.version}", statement=statement):
         if installed.mode != EMBEDDED:
-            _load(state, installed, trusted, journal, reporter)
+            _load(state, after, trusted, journal, reporter)
         serve_anew(state, after)
         state.write(after)
     return True
 
 
-def _load(state: StateDirectory, installed: Installed, trusted: Trusted, journal: Journal, reporter: Reporter) -> None:
-    target = installed_target(state, installed)
-    plan = plan_of(trusted.bundle, installed.prefix)
-    name = registry_name(state, installed.mode, target.url)
+def _load(state: StateDirectory, after: Installed, trusted: Trusted, journal: Journal, reporter: Reporter) -> None:
+    target = installed_target(state, after)
+    plan = plan_of(trusted.bundle, after.prefix)
+    taken = _names_before(state, after, trusted.statement.name)
+    plan = replace(plan, tags=tuple(tag for tag in plan.tags if (tag.repository, tag.tag) not in taken))
+    name = registry_name(state, after.mode, target.url)
     try:
         load_into(trusted, plan, target, journal, reporter, state=state, registry=name)
     except AirbundleError as error:
         error.hint = error.hint or "install the bundle of that version again, with --allow-older"
         raise
+
+
+def _names_before(state: StateDirectory, after: Installed, name: str) -> set[tuple[str, str]]:
+    """Return repository and tag of what bundles have that stand before those of this name: they keep them."""
+    found: set[tuple[str, str]] = set()
+    for each in takewhile(lambda each: each.name != name, after.bundles):
+        if each.file and (state.bundles / each.file).is_file():
+            with open_bundle([state.bundles / each.file]) as copy:
+                found.update((tag.repository, tag.tag) for tag in plan_of(copy, after.prefix).tags)
+    return found
