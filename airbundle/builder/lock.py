@@ -131,6 +131,7 @@ class Locker:
             roots=_unclashing(roots),
             installer_version=__version__ if options.installer else "",
             installer=parts,
+            site=inventory.site,
         )
         dated = _dated(lock, previous, inventory, renew=options.renew)
         warn_of_end(dated, self.reporter)

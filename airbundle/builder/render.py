@@ -14,7 +14,7 @@ from airbundle.builder.kitchen import UNAVAILABLE, Kitchen, Outcome
 from airbundle.builder.render_cache import RenderCache
 from airbundle.builder.render_follow import Follower
 from airbundle.builder.render_helm import HelmJob
-from airbundle.builder.render_jobs import Case, cases_of, chart_jobs, unknown_releases
+from airbundle.builder.render_jobs import Case, cases_of, chart_jobs, misfits, unknown_releases
 from airbundle.builder.render_manifests import read_manifests
 from airbundle.bundle.lock import Lock
 from airbundle.errors import Finding
@@ -62,8 +62,9 @@ def render_inventory(
         HostError: helm is needed and missing.
     """
     with Kitchen(opened, client, cache, lock, charts_from, store, reporter) as kitchen:
-        findings = unknown_releases(sites, opened.inventory.releases)
-        cases = cases_of(sites)
+        own = opened.inventory.site
+        findings = [*unknown_releases(sites, opened.inventory.releases), *misfits(sites, own)]
+        cases = cases_of(sites, own)
         outcomes, about_charts = _charts(kitchen, cases)
         manifests, about_manifests = _manifests(opened, cases)
         charts = [rendering for _, rendering, _ in outcomes if rendering is not None]

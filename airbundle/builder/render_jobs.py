@@ -9,8 +9,8 @@ from airbundle.builder.chart_finder import FoundChart
 from airbundle.builder.render_helm import HelmJob
 from airbundle.builder.render_manifests import Setting
 from airbundle.bundle.inventory import ChartRequest
+from airbundle.bundle.own_names import OwnName, names_at, own_name_findings, samples
 from airbundle.bundle.release import Release
-from airbundle.bundle.template import PLACEHOLDERS, site_names
 from airbundle.bundle.values_file import VALUES_LIMIT, ValuesFile, read_values
 from airbundle.errors import AirbundleError, Finding, Interrupted
 from airbundle.store.host import read_bounded
@@ -26,10 +26,10 @@ class Case:
     site: SiteDir | None = None
 
 
-def cases_of(sites: Sequence[SiteDir]) -> list[Case]:
-    """Return the inventory's own case, with placeholders, and one for each site."""
-    own = Case(Setting("", PLACEHOLDERS))
-    return [own, *(Case(Setting(f"site {site.site.name}", site_names(site.site)), site) for site in sites)]
+def cases_of(sites: Sequence[SiteDir], own: Sequence[OwnName]) -> list[Case]:
+    """Return the inventory's own case, with placeholders and samples of its `own` names, and one for each site."""
+    at_sites = (Case(Setting(f"site {site.site.name}", names_at(site.site, own)), site) for site in sites)
+    return [Case(Setting("", samples(own))), *at_sites]
 
 
 def chart_jobs(
@@ -105,3 +105,8 @@ def unknown_releases(sites: Sequence[SiteDir], releases: Sequence[Release]) -> l
         for name in dict.fromkeys([*site.site.values, *site.site.releases])
         if name not in there
     ]
+
+
+def misfits(sites: Sequence[SiteDir], own: Sequence[OwnName]) -> list[Finding]:
+    """Return what site files say wrongly of names of the inventory's `own`, and which they lack."""
+    return [finding for site in sites for finding in own_name_findings(site.site, own)]

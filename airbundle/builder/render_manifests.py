@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from airbundle.builder.render_kustomize import has_kustomization, is_kustomization, kustomize
 from airbundle.bundle.release import Release
-from airbundle.bundle.template import fill, used_names
+from airbundle.bundle.site import SiteValue
+from airbundle.bundle.template import used_names
+from airbundle.bundle.template_yaml import fill_yaml
 from airbundle.errors import AirbundleError, DocumentError, Finding, HostError, Interrupted
 from airbundle.scan.model import Origin, Rendering
 from airbundle.store.host import read_bounded
@@ -29,7 +31,7 @@ class Setting:
     """
 
     variant: str
-    names: Mapping[str, str]
+    names: Mapping[str, SiteValue]
 
 
 def read_manifests(
@@ -104,7 +106,7 @@ def _filled(
     wanted = settings if any(used_names(text)) else settings[:1]
     for setting in wanted:
         try:
-            output = fill(text, setting.names, name).encode() if text else raw
+            output = fill_yaml(text, setting.names, name).encode() if text else raw
         except DocumentError as error:
             findings += error.findings
             continue

@@ -76,7 +76,8 @@ def scan_inventory(
     manifests = [manifest for each in looked for manifest in each.manifests]
     seen = tuple(sighting for each in looked for sighting in each.sightings)
     scanned = Scanned(seen) + operator_images(knowledge, manifests) + (running.scanned if running else Scanned())
-    found = _rules(manifests, renderings, sites) if options.rules else []
+    samples = [each.sample for each in opened.inventory.site if isinstance(each.sample, str) and each.sample]
+    found = _rules(manifests, renderings, sites, samples) if options.rules else []
     held = held_images(opened.inventory, lock)
     images = join(_at_upstream(scanned.sightings, sites), held)
     if confirmer is not None:
@@ -102,13 +103,16 @@ def scan_inventory(
     )
 
 
-def _rules(manifests: Sequence[Manifest], renderings: Sequence[Rendering], sites: Sequence[Site]) -> list[Finding]:
+def _rules(
+    manifests: Sequence[Manifest], renderings: Sequence[Rendering], sites: Sequence[Site], samples: Sequence[str]
+) -> list[Finding]:
     found = run_rules(
         manifests,
         renderings,
         known=[(secret.namespace, secret.name) for site in sites for secret in site.secrets],
         domains=[site.domain for site in sites if site.domain],
         storage_classes=[site.storage_class for site in sites if site.storage_class],
+        samples=samples,
     )
     return found if sites else list(map(_doubtful, found))
 

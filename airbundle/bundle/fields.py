@@ -45,6 +45,13 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class AnyScalar:
+    """Text that is one printable line of at most `limit` characters, a finite number, or true or false."""
+
+    limit: int
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list of values of one kind; `unique` refuses equal texts, `single` takes one text for a list of one."""
 
@@ -101,4 +108,4 @@ class Record:
     whens: tuple[When, ...] = ()
 
 
-Spec = Union[Text, Flag, Whole, ListOf, MapOf, Record]
+Spec = Union[Text, Flag, Whole, AnyScalar, ListOf, MapOf, Record]

@@ -9,6 +9,7 @@ from typing import Any
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.image_source import ImageSource
 from airbundle.bundle.oci import canonical_json
+from airbundle.bundle.own_names import OwnName, declared
 from airbundle.bundle.reference import Reference
 from airbundle.bundle.release import Release
 
@@ -165,6 +166,7 @@ class Inventory:
     Attributes:
         expires: `90d`, a date, or `never`; `durations.expires_at` tells when that is.
         platforms: of images that say nothing of their own.
+        site: names that values ask of each site, beside those that every bundle knows.
         operators: files with the team's own knowledge of what operators run (docs/scan.md).
         where: the document's name, for errors.
     """
@@ -181,6 +183,7 @@ class Inventory:
     ca: CaRequest = CaRequest()
     kubernetes: KubernetesTarget = KubernetesTarget()
     operators: tuple[str, ...] = ()
+    site: tuple[OwnName, ...] = ()
     where: str = field(default=INVENTORY_NAME, compare=False)
 
     @property
@@ -228,6 +231,8 @@ class Inventory:
         }
         if self.operators:  # as with variants of charts
             body["operators"] = list(self.operators)
+        if self.site:
+            body["site"] = declared(self.site)
         return sha256(canonical_json(body))
 
 

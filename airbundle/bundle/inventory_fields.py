@@ -5,6 +5,7 @@ from __future__ import annotations
 from airbundle.bundle import terms
 from airbundle.bundle.fields import Field, Flag, ListOf, MapOf, Record, Text, When
 from airbundle.bundle.image_source import check_image_source, check_target
+from airbundle.bundle.own_name_fields import OWN_NAMES
 from airbundle.bundle.release import RELEASE
 
 _PLATFORMS = ListOf(terms.PLATFORM, unique=True, least=1)
@@ -136,6 +137,7 @@ BUNDLE = Record(
         "expires": Field(terms.EXPIRES, "When sites stop to install it: 90d, a date, or never (the default)"),
         "platforms": Field(_PLATFORMS, "The platforms to carry; linux/amd64 by default"),
         "kubernetes": Field(KUBERNETES, "The cluster that charts are rendered for"),
+        "site": Field(OWN_NAMES, "What values ask of each site as {{ site.NAME }}, beside what every bundle knows"),
         "images": Field(ListOf(_IMAGE), "Container images"),
         "charts": Field(ListOf(_CHART), "Helm charts"),
         "manifests": Field(ListOf(_MANIFESTS), "Kubernetes manifests of your own"),

@@ -23,12 +23,15 @@ from airbundle.bundle.inventory import (
     ManifestRequest,
 )
 from airbundle.bundle.inventory_fields import BUNDLE
+from airbundle.bundle.own_name_fields import read_own_names
+from airbundle.bundle.own_names import samples
 from airbundle.bundle.reading import Reading, Values
 from airbundle.bundle.reference import Reference, parse_reference
 from airbundle.bundle.release import check_releases, read_release
+from airbundle.bundle.template import placeholders, refuse_unknown
 from airbundle.bundle.terms import normal_path
 from airbundle.bundle.yamldoc import load
-from airbundle.errors import UsageError
+from airbundle.errors import DocumentError, UsageError
 
 _T = TypeVar("_T")
 
@@ -52,10 +55,12 @@ def read_inventory(raw: bytes, where: str) -> Inventory:
         ca=_ca(top.record("ca")),
         kubernetes=read_kubernetes(top.record("kubernetes")),
         operators=tuple(map(normal_path, top.texts("operators"))),
+        site=read_own_names(top.mapping("site")),
         where=where,
     )
     _refuse_doubles(inventory, reading)
     check_releases(inventory.releases, reading)
+    _refuse_unknown_names(inventory, reading)
     reading.finish("docs/inventory.md explains each field; `airbundle schema bundle` is for editors")
     return inventory
 
@@ -166,6 +171,18 @@ def _refuse_doubles(inventory: Inventory, reading: Reading) -> None:
     _doubles(charts, "the chart {} is asked for twice", reading)
     files = ((file.name, file.where) for file in inventory.files)
     _doubles(files, "two files are called {} at the site", reading, hint="give one of them another `name`")
+
+
+def _refuse_unknown_names(inventory: Inventory, reading: Reading) -> None:
+    """Report names of the site that checks of releases ask for and nobody knows."""
+    known = samples(inventory.site)
+    for check in (check for release in inventory.releases for check in release.checks):
+        for text in check.texts():
+            try:
+                refuse_unknown(placeholders(text), known, check.where)
+            except DocumentError as error:
+                for found in error.findings:
+                    reading.wrong(found.message, check.where, expected=found.expected, hint=found.hint)
 
 
 def _doubles(named: Iterable[tuple[str, str]], message: str, reading: Reading, *, hint: str = "") -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.own_names import OwnName, declared
 
 LOCK_NAME = "airbundle.lock.json"
 API_VERSION = "airbundle.dev/v1"
@@ -96,6 +97,7 @@ class Lock:
         created, expires: RFC 3339, UTC, whole seconds; `expires` may be empty (never).
         installer: airbundle's own version and the wheels of the zip application.
         local: path → digest of the inventory's own files, so that a person can be told which of them has changed.
+        site: names of its own that the values ask of each site.
     """
 
     name: str
@@ -108,10 +110,13 @@ class Lock:
     installer_version: str = ""
     installer: tuple[InstallerPart, ...] = ()
     local: Mapping[str, str] = field(default_factory=dict)
+    site: tuple[OwnName, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
+        # What is not there is left out: locks from before there were such names stay what they are.
         return {
+            **({"site": declared(self.site)} if self.site else {}),
             "apiVersion": API_VERSION,
             "kind": "Lock",
             "metadata": {"name": self.name, "version": self.version},

@@ -11,6 +11,7 @@ from typing import Any
 
 from airbundle.bundle.lock import LOCK_LIMIT
 from airbundle.bundle.oci import parse_json
+from airbundle.bundle.own_names import OwnName, parse_own_name
 
 
 class LockGlance:
@@ -33,6 +34,12 @@ class LockGlance:
     def _roots(self) -> dict[tuple[str, str], dict[str, Any]]:
         roots = [root for root in _list(self._body.get("roots")) if isinstance(root, dict)]
         return {(_text(root.get("kind")), _text(root.get("ref"))): root for root in roots}
+
+    @property
+    def site(self) -> list[OwnName]:
+        """The names of its own that the bundle asks of each site."""
+        found = (parse_own_name(name, body) for name, body in _mapping(self._body.get("site")).items())
+        return [each for each in found if each is not None]
 
     def __contains__(self, root: tuple[str, str]) -> bool:
         """Tell whether it has an entry of this kind and name."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from airbundle.bundle.digest import is_digest
 from airbundle.bundle.lock import API_VERSION, LATEST, LOCK_LIMIT, InstallerPart, Lock, LockedRoot
 from airbundle.bundle.oci import Descriptor, parse_json
+from airbundle.bundle.own_names import OwnName, parse_own_name
 from airbundle.errors import DocumentError, Finding, VerificationError
 
 _T = TypeVar("_T")
@@ -143,6 +144,14 @@ class _Reader:
                 self.wrong(f"{name}.{key}", digest, "a digest")
         return {key: str(digest) for key, digest in found.items()}
 
+    def own_names(self, body: Mapping[str, Any]) -> Iterator[OwnName]:
+        for name, value in self.mapping(body.get("site", {}), "site").items():
+            made = parse_own_name(name, value)
+            if made is None:
+                self.wrong(f"site.{name[:80]}", value, "a name with `default` or `example`")
+            else:
+                yield made
+
     def part(self, value: object) -> InstallerPart:
         body = self.mapping(value, "")
         digest, size = body.get("digest"), body.get("size")
@@ -177,4 +186,5 @@ class _Reader:
             installer_version=self.text(installer, "version", "installer."),
             installer=tuple(self.each(installer, "parts", self.part, "installer.")),
             local=self.digests(body, "local"),
+            site=tuple(self.own_names(body)),
         )

@@ -135,7 +135,7 @@ def _own_files(
 
 def _setting(inventory: Inventory, lock: Lock, local: Mapping[str, str]) -> Finding:
     return misfit(
-        "a setting (expires, kubernetes, ca, a release, its variants) has changed since the bundle was locked",
+        "a setting (expires, kubernetes, ca, site, a release, its variants) has changed since the bundle was locked",
         inventory.where,
         code="lock-changed",
         found=inventory.digest(local),

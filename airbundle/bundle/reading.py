@@ -6,13 +6,14 @@ values of the right form.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from airbundle.bundle.fields import Flag, ListOf, MapOf, Record, Spec, Text
+from airbundle.bundle.fields import AnyScalar, Flag, ListOf, MapOf, Record, Spec, Text
 from airbundle.bundle.yamldoc import Document, Node
 from airbundle.errors import DocumentError, Finding, UsageError
 
@@ -120,6 +121,8 @@ class Reading:
             return self._text(node, spec, path)
         if isinstance(spec, Flag):
             return node.value if isinstance(node.value, bool) else self._mistyped(node, "true or false", path)
+        if isinstance(spec, AnyScalar):
+            return self._scalar(node, spec, path)
         number = node.value
         if not isinstance(number, int) or isinstance(number, bool) or not spec.low <= number <= spec.high:
             return self._mistyped(node, f"a whole number from {spec.low} to {spec.high}", path)
@@ -129,6 +132,16 @@ class Reading:
         found = "something else" if secret and node.kind == "scalar" else node.describe()
         self.wrong("wrong value", self._where(node, path), found=found, expected=expected, hint=hint)
         return _INVALID
+
+    def _scalar(self, node: Node, spec: AnyScalar, path: str) -> Any:
+        value = node.value
+        if isinstance(value, str):
+            good = len(value) <= spec.limit and value.isprintable()
+        else:
+            good = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if good:
+            return value
+        return self._mistyped(node, f"text of one line (at most {spec.limit}), a number, true or false", path)
 
     def _text(self, node: Node, spec: Text, path: str) -> Any:
         text = node.value

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from airbundle.bundle.fields import Field, ListOf, Record, Text, Whole
 from airbundle.bundle.reading import Values
-from airbundle.bundle.template import PLACEHOLDERS, fill
 from airbundle.bundle.terms import DURATION, dns_label
-from airbundle.errors import DocumentError, UsageError
 
 KINDS = ("http", "tcp", "tls", "exec", "sql", "redis")
 DEFAULT_QUERY = "select 1"
@@ -20,17 +19,9 @@ _LABEL = rf"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/)?{_LABEL_VALUE}=(?:{_LABEL_VALU
 _WORKLOADS = "Deployment|StatefulSet|DaemonSet|Job|Pod"
 
 
-def _check_names(text: str) -> None:
-    try:
-        fill(text, PLACEHOLDERS, "a check")
-    except DocumentError as error:
-        raise UsageError(error.findings[0].message, hint=error.findings[0].hint) from None
-
-
 _PLACE = Text(
     "HOST:PORT, such as turn.{{ site.domain }}:5349",
     rf"(?:\[[0-9a-fA-F:.]+\]|(?:[^\s{{}}:/\[\]]|{_FILLED})+):[1-9][0-9]{{0,4}}",
-    check=_check_names,
     limit=512,
 )
 _POD = Text(
@@ -40,7 +31,7 @@ _POD = Text(
 )
 _CONTAINER = Field(dns_label("a container's name"), "The container; the pod's first by default")
 _POD_FIELD = Field(_POD, "A pod of the release's namespace; any ready one of those that fit", required=True)
-_WORD = Text("text of one line", r"[^\n\r\x00]+", check=_check_names)
+_WORD = Text("text of one line", r"[^\n\r\x00]+")
 
 CHECK = Record(
     "a check",
@@ -49,7 +40,6 @@ CHECK = Record(
             Text(
                 "an http:// or https:// URL; it may hold {{ site.NAME }}",
                 rf"https?://(?:[^\s{{}}]|{_FILLED})+",
-                check=_check_names,
             ),
             "The URL that is asked after the release is deployed; NAME.NAMESPACE.svc is a service of the cluster",
         ),
@@ -65,7 +55,7 @@ CHECK = Record(
                     "pod": _POD_FIELD,
                     "container": _CONTAINER,
                     "command": Field(
-                        ListOf(Text("an argument", r"[^\x00]+", check=_check_names), least=1),
+                        ListOf(Text("an argument", r"[^\x00]+"), least=1),
                         "Program and arguments, without a shell; it must end with 0",
                         required=True,
                     ),
@@ -137,6 +127,7 @@ class Check:
     sql: PodCheck | None = None
     redis: PodCheck | None = None
     timeout: str = ""
+    where: str = field(default="", compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -147,6 +138,12 @@ class Check:
     def in_pod(self) -> PodCheck | None:
         """What is run in a pod; None for those that go over the network."""
         return self.exec or self.sql or self.redis
+
+    def texts(self) -> Iterator[str]:
+        """Yield the texts that may hold `{{ site.NAME }}`."""
+        yield from (self.http, self.body, self.tcp, self.tls)
+        for pod in (self.exec, self.sql, self.redis):
+            yield from (*pod.command, pod.query) if pod else ()
 
     def meaning(self) -> dict[str, Any]:
         """Return what counts for the lock, in the words of the document."""
@@ -172,6 +169,7 @@ def read_check(values: Values) -> Check:
         sql=_in_pod(values.record("sql")),
         redis=_in_pod(values.record("redis")),
         timeout=values.text("timeout"),
+        where=values.where,
     )
 
 

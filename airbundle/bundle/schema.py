@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airbundle.bundle.fields import Flag, ListOf, MapOf, Record, Spec, Text, When
+from airbundle.bundle.fields import AnyScalar, Flag, ListOf, MapOf, Record, Spec, Text, When
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BASE = "https://airbundle.dev/schema/v1/"
@@ -71,6 +71,9 @@ def spec_schema(spec: Spec) -> Schema:
         return _text(spec)
     if isinstance(spec, Flag):
         return {"type": "boolean"}
+    if isinstance(spec, AnyScalar):
+        line = {"type": "string", "maxLength": spec.limit, "pattern": r"^[^\u0000-\u001f\u007f]*$"}
+        return {"anyOf": [line, {"type": ["number", "boolean"]}]}
     return {"type": "integer", "minimum": spec.low, "maximum": spec.high}
 
 

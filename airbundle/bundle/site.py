@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Union
 
 SITE_NAME = "site.yaml"
 ISSUER = "airbundle-ca"
 """What the ClusterIssuer is called where the site file says nothing."""
+
+SiteValue = Union[str, int, float, bool]
+"""What a name of a bundle's own may stand for."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class SiteSecret:
 
 @dataclass(frozen=True)
 class Site:
-    """A whole site file. Paths are relative to its directory, or absolute."""
+    """A whole site file. Paths are relative to its directory, or absolute.
+
+    `names`: what the bundle's own names stand for here (`own_names`).
+    """
 
     name: str
     cluster: ClusterTarget = ClusterTarget()
@@ -105,6 +112,7 @@ class Site:
     releases: Mapping[str, ReleaseChoice] = field(default_factory=dict)
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: tuple[SiteSecret, ...] = ()
+    names: Mapping[str, SiteValue] = field(default_factory=dict)
     where: str = field(default=SITE_NAME, compare=False)
 
 

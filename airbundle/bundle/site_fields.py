@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from airbundle.bundle import terms
-from airbundle.bundle.fields import Field, Flag, ListOf, MapOf, Record, Text, When
+from airbundle.bundle.fields import AnyScalar, Field, Flag, ListOf, MapOf, Record, Text, When
+from airbundle.bundle.own_name_fields import OWN_NAME
+from airbundle.bundle.own_names import VALUE_LIMIT
 from airbundle.bundle.reading import Reading, Values
 from airbundle.bundle.release import RELEASE_NAME
 from airbundle.bundle.site import (
@@ -158,6 +160,10 @@ SITE = Record(
             MapOf(RELEASE_NAME, ListOf(terms.ANY_PATH, least=1, single=True)),
             "Release → values file or files of this site, which win over those of the bundle",
         ),
+        "names": Field(
+            MapOf(OWN_NAME, AnyScalar(VALUE_LIMIT)),
+            "What the bundle's own names stand for here; `airbundle inspect` lists those that it asks for",
+        ),
         "secrets": Field(ListOf(_SECRET), "Secrets that must be there before releases are deployed"),
     },
 )
@@ -180,6 +186,7 @@ def read_site(raw: bytes, where: str) -> Site:
         releases={name: _choice(values) for name, values in top.mapping("releases").items()},
         values=_lists(top.mapping("values")),
         secrets=tuple(_secret(values) for values in top.records("secrets")),
+        names=dict(top.mapping("names")),
         where=where,
     )
     _refuse_doubles(site, reading)

@@ -7,12 +7,12 @@ is an error: a typing error must not reach a cluster.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from airbundle.bundle.serving import SITE_PORT
-from airbundle.bundle.site import Site
+from airbundle.bundle.site import Site, SiteValue
 from airbundle.errors import DocumentError, Finding
 
 PLACEHOLDERS: Mapping[str, str] = {
@@ -27,21 +27,36 @@ PLACEHOLDERS: Mapping[str, str] = {
 _OURS = re.compile(r"\{\{[ \t]*site\.([A-Za-z0-9_.-]*)[ \t]*\}\}")
 
 
-def fill(text: str, names: Mapping[str, str], where: str) -> str:
-    """Return a text with each `{{ site.NAME }}` filled in.
+def fill(text: str, names: Mapping[str, SiteValue], where: str) -> str:
+    """Return a text with each `{{ site.NAME }}` filled in; for YAML there is `template_yaml.fill_yaml`.
 
     Args:
-        text: of a values file.
+        text: of one line, or of any form that nobody parses.
         names: what a NAME stands for.
         where: the file, for errors.
 
     Raises:
         DocumentError: a NAME that is not in `names`; every one is listed, with its line.
     """
-    findings = [_unknown(match, text, where) for match in _OURS.finditer(text) if match[1] not in names]
+    refuse_unknown(placeholders(text), names, where)
+    return _OURS.sub(lambda match: written(names[match[1]]), text)
+
+
+def placeholders(text: str) -> list[re.Match[str]]:
+    """Return where each `{{ site.NAME }}` stands; group 1 is the NAME."""
+    return list(_OURS.finditer(text))
+
+
+def refuse_unknown(found: Sequence[re.Match[str]], names: Mapping[str, object], where: str) -> None:
+    """Raise DocumentError when a NAME is not in `names`; every one is listed, with its line."""
+    findings = [_unknown(match, match.string, names, where) for match in found if match[1] not in names]
     if findings:
         raise DocumentError(f"{where}: names of the site can't be filled in", findings=findings)
-    return _OURS.sub(lambda match: names[match[1]], text)
+
+
+def written(value: SiteValue) -> str:
+    """Return a value as it is written into texts."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def used_names(text: str) -> Iterator[str]:
@@ -66,17 +81,18 @@ def site_names(site: Site) -> dict[str, str]:
     }
 
 
-def _unknown(match: re.Match[str], text: str, where: str) -> Finding:
+def _unknown(match: re.Match[str], text: str, names: Mapping[str, object], where: str) -> Finding:
     name = match[1]
     line = text.count("\n", 0, match.start()) + 1
     if name in PLACEHOLDERS:
         message, expected, hint = f"the site file does not say its {name!r}", "", "write `domain` into the site file"
         return Finding(message, f"{where}:{line}", "template", match[0], expected, hint)
-    close = get_close_matches(name, PLACEHOLDERS, n=1)
+    known = list(dict.fromkeys([*PLACEHOLDERS, *names]))
+    close = get_close_matches(name, known, n=1)
     return Finding(
         f"{match[0]!r} is no name of the site",
         f"{where}:{line}",
         "template",
-        expected="one of " + ", ".join(f"site.{known}" for known in PLACEHOLDERS),
-        hint=f"did you mean site.{close[0]}?" if close else "",
+        expected="one of " + ", ".join(f"site.{each}" for each in known),
+        hint=f"did you mean site.{close[0]}?" if close else "declare names of your own under `site` in bundle.yaml",
     )

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from airbundle.bundle.chart_yaml import compose_yaml, scalar_of, text_of
-from airbundle.bundle.template import fill
+from airbundle.bundle.site import SiteValue
+from airbundle.bundle.template_yaml import fill_yaml
 from airbundle.errors import DocumentError, Finding, VerificationError
 
 VALUES_LIMIT = 5 * 1024 * 1024
@@ -39,7 +40,7 @@ class ValuesFile:
     findings: tuple[Finding, ...] = ()
 
 
-def read_values(raw: bytes, names: Mapping[str, str], where: str) -> ValuesFile:
+def read_values(raw: bytes, names: Mapping[str, SiteValue], where: str) -> ValuesFile:
     """Read a values file.
 
     Args:
@@ -58,7 +59,7 @@ def read_values(raw: bytes, names: Mapping[str, str], where: str) -> ValuesFile:
         line = raw.count(b"\n", 0, error.start) + 1
         found = f"byte 0x{raw[error.start]:02x}"
         raise _wrong(f"{where}:{line}", "the values are not UTF-8", found=found, expected="UTF-8 text") from None
-    filled = fill(text, names, where)
+    filled = fill_yaml(text, names, where)
     body, findings = parse_values(filled, where)
     return ValuesFile(where, filled, body, tuple(findings))
 

@@ -86,6 +86,7 @@ def _document(bundle: BundleFile, lock: LockGlance, roots: Sequence[RootRow], in
         "allowedMissing": list(statement.allowed_missing),
         "signatures": [key_id for key_id, _ in bundle.signatures],
         "installer": _installer(bundle, lock),
+        "site": {each.name: each.to_json() for each in lock.site},
         "roots": [_entry(root, lock) for root in roots],
     }
 
@@ -173,9 +174,19 @@ def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
         )
     if statement.allowed_missing:
         rows.append(("may lack", ", ".join(statement.allowed_missing) + "  (its charts run images of these names)"))
+    rows += [("site names" if not number else "", text) for number, text in enumerate(_site_names(lock))]
     console.say(f"{statement.name} {statement.version}")
     for label, text in rows:
-        console.say(f"  {label:<9}  {text}")
+        console.say(f"  {label:<10} {text}")
+
+
+def _site_names(lock: LockGlance) -> Iterator[str]:
+    """Yield a line for each name that the site file may, or must, say under `names`."""
+    from airbundle.bundle.template import written
+
+    for each in lock.site:
+        stands = f"needed, such as {written(each.sample)}" if each.required else f"{written(each.sample)} by default"
+        yield _shown(f"{each.name}: {stands}" + (f"  ({each.description})" if each.description else ""))
 
 
 def _shown(text: str) -> str:

@@ -21,6 +21,12 @@ expires: 90d
 # Which platforms to carry of images that have several.
 platforms: [linux/amd64]
 
+# What values ask of each site as {{ site.NAME }}, beside name, domain, registry, storageClass and ca_issuer:
+# with a default, or with an example where the site must tell.
+# site:
+#   replicas: {default: 2, description: pods of each web server}
+#   turn_address: {example: 192.0.2.7, description: public address of the TURN server}
+
 # Container images. Bare names mean what they mean to Docker: redis:7.2 is docker.io/library/redis:7.2.
 images:
   - docker.io/library/redis:7.2
@@ -120,6 +126,12 @@ ca:
 releases:
   # label-studio: {enabled: false}
   # cert-manager: {handedOver: true}   # an administrator deploys it: `install --handoff DIR`
+
+# What the bundle's own names stand for here: `airbundle inspect BUNDLE` lists those that it asks for.
+# Values with {{ site.replicas }} in them then have 3. No secrets: those go below, or into Secrets that are there.
+names:
+  # replicas: 3
+  # turn_address: 192.0.2.7
 
 # Values of this site, by release; they win over those of the bundle.
 values:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from airbundle.bundle.redaction import redact_text
 from airbundle.bundle.release_checks import DEFAULT_QUERY, Check, PodCheck
+from airbundle.bundle.site import SiteValue
 from airbundle.bundle.template import fill
 from airbundle.deploy.dig import condition, text
 from airbundle.deploy.objects import ObjectKey
@@ -51,7 +52,7 @@ class Place:
         return (match[2], match[1]) if match else None
 
 
-def filled(check: Check, names: Mapping[str, str], where: str) -> Check:
+def filled(check: Check, names: Mapping[str, SiteValue], where: str) -> Check:
     """Return a check with the names of the site filled in.
 
     Raises:

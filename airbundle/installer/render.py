@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from airbundle.bundle.inventory import KubernetesTarget
+from airbundle.bundle.own_names import OwnName, own_name_findings
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
+from airbundle.bundle.site import Site
 from airbundle.bundle.template import site_names
-from airbundle.errors import CheckFailed, Finding, UsageError
+from airbundle.errors import CheckFailed, DocumentError, Finding
 from airbundle.installer.image_pins import ImagePins
 from airbundle.installer.releases import carried_releases
 from airbundle.installer.render_source import ReleaseSource
@@ -78,7 +81,7 @@ def render_releases(
     Raises:
         CheckFailed: a chart or manifest can't be rendered, or an image that is certain to run is not in the bundle; all
             findings at once.
-        UsageError: the site file names releases that the bundle does not have, or no registry.
+        DocumentError: the site file does not go with the bundle (`check_site`).
         HostError: there is no helm.
     """
     rendered = try_releases(trusted, site, kubernetes=kubernetes, reporter=reporter)
@@ -95,10 +98,10 @@ def try_releases(
     """Render what can be rendered, as `render_releases` does; what is wrong stands among the warnings.
 
     Raises:
-        UsageError, HostError: as `render_releases`.
+        DocumentError, HostError: as `render_releases`.
     """
     carried = carried_releases(trusted.bundle)
-    check_site(site, carried)
+    check_site(site, carried, trusted.bundle.lock.site)
     chosen = [(each, chosen_release(each.release, site)) for each in carried]
     off = tuple(release.name for _, release in chosen if not release.enabled)
     renderer = _Renderer(ImagePins.of(trusted.bundle, site.site), trusted.statement.allowed_missing)
@@ -111,23 +114,33 @@ def try_releases(
     return Rendered(tuple(renderer.done), off, tuple(findings))
 
 
-def check_site(site: SiteDir, carried: Sequence[CarriedRelease]) -> None:
-    """Refuse a site file that names releases that the bundle does not have, or no registry.
+def check_site(site: SiteDir, carried: Sequence[CarriedRelease], own: Sequence[OwnName]) -> None:
+    """Refuse a site file that does not go with a bundle.
+
+    Args:
+        site: it.
+        carried: the bundle's releases.
+        own: the names that the bundle declares.
 
     Raises:
-        UsageError: it does.
+        DocumentError: it names releases or names that the bundle does not have, says something else of a name than
+            that can be, lacks one, or names no registry; all at once.
     """
-    names = {each.release.name for each in carried}
-    unknown = sorted((site.site.releases.keys() | site.site.values.keys()) - names)
-    if unknown:
-        raise UsageError(
-            f"{site.site.where}: the bundle has no release {', '.join(unknown)}",
-            hint=f"it has {', '.join(sorted(names)) or 'none'}",
-        )
+    findings = [*_unknown_releases(site.site, carried), *own_name_findings(site.site, own)]
     if "registry" not in site_names(site.site):
-        raise UsageError(
-            f"{site.site.where}: it names no private registry", hint="write `domain`, or `registry: {mode, url}`"
-        )
+        hint = "write `domain`, or `registry: {mode, url}`"
+        findings.append(Finding("it names no private registry", site.site.where, "site-registry", hint=hint))
+    if findings:
+        count = f"{len(findings)} thing{'' if len(findings) == 1 else 's'}"
+        raise DocumentError(f"{site.site.where} does not go with this bundle: {count} to put right", findings=findings)
+
+
+def _unknown_releases(site: Site, carried: Sequence[CarriedRelease]) -> Iterator[Finding]:
+    names = sorted(each.release.name for each in carried)
+    for name in sorted((site.releases.keys() | site.values.keys()) - set(names)):
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names) or 'none'}"
+        yield Finding(f"the bundle has no release {name}", site.where, "site-release", hint=hint)
 
 
 def chosen_release(release: Release, site: SiteDir) -> Release:

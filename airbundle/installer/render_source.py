@@ -11,9 +11,10 @@ from airbundle.bundle.content import BlobSource
 from airbundle.bundle.index import CHART, ref_of
 from airbundle.bundle.inventory import KubernetesTarget
 from airbundle.bundle.oci import HELM_CHART, MANIFEST_LIMIT, Descriptor, parse_manifest
+from airbundle.bundle.own_names import names_at
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
-from airbundle.bundle.template import fill, site_names
+from airbundle.bundle.template_yaml import fill_yaml
 from airbundle.bundle.values_file import VALUES_LIMIT, ValuesFile, read_values
 from airbundle.errors import DocumentError, Finding, VerificationError
 from airbundle.installer.tools import unpack_helm
@@ -47,7 +48,7 @@ class ReleaseSource:
         self._trusted = trusted
         self._site = site
         self._kubernetes = kubernetes
-        self._names = site_names(site.site)
+        self._names = names_at(site.site, trusted.bundle.lock.site)
         self._tools = tools
         self._home = HelmHome()
         self._helm: Helm | None = None
@@ -142,7 +143,8 @@ class ReleaseSource:
             if path not in paths and (not name.endswith(_SUFFIXES) or name.startswith(".")):
                 continue
             try:
-                output = fill(self._read(carried.files[path], OUTPUT_LIMIT).decode(), self._names, path).encode()
+                text = self._read(carried.files[path], OUTPUT_LIMIT).decode()
+                output = fill_yaml(text, self._names, path).encode()
                 renderings.append(Rendering(Origin(path, release.name, release.namespace), output))
             except UnicodeDecodeError:
                 findings.append(Finding("the manifest is not UTF-8", where=path, code="manifest"))

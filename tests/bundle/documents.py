@@ -38,6 +38,7 @@ operators: [operators.yaml]
 manifests: [{{path: manifests/, release: {{name: base, needs: [cert-manager]}}}}]
 clamav: {{source: cvdupdate, databases: [main, daily, bytecode], custom: [own.ndb]}}
 files: [{{url: "https://example.com/tool.tar.gz", sha256: "{DIGEST}"}}, {{path: docs/handbook.pdf, name: h.pdf}}]
+site: {{replicas: {{default: 2, description: pods}}, turn: {{example: 192.0.2.7}}, ratio: {{default: 0.5}}}}
 ca: {{mode: bundled, cert: ca/ca.crt, key: ca/ca.key, permitted: [messenger.internal, 10.0.0.0/8]}}
 """
 
@@ -56,6 +57,7 @@ storageClass: standard
 releases: {label-studio: {enabled: false}}
 values: {synapse: values/synapse.yaml, redis: [a.yaml, b.yaml]}
 secrets: [{name: synapse-signing, namespace: matrix, keys: {signing.key: random}}]
+names: {replicas: 3, turn: "192.0.2.9", tls: true, ratio: 0.25}
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airbundle.bundle.fields import Flag, ListOf, MapOf, Record, Spec, Text
+from airbundle.bundle.fields import AnyScalar, Flag, ListOf, MapOf, Record, Spec, Text
 from airbundle.bundle.inventory import parse_inventory
 from airbundle.bundle.inventory_fields import BUNDLE
 from airbundle.bundle.schema import json_schema, published
@@ -155,6 +155,8 @@ def _documents(spec: Spec) -> st.SearchStrategy[Any]:
         return st.from_regex(spec.pattern, fullmatch=True) if spec.pattern else st.sampled_from(["a", "a/b.yaml"])
     if isinstance(spec, Flag):
         return st.booleans()
+    if isinstance(spec, AnyScalar):
+        return st.text(max_size=9) | st.booleans() | st.integers() | st.floats(allow_nan=False)
     return st.integers(spec.low, spec.high)
 
 

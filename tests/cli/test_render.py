@@ -51,6 +51,12 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: base}
 data: {domain: '{{ site.domain }}', other: '{{ x }}'}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: own}
+data:
+  greeting: {{ site.greeting }}
 """
 SITE: dict[str, Any] = {
     "apiVersion": "airbundle.dev/v1",
@@ -109,6 +115,7 @@ def shop(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Shop:
         ],
         manifests=[{"path": "base", "release": {"name": "base"}}],
         kubernetes={"version": "1.33"},
+        site={"greeting": {"default": "hello", "description": "what people read"}},
     )
     write(directory / "charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\nkubeVersion: '>=1.33'\n")
     write(directory / "charts/app/templates/deployment.yaml", DEPLOYMENT)
@@ -145,7 +152,7 @@ def test_a_chart_with_the_values_of_bundle_and_site_and_its_images_pinned(shop: 
     assert hook["spec"]["template"]["spec"]["containers"][0]["image"] == pin
     (crd,) = shop.objects("app/crds.yaml")
     assert crd["metadata"]["name"] == "things.example.com"
-    (config,) = shop.objects("base/manifests.yaml")
+    config, _ = shop.objects("base/manifests.yaml")
     assert config["data"] == {"domain": "berlin.internal", "other": "{{ x }}"}
     index = json.loads((shop.out / "render.json").read_text())
     assert [release["name"] for release in index["releases"]] == ["base", "app"]
@@ -218,6 +225,28 @@ def test_a_delta_with_its_base(shop: Shop) -> None:
     assert answer.code == 0, answer.text
     assert shop.objects("base/manifests.yaml")[0]["data"]["other"] == "new"
     assert f"{HERE}/app:1.0@sha256:" in (shop.out / "app/manifests.yaml").read_text()
+
+
+def test_names_of_the_bundles_own_and_what_a_site_says_of_them(shop: Shop) -> None:
+    inspected = shop.workshop.run("inspect", shop.bundle).body["site"]
+    assert inspected == {"greeting": {"default": "hello", "description": "what people read"}}
+    assert shop.render().code == 0
+    assert shop.objects("base/manifests.yaml")[1]["data"] == {"greeting": "hello"}
+    spoken = 'yes: "it" is\\n #1'
+    shop.site(names={"greeting": spoken})
+    answer = shop.render()
+    assert shop.objects("base/manifests.yaml")[1]["data"] == {"greeting": spoken}
+    # Only the release that asks for it has changed; render.json tells what was rendered from what.
+    assert set(answer.body["written"]) <= {"base/manifests.yaml", "render.json"}
+    shop.site(names={"greting": "x", "greeting": 3}, releases={"ap": {"enabled": False}})
+    answer = shop.render()
+    assert answer.code == 2
+    for words in (
+        "the bundle asks for no name 'greting' (did you mean 'greeting'?)",
+        "wrong value of 'greeting': what people read; found a whole number, '3'; expected text, such as hello",
+        "the bundle has no release ap (did you mean 'app'?)",
+    ):
+        assert words in answer.text
 
 
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_written(shop: Shop) -> None:

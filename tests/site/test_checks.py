@@ -107,7 +107,7 @@ def test_what_does_not_hold_is_told(run: SiteRun, space: str, site: Site) -> Non
         Check(sql=PodCheck("app=web")),
         Check(redis=PodCheck("Pod/none")),
     )
-    found = check_findings(Desk.of(run), Release("app", checks=checks), space, wait=False)
+    found = check_findings(Desk.of(run, run.trusted.bundle), Release("app", checks=checks), space, wait=False)
     assert [each.code for each in found] == ["check-http"] * 2 + ["check-exec"] * 3 + ["check-sql", "check-redis"]
     told = [f"{each.found} / {each.expected}" for each in found]
     assert "/ 418" in told[0]
@@ -140,12 +140,12 @@ def test_real_databases(run: SiteRun, space: str, site: Site, tmp_path: Path) ->
         Check(sql=PodCheck(db, user="nobody-here")),
         Check(sql=PodCheck(db, user="postgres", database="none")),
     )
-    found = check_findings(Desk.of(run), Release("db", checks=wrong), space, wait=False)
+    found = check_findings(Desk.of(run, run.trusted.bundle), Release("db", checks=wrong), space, wait=False)
     told = [each.found for each in found]
     assert [words in text for words, text in zip(('"nothing" does not exist', "nobody-here", '"none"'), told)] == [
         True
     ] * 3
     site.kubectl("exec", "-n", space, "cache-0", "--", "redis-cli", "config", "set", "requirepass", "hush-hush")
-    (locked,) = check_findings(Desk.of(run), Release("db", checks=checks[2:]), space, wait=False)
+    (locked,) = check_findings(Desk.of(run, run.trusted.bundle), Release("db", checks=checks[2:]), space, wait=False)
     assert locked.expected == "PONG"
     assert "NOAUTH" in locked.found

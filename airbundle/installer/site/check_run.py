@@ -15,10 +15,10 @@ from datetime import datetime, timezone
 from ipaddress import ip_address
 
 from airbundle.bundle.durations import parse_duration
+from airbundle.bundle.own_names import OwnName, names_at
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_checks import Check, PodCheck
 from airbundle.bundle.site import Site
-from airbundle.bundle.template import site_names
 from airbundle.deploy.checks import (
     Mismatch,
     Place,
@@ -40,6 +40,7 @@ from airbundle.errors import AirbundleError, DocumentError, Finding, SiteError, 
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.site.step import SiteRun
 from airbundle.progress import Item
+from airbundle.store.reader import BundleFile
 from airbundle.transfer.cluster import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
 from airbundle.transfer.local import addresses_of
@@ -63,18 +64,20 @@ class Desk:
         cluster: its API.
         ca: PEM of what is trusted; empty where there is no CA.
         resolve: gives the addresses of a name as this host knows them.
+        own: names that the bundle of the checks declares.
     """
 
     site: Site
     cluster: ClusterWriter
     ca: bytes
     resolve: Callable[[str], list[str]] = addresses_of
+    own: tuple[OwnName, ...] = ()
 
     @classmethod
-    def of(cls, run: SiteRun) -> Desk:
-        """Return what a run has of it."""
+    def of(cls, run: SiteRun, bundle: BundleFile) -> Desk:
+        """Return what a run has of it; `bundle` is the one that has the checks."""
         ca = SiteCa.of(run.state)
-        return cls(run.site.site, run.cluster, ca.trust_pem if ca.exists else b"")
+        return cls(run.site.site, run.cluster, ca.trust_pem if ca.exists else b"", own=bundle.lock.site)
 
 
 def run_checks(run: SiteRun, release: Release, namespace: str, _item: Item) -> None:
@@ -88,7 +91,7 @@ def run_checks(run: SiteRun, release: Release, namespace: str, _item: Item) -> N
     Raises:
         SiteError: some do not hold in time; its findings say what was found of each, and what is expected.
     """
-    findings = check_findings(Desk.of(run), release, namespace)
+    findings = check_findings(Desk.of(run, run.trusted.bundle), release, namespace)
     if findings:
         raise SiteError(
             f"release {release.name}: {len(findings)} of {len(release.checks)} checks do not hold", findings=findings
@@ -118,7 +121,7 @@ def check_findings(desk: Desk, release: Release, namespace: str, *, wait: bool =
 def _checked(desk: Desk, release: Release, namespace: str, check: Check, seconds: float) -> Finding | None:
     where = f"release {release.name}"
     try:
-        check = filled(check, site_names(desk.site), where)
+        check = filled(check, names_at(desk.site, desk.own), where)
     except DocumentError as error:
         return Finding(error.problem, where, "check", hint="; ".join(map(str, error.findings)))
     left, pause = seconds, _FIRST_PAUSE

@@ -116,7 +116,7 @@ class HandoffMaker:
     def _materials(self) -> list[Material]:
         run = self._run
         carried = carried_releases(run.trusted.bundle)
-        check_site(run.site, carried)
+        check_site(run.site, carried, run.trusted.bundle.lock.site)
         with Materials(run.trusted, run.site, run.cluster, run.state.directory("bin")) as materials:
             chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
             return [materials.of(each, release) for each, release in chosen if release.enabled]

@@ -31,11 +31,11 @@ def release_steps(
         also: release → names of further steps that it waits for.
 
     Raises:
-        UsageError: the site file names releases that the bundle does not have, or no registry.
+        DocumentError: the site file does not go with the bundle.
         VerificationError: a release is not as airbundle writes it.
     """
     carried = carried_releases(run.trusted.bundle)
-    check_site(run.site, carried)
+    check_site(run.site, carried, run.trusted.bundle.lock.site)
     chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
     on = {release.name for _, release in chosen if release.enabled}
     # Where nothing was installed yet, looking makes nothing: the bundle's helm goes into a private directory then.

@@ -25,7 +25,7 @@ def declared_findings(run: SiteRun, deployment: Deployment) -> Iterator[Finding]
     """
     with open_kept(run.state, deployment.statement) as trusted:
         carried = carried_releases(trusted.bundle)
-    desk = Desk.of(run)
+        desk = Desk.of(run, trusted.bundle)
     for each in carried:
         record = deployment.release(each.release.name)
         if record is not None:

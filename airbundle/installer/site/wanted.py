@@ -9,6 +9,7 @@ from typing import Any
 from airbundle.bundle.chart_metadata import ChartMetadata, parse_metadata
 from airbundle.bundle.index import CHART, ref_of
 from airbundle.bundle.oci import HELM_CONFIG, MANIFEST_LIMIT, Descriptor, Platform, parse_json, parse_manifest
+from airbundle.bundle.own_names import names_at
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.bundle.template import site_names
@@ -119,7 +120,7 @@ def _manifests(rendered: RenderedRelease, origin: Origin) -> Iterator[Manifest]:
 
 def _given(trusted: Trusted, site: SiteDir, carried: CarriedRelease) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what people wrote: the bundle's values and the site's, filled in. What does not parse, rendering told."""
-    release, names = carried.release, site_names(site.site)
+    release, names = carried.release, names_at(site.site, trusted.bundle.lock.site)
     raw = [(path, read_blob(trusted.blobs, carried.files[path], VALUES_LIMIT)) for path in release.values]
     for path, data in [*raw, *site.read_values(release.name, VALUES_LIMIT)]:
         try:

@@ -32,6 +32,7 @@ def run_rules(
     known: Iterable[tuple[str, str]] = (),
     domains: Iterable[str] = (),
     storage_classes: Iterable[str] = (),
+    samples: Iterable[str] = (),
 ) -> list[Finding]:
     """Return what is wrong, errors first; the codes are listed in docs/scan.md.
 
@@ -41,7 +42,10 @@ def run_rules(
         known: (namespace, name) of Secrets that are made at the site.
         domains: DNS suffixes of the sites.
         storage_classes: StorageClasses that the sites have.
+        samples: what names of the inventory's own could stand for: each site gives another.
     """
-    scene = Scene(manifests, renderings, secrets=known, domains=domains, storage_classes=storage_classes)
+    scene = Scene(
+        manifests, renderings, secrets=known, domains=domains, storage_classes=storage_classes, samples=samples
+    )
     found = [finding for family in _FAMILIES for finding in family.find(scene)]
     return united(found)

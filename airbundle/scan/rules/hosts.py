@@ -72,7 +72,7 @@ def _is_of_inventory(text: Text) -> bool:
 
 def _examples(scene: Scene, line: Text, told: set[str]) -> Iterator[Finding]:
     for match in EXAMPLE.finditer(line.value):
-        if scene.is_site_host(match[0].rpartition("@")[2]):
+        if scene.is_site_host(match[0].rpartition("@")[2]) or scene.is_sample(match[0]):
             continue
         shown = _shown(match, line.value)
         finding = tell(scene, line, shown, _example(shown, "warning"))
@@ -82,7 +82,7 @@ def _examples(scene: Scene, line: Text, told: set[str]) -> Iterator[Finding]:
 
 def _in_given(scene: Scene, leaf: Leaf, is_of_site: bool) -> Finding | None:
     example = EXAMPLE.search(leaf.value)
-    if example and not scene.is_site_host(example[0].rpartition("@")[2]):
+    if example and not scene.is_site_host(example[0].rpartition("@")[2]) and not scene.is_sample(example[0]):
         return _example(_shown(example, leaf.value), "error")
     return None if is_of_site else _written_out_in(scene, leaf.key, leaf.value)
 
@@ -91,10 +91,10 @@ def _written_out_in(scene: Scene, key: str, value: str) -> Finding | None:
     if "\n" in value.strip() or len(value) > _LENGTH_LIMIT:
         return None
     host = _HOST.fullmatch(value.strip())
-    if host and _HOST_KEY.search(key) and _is_written_out(scene, host[1].lower()):
+    if host and _HOST_KEY.search(key) and _is_written_out(scene, host[1].lower()) and not scene.is_sample(host[1]):
         return _written_out(host[1], "{{ site.domain }} in its place", "host")
     address = _ADDRESS.search(value)
-    if address and _is_of_a_site(address[1], address[2]):
+    if address and _is_of_a_site(address[1], address[2]) and not scene.is_sample(address[1]):
         return _written_out(address[0], "a name, or a value that each site gives", "address")
     return None
 

@@ -26,6 +26,7 @@ class Scene:
         has_placeholders: there are renders without a site, where placeholders stand for what sites have.
         domains: DNS suffixes of the sites.
         storage_classes: names that the sites have.
+        samples: what names of the inventory's own stand for where no site says.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Scene:
         secrets: Iterable[tuple[str, str]] = (),
         domains: Iterable[str] = (),
         storage_classes: Iterable[str] = (),
+        samples: Iterable[str] = (),
     ) -> None:
         self.manifests = _distinct(manifests)
         self.renderings = renderings
@@ -44,6 +46,7 @@ class Scene:
         named = tuple(domains)
         self.has_placeholders = not named or any(index.is_of_site for index in self._indexes.values())
         self.domains = tuple(domain.lower().strip(".") for domain in (*named, PLACEHOLDERS["domain"]) if domain)
+        self.samples = frozenset(samples)
         self.storage_classes = frozenset((*storage_classes, PLACEHOLDERS["storageClass"]))
 
     @cached_property
@@ -67,6 +70,10 @@ class Scene:
     def indexes(self) -> Sequence[ValueIndex]:
         """The values of each render."""
         return list(self._indexes.values())
+
+    def is_sample(self, found: str) -> bool:
+        """Whether a host or an address stands for what each site says otherwise."""
+        return any(found in sample for sample in self.samples)
 
     def is_site_host(self, host: str) -> bool:
         """Whether a host lies in a site's domain."""

@@ -47,6 +47,12 @@ def test_a_site_may_really_be_called_so() -> None:
     assert findings("", {"host": "m.example.com"}, domains=["example.com"]) == []
 
 
+def test_what_a_name_of_the_inventorys_own_stands_for_is_not_written_out() -> None:
+    values = {"turn": {"externalAddress": "192.0.2.7"}, "smtp": {"host": "mail.example.com"}}
+    assert len(findings("", values)) == 2
+    assert findings("", values, samples=["192.0.2.7", "smtp://mail.example.com:25"]) == []
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [
