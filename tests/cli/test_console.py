@@ -39,6 +39,7 @@ def test_without_a_terminal_nothing_is_asked() -> None:
     console = Console()
     with pytest.raises(UsageError, match="no terminal"):
         console.confirm("Remove all?")
+    assert console.prompt() is None
     console.configure(yes=True)
     assert console.confirm("Remove all?")
 

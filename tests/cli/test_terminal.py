@@ -119,3 +119,37 @@ def test_quiet_draws_nothing(bundle: Path, tmp_path: Path) -> None:
     terminal = OnTerminal([*AIRBUNDLE, "verify", bundle, "--quiet"], env=environment(tmp_path))
     assert terminal.finish() == 0
     assert terminal.written == b""
+
+
+ASK = """
+from airbundle.cli.console import Console
+ask = Console().prompt()
+assert ask is not None
+print([ask("the token of Secret matrix/synapse"), ask("another")])
+"""
+
+
+def test_a_value_is_asked_for_and_not_shown(tmp_path: Path) -> None:
+    terminal = OnTerminal([sys.executable, "-c", ASK], env=environment(tmp_path))
+    terminal.wait_for(rb"the token of Secret matrix/synapse: ")
+    terminal.type(b"h7-Qx.93kzP\n")
+    terminal.wait_for(rb"another: ")
+    assert b"h7-Qx" not in terminal.written
+    terminal.type(b"\n")
+    assert terminal.finish() == 0
+    assert terminal.screen.lines == [
+        "the token of Secret matrix/synapse: ",
+        "another: ",
+        "['h7-Qx.93kzP', '']",
+        "",
+    ]
+
+
+def test_interrupted_while_asking_the_terminal_shows_what_is_typed_again(tmp_path: Path) -> None:
+    terminal = OnTerminal([sys.executable, "-c", ASK], env=environment(tmp_path))
+    terminal.wait_for(rb"synapse: ")
+    terminal.type(b"half\x03")
+    terminal.wait_for(rb"KeyboardInterrupt")
+    assert terminal.attributes() == terminal.before
+    assert terminal.finish() != 0
+    assert b"half" not in terminal.written

@@ -101,6 +101,10 @@ class OnTerminal:
         """Type at it."""
         os.write(self._master, text)
 
+    def attributes(self) -> list[object]:
+        """Return how the terminal is set now; `before` is how it was."""
+        return list(termios.tcgetattr(self._master))
+
     def finish(self) -> int:
         """Wait for its end and return its exit code."""
         end = time.monotonic() + PATIENCE

@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from airbundle.bundle.release import Release
-from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.deploy.desired import images_of
 from airbundle.deploy.handover import stamp_of
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import Conflict, Finding, SiteError, Unauthorized
 from airbundle.installer.site.release_material import Material
-from airbundle.installer.site.release_step import ReleaseWorks
+from airbundle.installer.site.release_works import OfRelease
 from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready
@@ -31,31 +29,8 @@ class _Seen:
     wrong: tuple[Finding, ...]
 
 
-class HandedOverStep:
-    """A handed-over release, as a step.
-
-    Args:
-        works: shared with the other releases.
-        carried: as the bundle has it.
-        release: with the site's choices.
-        needs: names of steps.
-    """
-
-    def __init__(self, works: ReleaseWorks, carried: CarriedRelease, release: Release, needs: Sequence[str]) -> None:
-        self._works = works
-        self._carried = carried
-        self._release = release
-        self._needs = tuple(needs)
-
-    @property
-    def name(self) -> str:
-        """`release/NAME`."""
-        return f"release/{self._release.name}"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Steps that must be done before."""
-        return self._needs
+class HandedOverStep(OfRelease):
+    """A handed-over release, as a step; made as `OfRelease`."""
 
     def plan(self) -> Sequence[Change]:
         """Return that it is waited for; nothing when it was seen up already and still is there."""

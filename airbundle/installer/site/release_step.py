@@ -6,7 +6,7 @@ may have made is known from before it began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airbundle.bundle.release import Release
@@ -18,32 +18,15 @@ from airbundle.deploy.objects import parse_key
 from airbundle.errors import Conflict
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.release_before import run_manifests
-from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.release_material import Material, Materials
+from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
 from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.site_state import DeployedRelease
-from airbundle.installer.site.step import Change, SiteRun
+from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready
 from airbundle.progress import Item, Phase
 from airbundle.transfer.helm_release import check_owner
-
-Check = Callable[[SiteRun, Release, str, Item], None]
-"""Runs the checks of a release in its namespace, and raises when one does not come true in time."""
-
-
-@dataclass(frozen=True)
-class ReleaseWorks:
-    """What the release steps of a run share.
-
-    Attributes:
-        check: runs declared checks.
-    """
-
-    run: SiteRun
-    materials: Materials
-    helm: SiteHelm
-    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -69,32 +52,12 @@ class _Found:
     taken: bool
 
 
-class ReleaseStep:
-    """A release, as a step.
-
-    Args:
-        works: shared with the others.
-        carried: as the bundle has it.
-        release: with the site's choices.
-        needs: names of steps.
-    """
+class ReleaseStep(OfRelease):
+    """A release that airbundle deploys, as a step; made as `OfRelease`."""
 
     def __init__(self, works: ReleaseWorks, carried: CarriedRelease, release: Release, needs: Sequence[str]) -> None:
-        self._works = works
-        self._carried = carried
-        self._release = release
-        self._needs = tuple(needs)
+        super().__init__(works, carried, release, needs)
         self._tracks = Tracks(works.run.site_state, release.name)
-
-    @property
-    def name(self) -> str:
-        """`release/NAME`."""
-        return f"release/{self._release.name}"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Steps that must be done before."""
-        return self._needs
 
     def plan(self) -> Sequence[Change]:
         """Return what would change; nothing when it is up as it is to be."""

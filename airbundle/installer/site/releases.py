@@ -11,7 +11,8 @@ from airbundle.installer.render import check_site, chosen_release
 from airbundle.installer.site.handed_over import HandedOverStep
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials
-from airbundle.installer.site.release_step import Check, ReleaseStep, ReleaseWorks
+from airbundle.installer.site.release_step import ReleaseStep
+from airbundle.installer.site.release_works import Check, ReleaseWorks
 from airbundle.installer.site.step import SiteRun, Step
 
 
