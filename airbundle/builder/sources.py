@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from airbundle.builder.images import carried_children
+from airbundle.builder.render_kustomize import has_kustomization, kustomize
 from airbundle.builder.tools import Tool
 from airbundle.bundle.chart import materialise_chart
 from airbundle.bundle.chart_index import chart_ref
@@ -37,6 +38,7 @@ from airbundle.bundle.oci import (
     artifact_manifest,
 )
 from airbundle.bundle.release_artifact import (
+    BUILT,
     DESCRIPTION_TYPE,
     FILES_LIMIT,
     describe_release,
@@ -45,7 +47,7 @@ from airbundle.bundle.release_artifact import (
 )
 from airbundle.bundle.tool import tool_ref
 from airbundle.crypto.ca import check_bundled
-from airbundle.errors import UsageError
+from airbundle.errors import DocumentError, UsageError
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.cache import Cache
 from airbundle.store.chart_dir import read_local_chart
@@ -189,26 +191,35 @@ class SourceResolver:
         """Return the root of a release: how it is deployed, with its values files and manifests as they are now.
 
         Raises:
-            DocumentError: a file of it can't be carried.
+            DocumentError: a file of it can't be carried, or a kustomization can't be built.
             UsageError: it has more files than a release can have.
         """
         assert request.release is not None  # noqa: S101 - asked for only where there is one
         where, name = request.release.where, request.release.name
-        named = [
-            ("/".join(part for part in (path, inner) if part not in ("", ".")), real)
-            for path in release_paths(request)
-            for inner, real in self.opened.files(path, where=where)
-        ]
-        files = {path: self.cache.add_file(real, FILE_TYPE) for path, real in named}
+        carried = {path: self._carried(path, where) for path in release_paths(request)}
+        files = {name: file for found in carried.values() for name, file in found.items()}
         if len(files) > FILES_LIMIT:
             raise UsageError(
                 f"{where}: the release {name} has {len(files)} files, expected at most {FILES_LIMIT}",
                 hint="make several releases of it, or a chart",
             )
-        description = self.cache.add(describe_release(request, self.opened.inventory.kubernetes), DESCRIPTION_TYPE)
+        built = _within(request.path, BUILT) if isinstance(request, ManifestRequest) else ""
+        manifests = built if built and built in carried[request.path] else ""
+        described = describe_release(request, self.opened.inventory.kubernetes, manifests=manifests)
+        description = self.cache.add(described, DESCRIPTION_TYPE)
         made = self._manifest("release", release_layers(files), {"name": name}, config=description)
         ref = f"release/{name}:{hex_of(made.descriptor.digest)[:12]}"
         return [_locked("release", ref, f"release {name}", _deployed(request), made)]
+
+    def _carried(self, path: str, where: str) -> dict[str, Descriptor]:
+        """Return what is carried of a path: its files, or of a kustomization what it makes."""
+        named = self.opened.files(path, where=where)
+        if not has_kustomization(inner for inner, _ in named):
+            return {_within(path, inner): self.cache.add_file(real, FILE_TYPE) for inner, real in named}
+        built, findings = kustomize(self.opened, path, where=where)
+        if built is None:
+            raise DocumentError(f"{where}: the kustomization {path} can't be built", findings=findings)
+        return {_within(path, BUILT): self.cache.add(built, FILE_TYPE)}
 
     def tool(self, tool: Tool) -> Sequence[LockedRoot]:
         """Return the root of a program that the site is to have."""
@@ -292,6 +303,10 @@ def _locked(kind: str, ref: str, requested: str, origin: str, made: Materialised
         blobs=made.blobs,
         info=made.info,
     )
+
+
+def _within(path: str, inner: str) -> str:
+    return "/".join(part for part in (path, inner) if part not in ("", "."))
 
 
 def _deployed(request: ChartRequest | ManifestRequest) -> str:

@@ -29,6 +29,9 @@ DESCRIPTION_LIMIT = 1024 * 1024
 FILES_LIMIT = 2000
 """Most files of one release: its manifest is small content, which is held in memory."""
 
+BUILT = "kustomization.built.yaml"
+"""What stands for a kustomization, in its directory: the manifests that it makes. Its sources are not carried."""
+
 _NAME = Text("a name", limit=4096)
 _DOCUMENT = Record(
     "a carried release",
@@ -85,13 +88,21 @@ def release_paths(request: Union[ChartRequest, ManifestRequest]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def describe_release(request: Union[ChartRequest, ManifestRequest], kubernetes: KubernetesTarget) -> bytes:
-    """Return the bytes of the description of a request's release; equal arguments give equal bytes."""
+def describe_release(
+    request: Union[ChartRequest, ManifestRequest], kubernetes: KubernetesTarget, *, manifests: str = ""
+) -> bytes:
+    """Return the bytes of the description of a request's release; equal arguments give equal bytes.
+
+    Args:
+        request: what is asked for.
+        kubernetes: the cluster that it is meant for.
+        manifests: the path of its manifests where it is not what the request names.
+    """
     assert request.release is not None  # noqa: S101 - what has none is not carried as one
     release = {name: value for name, value in request.release.meaning().items() if value not in ("", ())}
     body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "Release", "release": release}
     if isinstance(request, ManifestRequest):
-        body["manifests"] = request.path
+        body["manifests"] = manifests or request.path
     else:
         body["chart"] = request.requested
         if request.variants:
@@ -152,8 +163,10 @@ def _files(layers: Sequence[Descriptor], where: str) -> dict[str, Descriptor]:
 
 
 def _check_whole(carried: CarriedRelease, where: str) -> None:
-    named = [*carried.release.paths, *(path for paths in carried.variants.values() for path in paths)]
-    lacking = [path for path in named if path not in carried.files]
+    release = carried.release
+    values = [*release.values, *(path for paths in carried.variants.values() for path in paths)]
+    lacking = [path for path in values if path not in carried.files]
+    lacking += [path for path in (*release.before, *release.restore) if not carried.files_below([path])]
     if carried.manifests and not carried.manifest_files():
         lacking.append(carried.manifests)
     if lacking:

@@ -134,12 +134,15 @@ class ReleaseSource:
         """
         renderings: list[Rendering] = []
         findings: list[Finding] = []
+        unbuilt = [path for path in carried.files_below(paths) if _is_kustomization(path, paths)]
+        if unbuilt:
+            message = f"{unbuilt[0]}: the bundle carries this kustomization's sources, and not what it makes"
+            hint = "build the bundle again, with this version of airbundle"
+            return [], [Finding(message, where=f"release {release.name}", code="kustomize", hint=hint)]
         for path in carried.files_below(paths):
             name = PurePosixPath(path).name
             if name in _KUSTOMIZATIONS:
-                message = f"{path}: kustomizations are not built at the site"
-                hint = "put into the inventory what `kubectl kustomize` makes of it"
-                return [], [Finding(message, where=f"release {release.name}", code="kustomize", hint=hint)]
+                continue  # of a directory below: its plain files are deployed, as a scan reads them
             if path not in paths and (not name.endswith(_SUFFIXES) or name.startswith(".")):
                 continue
             try:
@@ -173,6 +176,12 @@ class ReleaseSource:
         if not blobs.has_blob(blob.digest):
             blobs.find(blob.digest)  # a delta leaves it out
         return read_blob(blobs, blob, limit)
+
+
+def _is_kustomization(path: str, paths: Sequence[str]) -> bool:
+    """Tell whether a file is what one of `paths` is a kustomization by."""
+    whole = PurePosixPath(path)
+    return whole.name in _KUSTOMIZATIONS and str(whole.parent) in paths
 
 
 def read_blob(source: BlobSource, blob: Descriptor, limit: int) -> bytes:

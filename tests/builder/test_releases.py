@@ -111,3 +111,19 @@ def test_what_the_inventory_directory_itself_holds(workshop: Workshop) -> None:
     assert workshop.lock().code == 0
     (release,), _ = _read(workshop)
     assert release.manifest_files() == ["a.yaml"]
+
+
+def test_a_kustomization_that_can_not_be_built_is_not_locked(workshop: Workshop) -> None:
+    directory = workshop.inventory(manifests=[{"path": "k", "release": {"name": "k"}}])
+    write(directory / "k/kustomization.yaml", "resources: [https://elsewhere.test/x.yaml]\n")
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "the kustomization would fetch https://elsewhere.test/x.yaml" in answer.errors
+
+
+def test_a_kustomization_below_a_directory_of_manifests_is_carried_as_it_is(workshop: Workshop) -> None:
+    directory = workshop.inventory(manifests=[{"path": "m", "release": {"name": "m"}}])
+    write(directory / "m/deep/kustomization.yaml", "resources: [a.yaml]\n")
+    write(directory / "m/deep/a.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n")
+    (release,), _ = _read(workshop)
+    assert release.manifest_files() == ["m/deep/a.yaml", "m/deep/kustomization.yaml"]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airbundle.installer.releases import carried_releases
 from airbundle.store.reader import open_bundle
 from tests.builder.conftest import UPSTREAM, Answer, Workshop, workshop
 from tests.support import images
@@ -247,6 +248,38 @@ def test_names_of_the_bundles_own_and_what_a_site_says_of_them(shop: Shop) -> No
         "the bundle has no release ap (did you mean 'app'?)",
     ):
         assert words in answer.text
+
+
+def test_a_kustomization_is_carried_as_what_it_makes(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRBUNDLE_KEY_PASSPHRASE", PASSPHRASE.decode())
+    private, public = key_files(workshop.root)
+    workshop.put(images.tiny_image("app"), "app", "1.0")
+    release = {"name": "kustomized", "before": ["k/jobs"]}
+    directory = workshop.inventory(
+        images=[f"{UPSTREAM}/app:1.0"], manifests=[{"path": "k", "release": release}], site={"lines": {"example": "1"}}
+    )
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: old}]}\n"
+    write(directory / "base/pod.yaml", pod)
+    write(directory / "base/kustomization.yaml", "resources: [pod.yaml]\n")
+    patch = "- {op: add, path: /metadata/annotations, value: {domain: '{{ site.domain }}', lines: '{{ site.lines }}'}}"
+    changes = f"images: [{{name: old, newName: {UPSTREAM}/app, newTag: '1.0'}}]\npatches:\n- target: {{kind: Pod}}\n"
+    write(directory / "k/kustomization.yaml", f"resources: [../base]\n{changes}  patch: |\n    {patch}\n")
+    write(directory / "k/jobs/job.yaml", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: backup}\n")
+    write(directory / "k/notes.yaml", "is: no part of it\n")
+    answer = workshop.build(workshop.root, "--key", private)
+    assert answer.code == 0, answer.text
+    shop = Shop(workshop, Path(answer.body["path"]), public)
+    shop.site(values={}, names={"lines": "1:\\20"})
+    answer = shop.render()
+    assert answer.code == 0, answer.text
+    (made,) = shop.objects("kustomized/manifests.yaml")
+    assert made["metadata"]["annotations"] == {"domain": "berlin.internal", "lines": "1:\\20"}
+    assert made["spec"]["containers"][0]["image"] == f"{HERE}/app:1.0@{digest_of(shop.bundle, 'app')}"
+    with open_bundle([shop.bundle]) as bundle:
+        (carried,) = carried_releases(bundle)
+    assert set(carried.files) == {"k/kustomization.built.yaml", "k/jobs/job.yaml"}
+    assert carried.manifest_files() == ["k/kustomization.built.yaml"]
+    assert workshop.lock().body["changed"] is False
 
 
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_written(shop: Shop) -> None:
