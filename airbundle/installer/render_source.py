@@ -63,18 +63,21 @@ class ReleaseSource:
         """Render for this cluster from now on."""
         self._kubernetes = kubernetes
 
-    def renderings(self, carried: CarriedRelease, release: Release) -> tuple[list[Rendering], list[Finding]]:
+    def renderings(
+        self, carried: CarriedRelease, release: Release, given: Sequence[ValuesFile] | None = None
+    ) -> tuple[list[Rendering], list[Finding]]:
         """Return the renders of a release, and what is to be said of them.
 
         Args:
             carried: as the bundle has it.
             release: with the site's choices.
+            given: values to take instead of the bundle's and the site's.
 
         Raises:
             HostError: there is no helm.
             VerificationError: the bundle lacks its chart.
         """
-        values, findings = self.values(carried, release)
+        values, findings = self.values(carried, release) if given is None else (list(given), [])
         if any(finding.severity == "error" for finding in findings):
             return [], findings
         if carried.chart:

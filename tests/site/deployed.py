@@ -42,6 +42,12 @@ metadata: {name: data}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
 """
 RESTORED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: restored}\n"
+WORD = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ .Release.Name }}-word"}
+data: {version: "{{ .Values.word }}"}
+"""
 PLAIN = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\ndata: {version: 'VERSION'}\n"
 
 
@@ -77,7 +83,8 @@ class World:
         plain = Release("plain", self.namespace, rollback=policy, needs=("app",), timeout="20s")
         shelf.manifests(plain, {"manifests/a.yaml": PLAIN.replace("VERSION", version)})
         if more:
-            shelf.chart(Release("extra", self.namespace, timeout="20s"), {**files, "templates/claim.yaml": CLAIM})
+            files.update({"templates/claim.yaml": CLAIM, "templates/word.yaml": WORD})
+            shelf.chart(Release("extra", self.namespace, timeout="20s"), files)
         return shelf.write(self.host.key, version, 1767225600 + int(version.replace(".", "")))
 
     def tools(self, version: str, *, broken: bool = False) -> Path:
@@ -118,6 +125,12 @@ class World:
                     others = [each for each in deployments[-1].releases if each.bundle != name]
                     roll_back_failed(run, ran.failed, ran.changed, before[-1] if before else None, others)
         return dict(ran.failed)
+
+    def claim(self) -> str:
+        """Return the uid of the volume claim of `extra`."""
+        with open_cluster_writer(self.kubeconfig) as cluster:
+            found = cluster.get(ObjectKey("v1", "PersistentVolumeClaim", self.namespace, "data"))
+        return str(found["metadata"]["uid"]) if found else ""
 
     def config(self, name: str = "app-config") -> str | None:
         """Return the version that an object has; None where it isn't there."""

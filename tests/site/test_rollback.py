@@ -117,6 +117,43 @@ def test_a_failed_upgrade_stays_where_nobody_agrees(world: World, policy: str) -
         assert world.latest().complete
 
 
+def test_a_chart_that_was_taken_away_comes_back_as_it_was(world: World) -> None:
+    values = world.host.root / "extra.yaml"
+    assert not world.deploy(world.bundle("1.0.0"))
+    world.host.site(values={"extra": ["extra.yaml"]})
+    values.write_text("word: one")
+    assert not world.deploy(world.bundle("1.1.0", more=True))
+    claim = world.claim()
+    values.write_text("word: two")
+    assert not world.deploy(world.bundle("1.2.0", more=True))
+    values.unlink()  # what the site said then is kept
+
+    def back(to: str) -> dict[str, str]:
+        code, answer = world.command("rollback", "--to", to, "--yes")
+        assert code == 0, answer
+        assert world.claim() == claim
+        assert world.config() == to
+        return {each["name"]: each["move"] for each in answer["releases"]}
+
+    assert back("1.0.0")["extra"] == "remove"
+    assert (world.config("extra-config"), world.config("extra-word")) == (None, None)
+    assert back("1.2.0")["extra"] == "again"
+    assert (world.config("extra-config"), world.config("extra-word")) == ("1.2.0", "two")
+    # helm counts from 1 again: its revision 1 is another one than that of 1.1.0.
+    found = [each.release("extra") for each in world.site.deployments()]
+    assert [each.revision if each else 0 for each in found] == [0, 1, 2, 0, 1]
+    assert back("1.1.0")["extra"] == "back"
+    assert (world.config("extra-config"), world.config("extra-word")) == ("1.1.0", "one")
+    assert world.command("rollback", "--to", "1.1.0", "--yes")[1]["changed"] is False
+    assert back("1.0.0")["extra"] == "remove"
+    for path in (world.site.root / "deployments").iterdir():  # as an earlier version wrote it
+        path.write_text(re.sub('"values": "[^"]+"', '"values": ""', path.read_text()))
+    code, answer = world.command("rollback", "--to", "1.1.0", "--yes")
+    (finding,) = answer["errors"][0]["findings"]
+    assert (code, answer["errors"][0]["outcome"], finding["where"]) == (6, "unchanged", "release/extra")
+    assert "can't be deployed again" in finding["message"]
+
+
 def test_of_two_bundles_only_the_named_one_goes_back(world: World) -> None:
     assert not world.deploy(world.bundle("1.0.0"))
     assert not world.deploy(world.bundle("1.1.0"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
@@ -17,11 +17,12 @@ from airbundle.installer.served import open_kept
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.drift import is_changed
 from airbundle.installer.site.kept_run import kept_run
+from airbundle.installer.site.release_again import again_problem, deploy_again, has_revision
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials, timeout_of
 from airbundle.installer.site.release_rollback import roll_back_release
-from airbundle.installer.site.rollback_plan import ReleaseMove
+from airbundle.installer.site.rollback_plan import ReleaseMove, same_release
 from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wait import wait_ready
@@ -91,45 +92,51 @@ class Restores:
         wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
 
 
-def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | None) -> DeployedRelease:
-    """Bring a release back, and run what it runs after that. Raises as `roll_back_release` and `Restores.run`."""
-    with run.journal.step(f"rollback/{then.name}"):
-        record = roll_back_release(run, None, then)
+def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | None, *, afresh: bool = False) -> None:
+    """Bring a release back, and run what it runs after that.
+
+    Args:
+        run: of the bundle that brought it, where it is deployed `afresh`.
+        then: as it was recorded.
+        restore: what it runs.
+        afresh: deploy it again: helm has no revision to go back to.
+
+    Raises as `roll_back_release`, `deploy_again` and `Restores.run`.
+    """
+    with run.journal.step(f"rollback/{then.name}", afresh=afresh):
+        if afresh:
+            deploy_again(run, then)
+        else:
+            roll_back_release(run, None, then)
         if restore is not None:
             restore()
-    return record
 
 
-def back_problems(helm: SiteHelm, moves: Sequence[ReleaseMove]) -> list[Finding]:
-    """Return what keeps releases from going back: revisions that helm has dropped.
+def ways_back(run: SiteRun, helm: SiteHelm, moves: Sequence[ReleaseMove]) -> tuple[list[ReleaseMove], list[Finding]]:
+    """Return moves with how each chart goes back, and what keeps releases from it. Changes nothing.
+
+    helm goes back to its own revision; where it has that no more, the release is deployed afresh.
 
     Raises:
         HostError: there is no helm. RemoteError: the cluster does not tell.
     """
-    found = []
+    found: list[ReleaseMove] = []
+    problems: list[Finding] = []
     for move in moves:
         then = move.then
-        if then is None or then.kind != "chart" or move.move not in ("back", "again"):
+        charts = then is not None and then.kind == "chart" and move.move in ("back", "again")
+        if then is None or not charts or has_revision(run, helm, then):
+            found.append(move)
             continue
-        known = {each.number for each in helm.releases.history(then.namespace, then.name)}
-        if then.revision not in known:
-            listed = ", ".join(map(str, sorted(known))) or "none"
-            found.append(
-                Finding(
-                    "helm knows the revision to go back to no more",
-                    where=f"release/{then.name}",
-                    code="revision",
-                    found=listed,
-                    expected=str(then.revision),
-                    hint="install the bundle of that version again, with --allow-older",
-                )
-            )
-    return found
+        problem = again_problem(run, then)
+        problems += [problem] if problem else []
+        found.append(replace(move, afresh=True))
+    return found, problems
 
 
 def changed_since(run: SiteRun, helm: SiteHelm, now: Deployment, move: ReleaseMove) -> bool:
     """Tell whether a move has anything to do: after a run that was cut off, not all that it began with was changed."""
-    if now.complete or move.then is None or move.now is None:
+    if now.complete or move.then is None or move.now is None or not same_release(move.now, move.then):
         return True
     return release_changed(run, helm, move.then)
 

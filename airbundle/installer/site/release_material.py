@@ -108,10 +108,16 @@ class Materials:
             CheckFailed: it can't be rendered, or an image that is certain to run is not in the bundle.
             HostError: there is no helm.
         """
+        return self.with_values(carried, release)
+
+    def with_values(
+        self, carried: CarriedRelease, release: Release, given: Sequence[ValuesFile] | None = None
+    ) -> Material:
+        """Return what a release is; as `of`, but with other values than the bundle's and the site's, where given."""
         with self._lock:
             source = self._opened(carried)
-            values, _ = source.values(carried, release)
-            renderings, findings = source.renderings(carried, release)
+            values = source.values(carried, release)[0] if given is None else list(given)
+            renderings, findings = source.renderings(carried, release, given)
             archive = source.chart(carried.chart) if carried.chart else b""
         pinned, more = self._pinned(release, renderings)
         objects, odd = desired_objects(pinned, _namespace(release), self.scope, f"release {release.name}")

@@ -21,6 +21,7 @@ from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
 from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import Change
@@ -179,6 +180,7 @@ class ReleaseStep(OfRelease):
             objects=tuple(sorted({str(each.key) for each in objects})),
             manifest=run.site_state.keep_manifest(text),
             bundle=run.trusted.statement.name,
+            values=keep_values(run.site_state, material.values) if material.chart else "",
         )
 
     def _prune(self, applier: Applier, record: DeployedRelease) -> None:

@@ -20,7 +20,7 @@ from airbundle.installer.site.history import bundles_at, choose_bundle, history_
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.reach_kept import Reach, reach_kept
-from airbundle.installer.site.release_back import Restores, back_problems, changed_since, go_back
+from airbundle.installer.site.release_back import Restores, changed_since, go_back, ways_back
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_remove import remove_release
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, RollbackPlan, choose_target, moves_between
@@ -167,7 +167,7 @@ def _prepared(
             theirs = [each for other in others for each in other.releases]
             moves = [each for each in moves_between(now, then, theirs) if changed_since(run, helm, now, each)]
             moves = [replace(each, restores=restores.names(each)) for each in moves]
-            problems = back_problems(helm, moves)
+            moves, problems = ways_back(run, helm, moves)
         plan = RollbackPlan(
             site.name,
             now,
@@ -223,7 +223,8 @@ def _move(work: _Work, move: ReleaseMove, done: RolledBack) -> None:
         done.removed += removed.removed
         done.kept += removed.kept
     elif move.move in ("back", "again") and move.then is not None:
-        go_back(work.run, move.then, partial(work.restores.run, move) if move.restores else None)
+        restore = partial(work.restores.run, move) if move.restores else None
+        go_back(work.run, move.then, restore, afresh=move.afresh)
         done.done.append(move.name)
 
 

@@ -25,6 +25,7 @@ class ReleaseMove:
             administrator deployed it.
         now, then: its records; None where there is none.
         restores: manifests that are run after it went back, such as a job that restores a database.
+        afresh: helm has no revision to go back to: it is deployed again, from the bundle of that time.
         owner: the other bundle that has it now, for which it stays; empty otherwise.
         policy: `auto`, `ask` or `never`, as the newer one says.
     """
@@ -36,6 +37,7 @@ class ReleaseMove:
     policy: str = "ask"
     restores: tuple[str, ...] = ()
     owner: str = ""
+    afresh: bool = False
 
     @property
     def asks(self) -> bool:
@@ -60,6 +62,8 @@ class ReleaseMove:
         revision = (
             f" to revision {self.then.revision}" if self.move == "back" and self.then and self.then.revision else ""
         )
+        if self.afresh:
+            revision = "; it is deployed again from the bundle of that time: helm has no revision of it"
         runs = f"; then runs {', '.join(self.restores)}" if self.restores else ""
         return f"release/{self.name} {words}{revision}{runs}"
 

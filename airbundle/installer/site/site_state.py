@@ -5,7 +5,7 @@
   site.json               0600   the cluster: uid of kube-system, context, kubeconfig
   journal.jsonl           0640   steps at this site
   deployments/0001.json   0600   what is up, written anew after each release that is
-  manifests/sha256-….yaml 0600   manifests as they were applied, by digest: values may hold secrets
+  manifests/sha256-….yaml 0600   manifests as they were applied, and charts' values, by digest: may hold secrets
   site-files/sha256-….yaml 0600  site files of the deployments, by digest: `kept_site`
   before/                 0700   objects as they were before they were changed
   nodes/  dns/            0700   what nodes were given; files for the site's own DNS server
@@ -67,6 +67,7 @@ class DeployedRelease:
         images: names with digests that its pods run.
         objects: `ObjectKey` texts of what it has, sorted.
         manifest: digest of what was applied; `SiteState.read_manifest` gives it.
+        values: digest of the values that a chart was given (`release_values`); empty where they were not kept.
         bundle: name of the bundle that brought it. Records of earlier versions lack it; reading fills it in.
     """
 
@@ -81,6 +82,7 @@ class DeployedRelease:
     objects: tuple[str, ...] = ()
     manifest: str = ""
     bundle: str = ""
+    values: str = ""
 
 
 @dataclass(frozen=True)
@@ -323,9 +325,10 @@ def _file_of(digest: str) -> str:
 
 
 def _release(body: Mapping[str, Any]) -> DeployedRelease:
-    manifest = str(body["manifest"])
-    if manifest:
-        parse_digest(manifest, what="manifest")
+    manifest, values = str(body["manifest"]), str(body.get("values", ""))
+    for what, digest in (("manifest", manifest), ("values", values)):
+        if digest:
+            parse_digest(digest, what=what)
     return DeployedRelease(
         name=str(body["name"]),
         namespace=str(body["namespace"]),
@@ -338,6 +341,7 @@ def _release(body: Mapping[str, Any]) -> DeployedRelease:
         objects=tuple(map(str, body["objects"])),
         manifest=manifest,
         bundle=str(body.get("bundle", "")),
+        values=values,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +115,12 @@ def test_what_another_bundle_has_now_stays() -> None:
     (move,) = moves_between(deployment(2, "1.1"), ONE, [taken])
     assert (move.move, move.asks) == ("stay", False)
     assert str(move) == "release/web stays as it is: it is of the bundle tools now"
+
+
+def test_what_is_deployed_again_is_told() -> None:
+    move = replace(moves_between(deployment(2, "1.1"), ONE)[0], afresh=True)
+    assert str(move).startswith("release/web comes back: it was taken away since; it is deployed again from the bundle")
+    assert move.asks
 
 
 def test_needs_in_a_circle_come_in_some_order() -> None:
