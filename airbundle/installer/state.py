@@ -264,6 +264,11 @@ class StateDirectory:
         """The CA certificate of a registry that somebody else runs, alone in its directory."""
         return self.path("certs", "registry", "ca.crt")
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether airbundle has ever begun to write here; where it hasn't, who only looks leaves nothing, either."""
+        return self.path("lock").exists()
+
     def check_ours(self) -> None:
         """Refuse a directory that holds something else: uninstall would take it away.
 
@@ -277,7 +282,7 @@ class StateDirectory:
                 raise UsageError(f"{self.root}: is no directory", hint="name another with --state-dir")
             # Native code of the zip application may be there before anything else is (bootstrap.native).
             names = {path.name for path in self.root.iterdir()} - {"cache"}
-            if names and not self.path("lock").exists():
+            if names and not self.is_begun:
                 raise UsageError(
                     f"{self.root}: holds files that are not airbundle's", hint="name an empty one with --state-dir"
                 )

@@ -73,6 +73,15 @@ def test_a_directory_of_someone_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+def test_an_empty_directory_is_begun_by_the_first_run_that_changes_something(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    state.check_ours()
+    assert not state.is_begun
+    with state.locked("test"):
+        pass
+    assert state.is_begun
+
+
 def test_a_file_at_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("x")
     with pytest.raises(UsageError, match="is no directory"):

@@ -40,7 +40,7 @@ def release_steps(
     chosen = [(each, chosen_release(each.release, run.site)) for each in carried]
     on = {release.name for _, release in chosen if release.enabled}
     # Where nothing was installed yet, looking makes nothing: the bundle's helm goes into a private directory then.
-    tools = run.state.directory("bin") if run.state.root.exists() else None
+    tools = run.state.directory("bin") if run.state.is_begun else None
     with Materials(run.trusted, run.site, run.cluster, tools) as materials, SiteHelm(run) as helm:
         works = ReleaseWorks(run, materials, helm, check)
         yield [
