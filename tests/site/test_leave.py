@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from airbundle.deploy.objects import ObjectKey
+from airbundle.transfer.cluster_write import open_cluster_writer
 from tests.site.deployed import World
+from tests.support.release_bundles import DOMAIN
 from tests.support.sealed import Site
 
 
@@ -90,6 +96,58 @@ def test_a_cluster_that_does_not_answer_is_told_and_may_be_left(world: World, tm
     assert "site berlin: its cluster and nodes, as they are" in answer["kept"]
     assert world.config() == "1.0.0"
     assert not world.state.root.exists()
+
+
+def _site_file(world: World, name: str, namespace: str) -> Path:
+    path = world.host.root / f"{name}.yaml"
+    chosen = {each: {"namespace": namespace} for each in ("app", "plain")}
+    body = {"apiVersion": "airbundle.dev/v1", "kind": "Site", "metadata": {"name": name}, "domain": DOMAIN}
+    path.write_text(json.dumps({**body, "releases": chosen}))
+    return path
+
+
+def _versions(world: World, *namespaces: str) -> list[str | None]:
+    with open_cluster_writer(world.kubeconfig) as cluster:
+        keys = [ObjectKey("v1", "ConfigMap", each, "app-config") for each in namespaces]
+        return [(found.get("data") or {}).get("version") if (found := cluster.get(key)) else None for key in keys]
+
+
+def _pulled(world: World) -> str:
+    """Return what clients get from the registry under the name of the bundle's image."""
+    url = f"https://127.0.0.1:{world.port}/v2/docker.io/library/app/manifests/1"
+    context = ssl.create_default_context(cafile=str(world.state.ca_file))
+    with httpx.Client(verify=context, trust_env=False) as client:
+        return str(client.get(url).headers["Docker-Content-Digest"])
+
+
+def test_two_sites_of_one_host_come_and_go_by_themselves(site: Site, world: World) -> None:
+    first, second = world.namespace, f"{world.namespace}-oslo"
+    bundles = [world.bundle("1.0.0"), world.bundle("1.1.0")]
+    words = ["--key", world.host.key.public, "--listen", f"127.0.0.1:{world.port}"]
+    words += ["--kubeconfig", world.kubeconfig, "--phases", "registry,trust,releases"]
+    for name, namespace in (("berlin", first), ("oslo", second)):
+        code, answer = world.command("install", bundles[0], "--site", _site_file(world, name, namespace), *words)
+        assert code == 0, answer
+    assert _versions(world, first, second) == ["1.0.0", "1.0.0"]
+    # One goes on to the next version; the other stays where it is, and what it runs is still there.
+    code, answer = world.command("install", bundles[1], "--site", world.host.root / "oslo.yaml", *words)
+    assert code == 0, answer
+    assert _versions(world, first, second) == ["1.0.0", "1.1.0"]
+    code, answer = world.command("uninstall", "--yes", "--site", "oslo")
+    assert code == 0, answer
+    assert "registry and server, which other sites need: berlin" in answer["kept"]
+    assert _versions(world, first, second) == ["1.0.0", None]
+    assert second not in site.kubectl("get", "namespaces", "-o", "name")
+    assert _pulled(world) == world.images["1.1.0"].digest
+    code, status = world.command("status")
+    assert code == 0, status["findings"]
+    assert [each["name"] for each in status["sites"]] == ["berlin"]
+    code, answer = world.command("uninstall", "--yes", "--site", "berlin")
+    assert code == 0, answer
+    assert _versions(world, first, second) == [None, None]
+    assert not world.state.root.exists()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"https://127.0.0.1:{world.port}/v2/", trust_env=False)
 
 
 def test_the_registry_stays_as_long_as_another_site_needs_it(world: World) -> None:
