@@ -14,8 +14,8 @@ from airbundle.cli.site_order import add_site, order_of
 
 if TYPE_CHECKING:
     from airbundle.installer.options import Options
+    from airbundle.installer.site.look import Asked
     from airbundle.installer.site.order import Order
-    from airbundle.installer.site.run import Asked
     from airbundle.installer.target import Target
 
 HELP = (
@@ -118,8 +118,9 @@ def _check_site_only(args: argparse.Namespace) -> None:
 def _install_site(args: argparse.Namespace, console: Console, order: Order, options: Options) -> dict[str, Any]:
     from functools import partial
 
+    from airbundle.installer.site.look import Asked
     from airbundle.installer.site.plan_file import check_plan, write_plan
-    from airbundle.installer.site.run import Asked, install_site, plan_site
+    from airbundle.installer.site.run import install_site, plan_site
 
     asked = Asked(bundle_paths(args), options, order, state_of(args), gate_of(args), base_paths(args))
     if args.handoff:

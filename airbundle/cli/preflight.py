@@ -52,12 +52,12 @@ def _findings(args: argparse.Namespace, console: Console) -> tuple[str, Sequence
     from airbundle.installer.install import check_install
 
     order = order_of(args, console)  # first: it says of the registry what the site file says
-    arguments = (bundle_paths(args), options_of(args), state_of(args), gate_of(args))
+    paths, options, state, gate = bundle_paths(args), options_of(args), state_of(args), gate_of(args)
     if order is None:
-        return check_install(*arguments, bases=base_paths(args), reporter=console.reporter)
-    from airbundle.installer.site.preflight import check_site
+        return check_install(paths, options, state, gate, bases=base_paths(args), reporter=console.reporter)
+    from airbundle.installer.site.look import Asked, check_site
 
-    return check_site(*arguments, order, bases=base_paths(args), reporter=console.reporter)
+    return check_site(Asked(paths, options, order, state, gate, base_paths(args)), console.reporter)
 
 
 def _warnings(findings: Sequence[Finding]) -> list[Finding]:

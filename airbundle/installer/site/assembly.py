@@ -20,8 +20,30 @@ from airbundle.installer.site.step import SiteRun, Step
 from airbundle.installer.site.trust_step import trust_step
 
 
+def early_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str]) -> list[Step]:
+    """Return the steps before the releases, and that of the issuer; making them changes nothing.
+
+    Args:
+        run: what they share.
+        wanted: what would be deployed.
+        phases: those that are asked for.
+
+    Raises:
+        Unauthorized, RemoteError: which kinds the cluster has can't be read.
+    """
+    spaces = namespaces_of(wanted.releases)
+    early: list[Step] = [
+        NodesStep(run),
+        DnsStep(run),
+        trust_step(run, spaces),
+        secrets_step(run, run.prompt, spaces),
+    ]
+    steps = [step for step in early if phase_of(step.name) in phases]
+    return [*steps, *(issuer_steps(run, wanted.releases) if "trust" in phases else ())]
+
+
 @contextmanager
-def site_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str]) -> Iterator[list[Step]]:
+def site_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str], steps: Sequence[Step]) -> Iterator[list[Step]]:
     """Give the steps of a run, in an order in which they can be done.
 
     Nodes come first: whatever is deployed is pulled from the registry. The issuer of certificates comes as soon as the
@@ -31,13 +53,8 @@ def site_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str]) -> Iterator[
         run: what they share.
         wanted: what would be deployed.
         phases: those that are asked for.
+        steps: of `early_steps`.
     """
-    nodes, dns = NodesStep(run), DnsStep(run)
-    spaces = namespaces_of(wanted.releases)
-    early: list[Step] = [nodes, dns, trust_step(run, spaces), secrets_step(run, run.prompt, spaces)]
-    steps = [step for step in early if phase_of(step.name) in phases]
-    if "trust" in phases:
-        steps += issuer_steps(run, wanted.releases)
     if "releases" not in phases:
         yield [step for step in steps if _can_be(step, {each.name for each in steps})]
         return

@@ -36,14 +36,15 @@ _COREFILE = ObjectKey("v1", "ConfigMap", "kube-system", "coredns")
 _CERT_MANAGER = "cert-manager.io/v1"
 
 
-def gather_facts(cluster: ClusterWriter, wanted: Wanted) -> SiteFacts:
+def gather_facts(cluster: ClusterWriter, wanted: Wanted, unreachable: str = "") -> SiteFacts:
     """Read what is known of a site.
 
     Args:
         cluster: its API.
         wanted: says which objects, references and rights to ask about.
+        unreachable: why the API does not answer, where that is known: it is not asked again.
     """
-    return _Gatherer(cluster, wanted).run()
+    return _Gatherer(cluster, wanted).run(unreachable)
 
 
 class _Gatherer:
@@ -53,9 +54,11 @@ class _Gatherer:
         self._unread: dict[str, Unread] = {}
         self._facts = SiteFacts(addresses=tuple(host_addresses()))
 
-    def run(self) -> SiteFacts:
+    def run(self, unreachable: str) -> SiteFacts:
         name = self._wanted.registry.rpartition(":")[0] or self._wanted.registry
         self._facts = replace(self._facts, resolved=tuple(addresses_of(name)) if name else ())
+        if unreachable:
+            return replace(self._facts, unreachable=unreachable)
         try:
             self._clock()
         except Unreachable as error:

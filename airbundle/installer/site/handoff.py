@@ -21,9 +21,9 @@ from airbundle.installer.report import counted
 from airbundle.installer.site.handoff_content import README, Handoff, HandoffMaker, statement_of
 from airbundle.installer.site.handoff_readme import readme
 from airbundle.installer.site.handoff_scripts import ORDER
+from airbundle.installer.site.look import Asked
 from airbundle.installer.site.order import PHASES
 from airbundle.installer.site.reach import reach_cluster
-from airbundle.installer.site.run import Asked
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.steps import outcome

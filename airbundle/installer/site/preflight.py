@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
-from airbundle.bundle.inventory import KubernetesTarget
 from airbundle.deploy.objects import NAMESPACE, ObjectKey
 from airbundle.deploy.rules import run_rules
 from airbundle.deploy.rules.catalogue import told
-from airbundle.errors import AirbundleError, Finding, HostError, UsageError
-from airbundle.installer.install import look
-from airbundle.installer.journal import Journal
-from airbundle.installer.options import CONTAINER, URL, Options
-from airbundle.installer.render import Rendered, try_releases
+from airbundle.deploy.wanted import Wanted
+from airbundle.errors import AirbundleError, Finding
+from airbundle.installer.options import CONTAINER, URL
 from airbundle.installer.site.facts import gather_facts, is_forbidden
 from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.order import PHASES, Order
-from airbundle.installer.site.reach import reach_cluster
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
-from airbundle.installer.site.wanted import wanted_of
-from airbundle.installer.state import StateDirectory
-from airbundle.installer.verify import Gate, Trusted, open_trusted
+from airbundle.installer.verify import Trusted
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.site_dir import SiteDir
 from airbundle.transfer.cluster_write import ClusterWriter
@@ -61,10 +54,11 @@ _OF_NODES = frozenset({"node-access", "node-runtime"})
 
 def site_preflight(
     run: SiteLike,
-    rendered: Rendered,
+    wanted: Wanted,
     *,
     phases: Sequence[str] = PHASES,
     nodes: LookAtNodes | None = None,
+    unreachable: str = "",
     reporter: Reporter = SILENT,
 ) -> list[Finding]:
     """Return all that stands in the way at the site, errors first; changes nothing.
@@ -73,27 +67,27 @@ def site_preflight(
 
     Args:
         run: bundle, site and cluster.
-        rendered: what would be deployed; errors among its warnings are findings, too.
+        wanted: what would be deployed; its findings are told, too.
         phases: which of `PHASES` are asked for.
         nodes: looks from the nodes; None where that is not wanted.
+        unreachable: why the API does not answer, where that is known already.
         reporter: gets progress.
 
     Raises:
         VerificationError, DocumentError: bundle or records can't be read.
     """
     with reporter.phase("preflight"):
-        wanted = wanted_of(run.trusted, run.site, run.site_state, rendered)
         # What an administrator deploys needs no right of this user, and is there before the rest begins.
         handed = {name for name, choice in run.site.site.releases.items() if choice.handed_over}
         wanted = replace(wanted, releases=tuple(each for each in wanted.releases if each.name not in handed))
-        if handed:
+        if handed and not unreachable:
             wanted = replace(wanted, there=frozenset(name for name in wanted.made_namespaces if _is_there(run, name)))
         wanted = replace(wanted, serves="dns" in phases)
         if RELEASES not in phases:
             wanted = replace(wanted, releases=(), findings=())
         # Without the step, the nodes have what an earlier run, or a person, gave them.
         wanted = replace(wanted, mirrored=NODES in phases or (run.site_state.root / NODES).is_dir())
-        facts = gather_facts(run.cluster, wanted)
+        facts = gather_facts(run.cluster, wanted, unreachable)
         findings = run_rules(facts, wanted)
         if nodes is None or facts.unreachable:
             return findings
@@ -130,56 +124,3 @@ def _looked(nodes: LookAtNodes) -> Sequence[Finding]:
     except AirbundleError as error:
         hint = "leave the step `nodes` to an administrator (--phases)" if is_forbidden(error) else error.hint
         return [told("fact-unread", error.problem, where="nodes", hint=hint, severity="error")]
-
-
-def check_site(
-    paths: Sequence[Path],
-    options: Options,
-    state: StateDirectory,
-    gate: Gate,
-    order: Order,
-    *,
-    bases: Sequence[Path] = (),
-    reporter: Reporter = SILENT,
-) -> tuple[str, list[Finding]]:
-    """Do what comes before the first change of `install --site`, and no more (`airbundle preflight --site`).
-
-    Returns:
-        Name and version of the bundle, and what stands in the way: at this host, then at the cluster.
-
-    Raises:
-        As `install` before anything changed; findings are returned.
-    """
-    state.check_free()
-    with open_trusted(paths, state, gate, bases) as trusted, reach_cluster(order, reporter) as cluster:
-        findings = list(look(trusted, options, state, reporter).findings)
-        wanted = RELEASES in order.phases
-        rendered = _rendered(trusted, order, cluster, reporter) if wanted else Rendered((), (), ())
-        site_state = SiteState(state, order.name)
-        run = SiteRun(
-            trusted=trusted,
-            site=order.site,
-            options=options,
-            state=state,
-            site_state=site_state,
-            journal=Journal(site_state.journal),
-            cluster=cluster,
-            reporter=reporter,
-            patience=order.patience,
-        )
-        nodes = look_at_nodes(run, order)
-        findings += site_preflight(run, rendered, phases=order.phases, nodes=nodes, reporter=reporter)
-        return trusted.title, findings
-
-
-def _rendered(trusted: Trusted, order: Order, cluster: ClusterWriter, reporter: Reporter) -> Rendered:
-    """Render for the cluster as it is; where it does not answer, for the one that the bundle was made for."""
-    try:
-        target = KubernetesTarget(cluster.version(), tuple(sorted(cluster.api_versions())))
-    except AirbundleError:
-        target = None  # the rules tell it
-    try:
-        return try_releases(trusted, order.site, kubernetes=target, reporter=reporter)
-    except (HostError, UsageError) as error:
-        finding = Finding(error.problem, where="render", code="render", hint=error.hint)
-        return Rendered((), (), (*error.findings, finding))

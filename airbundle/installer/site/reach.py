@@ -30,6 +30,7 @@ def identify(cluster: ClusterWriter, order: Order, site_state: SiteState) -> Sit
 
     Raises:
         SiteError: its kube-system has another uid than the site file says, or than an earlier install found.
+        Unauthorized: this user may not read it.
         RemoteError: it does not answer.
     """
     kept = site_state.cluster()
@@ -40,14 +41,15 @@ def identify(cluster: ClusterWriter, order: Order, site_state: SiteState) -> Sit
             raise
         if tuple(order.phases) == (REGISTRY,):
             return kept or SiteCluster("")  # the registry needs nothing of the cluster
-        body = None
+        raise Unauthorized(
+            f"cluster {cluster.name}: its namespace kube-system can't be read, which tells one cluster from another",
+            side="site",
+            status=error.status,
+            hint="ask for a role that may get it; what `install --handoff DIR` writes has one",
+        ) from None
     uid = str((body or {}).get("metadata", {}).get("uid") or "")
     if not uid:
-        raise SiteError(
-            f"cluster {cluster.name}: its namespace kube-system can't be read, which tells one cluster from another",
-            outcome="unchanged",
-            hint="ask for a role that may get it; what `install --handoff DIR` writes has one",
-        )
+        raise SiteError(f"cluster {cluster.name}: its namespace kube-system has no uid", outcome="unchanged")
     said = {f"{order.site.site.where} (cluster.uid)": order.site.site.cluster.uid}
     said["an earlier install of this site"] = kept.uid if kept else ""
     for where, expected in said.items():

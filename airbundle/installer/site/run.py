@@ -11,58 +11,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 from airbundle.bundle.digest import sha256
-from airbundle.bundle.inventory import KubernetesTarget
-from airbundle.errors import Finding
-from airbundle.installer.install import Checked, install_checked, look
-from airbundle.installer.journal import Journal
-from airbundle.installer.options import Options
+from airbundle.installer.install import install_checked
 from airbundle.installer.places import registry_place
-from airbundle.installer.render import Rendered, try_releases
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
-from airbundle.installer.site.errands import sweep_errands
 from airbundle.installer.site.history import history_of
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site
+from airbundle.installer.site.look import Asked, Looked, look_around
 from airbundle.installer.site.order import REGISTRY, Order
-from airbundle.installer.site.preflight import look_at_nodes, site_preflight
-from airbundle.installer.site.reach import identify, reach_cluster
 from airbundle.installer.site.release_remove import remove_release
 from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteCluster, SiteState
+from airbundle.installer.site.site_state import DeployedRelease, Deployment
 from airbundle.installer.site.step import Change, SiteRun, Step
-from airbundle.installer.site.wanted import wanted_of
 from airbundle.installer.site.who import who_runs
-from airbundle.installer.state import StateDirectory
 from airbundle.installer.steps import outcome
-from airbundle.installer.verify import Gate, open_trusted
 from airbundle.progress import Reporter
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What an install is asked for.
-
-    Attributes:
-        paths: the bundle, or its volumes, or directories with them.
-        options: which registry, and where airbundle's server listens.
-        order: the site, and what is asked for there.
-        state: the host's state directory.
-        gate: keys and allowances.
-        bases: bundles that have what a delta leaves out.
-    """
-
-    paths: Sequence[Path]
-    options: Options
-    order: Order
-    state: StateDirectory
-    gate: Gate
-    bases: Sequence[Path] = ()
 
 
 def plan_site(asked: Asked, reporter: Reporter) -> SitePlan:
@@ -72,7 +40,6 @@ def plan_site(asked: Asked, reporter: Reporter) -> SitePlan:
         VerificationError, CheckFailed, NoSpace, NoPermission, SiteError: something stands in the way.
     """
     with outcome("unchanged"), _prepared(asked, reporter) as prepared:
-        prepared.refuse(reporter)
         return prepared.plan()
 
 
@@ -92,7 +59,6 @@ def install_site(asked: Asked, reporter: Reporter, *, review: Callable[[SitePlan
     with outcome("unchanged"):
         asked.state.check_free()
         with _prepared(asked, reporter) as prepared:
-            prepared.refuse(reporter)
             if review is not None:
                 review(prepared.plan())
             with asked.state.locked(f"airbundle install --site {asked.order.name}"), outcome("partial"):
@@ -101,35 +67,27 @@ def install_site(asked: Asked, reporter: Reporter, *, review: Callable[[SitePlan
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An install before its first change."""
+    """An install before its first change: nothing stands in its way."""
 
-    checked: Checked
+    looked: Looked
     order: Order
-    run: SiteRun
-    identity: SiteCluster
-    rendered: Rendered
     steps: Sequence[Step]
-    more: tuple[Finding, ...]
 
     @property
-    def findings(self) -> list[Finding]:
-        """All that was found."""
-        return [*self.checked.findings, *self.more]
+    def run(self) -> SiteRun:
+        """What the steps share."""
+        return self.looked.run
 
     @property
     def statement(self) -> str:
         """Digest of the bundle's statement, which binds all its bytes."""
         return sha256(self.run.trusted.bundle.statement_raw)
 
-    def refuse(self, reporter: Reporter) -> None:
-        """Raise when something stands in the way; tell warnings."""
-        self.checked.refuse(reporter, self.more)
-
     def gone(self) -> tuple[str, ...]:
         """Return the releases that earlier versions of this bundle have up and that it no longer has."""
         if "releases" not in self.order.phases:
             return ()
-        wanted = {each.release.name for each in self.rendered.releases}
+        wanted = {each.release.name for each in self.looked.rendered.releases}
         up = self.run.site_state.releases_of(self.run.trusted.statement.name)
         return tuple(each.name for each in up if each.name not in wanted)
 
@@ -140,10 +98,10 @@ class _Prepared:
             title=self.run.trusted.title,
             statement=self.statement,
             site=self.order.name,
-            cluster=f"{self.run.cluster.name}, {self.identity.uid}",
+            cluster=f"{self.run.cluster.name}, {self.looked.identity.uid}",
             steps={REGISTRY: host, **plan_steps(self.steps)},
             gone=self.gone(),
-            warnings=tuple(self.findings),
+            warnings=tuple(self.looked.findings),
         )
 
     def _host_changes(self) -> list[Change]:
@@ -156,36 +114,11 @@ class _Prepared:
 
 @contextmanager
 def _prepared(asked: Asked, reporter: Reporter) -> Iterator[_Prepared]:
-    """Look at everything; what stands in the way is in the findings, all at once."""
-    order, state, options = asked.order, asked.state, asked.options
-    site_state = SiteState(state, order.name)
-    opened = open_trusted(asked.paths, state, asked.gate, asked.bases)
-    with opened as trusted, reach_cluster(order, reporter) as cluster:
-        identity = identify(cluster, order, site_state)
-        sweep_errands(cluster, site_state)
-        checked = look(trusted, options, state, reporter)
-        target = KubernetesTarget(cluster.version(), tuple(sorted(cluster.api_versions())))
-        rendered = try_releases(trusted, order.site, kubernetes=target, reporter=reporter)
-        run = SiteRun(
-            trusted=trusted,
-            site=order.site,
-            options=options,
-            state=state,
-            site_state=site_state,
-            journal=Journal(site_state.journal),
-            cluster=cluster,
-            reporter=reporter,
-            patience=order.patience,
-            ask=order.ask,
-            prompt=order.prompt,
-        )
-        findings = site_preflight(
-            run, rendered, phases=order.phases, nodes=look_at_nodes(run, order), reporter=reporter
-        )
-        wanted = wanted_of(trusted, order.site, site_state, rendered)
-        with site_steps(run, wanted, order.phases) as steps:
-            findings += [finding for step in _secrets(steps) for finding in step.findings()]
-            yield _Prepared(checked, order, run, identity, rendered, steps, tuple(findings))
+    """Look at everything, and refuse what stands in the way, all at once."""
+    with look_around(asked, reporter) as looked:
+        looked.refuse(reporter)
+        with site_steps(looked.run, looked.wanted, asked.order.phases, looked.early) as steps:
+            yield _Prepared(looked, asked.order, steps)
 
 
 def _secrets(steps: Sequence[Step]) -> list[SecretsStep]:
@@ -206,8 +139,8 @@ class _Bring:
         for step in _secrets(self._prepared.steps):
             step.gather()
         self._state.make()
-        if self._prepared.identity.uid:
-            self._state.write_cluster(self._prepared.identity)
+        if self._prepared.looked.identity.uid:
+            self._state.write_cluster(self._prepared.looked.identity)
         host = self._host()
         before, others = self._last_complete(), self._of_others()
         if "releases" in self._prepared.order.phases:
@@ -230,7 +163,7 @@ class _Bring:
     def _host(self) -> Report | None:
         if REGISTRY not in self._prepared.order.phases:
             return None
-        return install_checked(self._prepared.checked, self._reporter)
+        return install_checked(self._prepared.looked.checked, self._reporter)
 
     @property
     def _bundle(self) -> str:

@@ -133,9 +133,10 @@ def test_a_cluster_that_does_not_answer_hides_nothing_else(workshop: Workshop, b
     reach: list[str | Path] = ["--kubeconfig", root / "kubeconfig", "--patience", "0"]
     site, state = root / "site/site.yaml", root / "state"
     words: list[str | Path] = [bundle, "--key", public_key(workshop), "--site", site, "--state-dir", state]
-    answer = workshop.run("preflight", *words, *reach)
-    found = [each for each in answer.body["errors"][0]["findings"] if each["severity"] == "error"]
-    assert (answer.code, [each["code"] for each in found]) == (3, ["cluster-unreachable", "weak-password"])
+    for command in ("preflight", "install"):
+        answer = workshop.run(command, *words, *reach)
+        found = [each for each in answer.body["errors"][0]["findings"] if each["severity"] == "error"]
+        assert (answer.code, [each["code"] for each in found]) == (3, ["cluster-unreachable", "weak-password"])
     registry_alone = workshop.run("preflight", *words, *reach, "--phases", "registry")
     found = [each for each in registry_alone.body["errors"][0]["findings"] if each["severity"] == "error"]
     assert [each["code"] for each in found] == ["cluster-unreachable"]
