@@ -183,6 +183,23 @@ def test_of_two_bundles_only_the_named_one_goes_back(world: World) -> None:
     assert (world.config(), world.config("gauge-config")) == ("1.0.0", "5.0.0")
 
 
+def test_two_bundles_by_the_command_itself(world: World) -> None:
+    words: list[object] = ["--key", world.host.key.public, "--listen", f"127.0.0.1:{world.port}", "--kubeconfig"]
+    words += [world.kubeconfig, "--site", world.host.root / "site.yaml", "--phases", "registry,releases"]
+    first = world.bundle("1.0.0", policy="auto")
+    for bundle in (first, world.tools("5.0.0"), first):
+        code, answer = world.command("install", bundle, *words)
+        assert code == 0, answer
+    assert answer["deployment"] == 1
+    assert [each.title for each in world.site.deployments()] == ["test 1.0.0", "tools 5.0.0"]  # nothing was to do
+    code, answer = world.command("install", world.bundle("1.1.0", policy="auto", broken=True), *words)
+    assert (code, answer["outcome"]) == (6, "rolled-back"), answer
+    assert "test 1.0.0 serves as before" in answer["errors"][0]["message"]
+    assert (world.config(), world.config("gauge-config")) == ("1.0.0", "5.0.0")
+    assert [(each.title, each.complete) for each in world.there()] == [("tools 5.0.0", True), ("test 1.0.0", True)]
+    assert {each.name for each in world.latest().releases} == {"app", "plain", "gauge"}
+
+
 def test_a_failed_upgrade_of_one_bundle_leaves_the_other_as_it_is(world: World) -> None:
     assert not world.deploy(world.tools("5.0.0"))
     first = _failing(world, world.bundle("1.0.0", broken=True))  # the first version of a bundle beside another
