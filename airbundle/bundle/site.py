@@ -45,12 +45,16 @@ class RegistryTarget:
 
 @dataclass(frozen=True)
 class NodeAccess:
-    """The cluster's nodes: their container runtime, and how their configuration is reached."""
+    """The cluster's nodes: their container runtime, and how their configuration is reached.
+
+    `logged_in`: they have logins of their own at an external registry that lets nobody pull without one.
+    """
 
     runtime: str = "containerd"
     access: str = "local"
     hosts: tuple[str, ...] = ()
     restart: str = "manual"
+    logged_in: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,15 @@ _REGISTRY = Record(
             Text("a path of lower-case words, such as mirror/prod", r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*", empty=True),
             "A path before all names in the registry",
         ),
-        "auth": Field(_AUTH, "How to log in"),
+        "auth": Field(_AUTH, "How airbundle logs in at an external registry"),
         "ca": Field(terms.ANY_PATH, "The CA of an external registry, a PEM file"),
     },
-    goes_with={"url": ("mode",)},
-    whens=(When("mode", "external", needs=("url",)),),
+    goes_with={"url": ("mode",), "auth": ("mode",)},
+    whens=(
+        When("mode", "external", needs=("url",)),
+        When("mode", "embedded", excludes=("auth",)),
+        When("mode", "container", excludes=("auth",)),
+    ),
 )
 _NODES = Record(
     "nodes",
@@ -90,6 +94,9 @@ _NODES = Record(
         "restart": Field(
             terms.one_of("manual", "rolling"),
             "Who restarts the runtime: you, or airbundle, each node in turn being cordoned and uncordoned",
+        ),
+        "loggedIn": Field(
+            Flag(), "true: nodes have logins of their own at an external registry that lets nobody pull without one"
         ),
     },
     whens=(When("access", "ssh", needs=("hosts",)),),
@@ -218,6 +225,7 @@ def _nodes(values: Values | None) -> NodeAccess:
         values.text("access", "local"),
         values.texts("hosts"),
         values.text("restart", "manual"),
+        values.flag("loggedIn", False),
     )
 
 

@@ -251,4 +251,5 @@ def _target(args: argparse.Namespace, kept: Options) -> Target:
         prefix=now.prefix or (before.prefix if args.prefix is None else ""),
         ca_file=now.ca_file or before.ca_file,
         registries=now.registries or before.registries,
+        login=now.login or before.login,
     )

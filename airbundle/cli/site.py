@@ -109,4 +109,5 @@ def target_of(args: argparse.Namespace, text: str) -> Target:
         prefix=args.prefix or "",
         ca_file=Path(args.registry_ca) if args.registry_ca else None,
         registries=Path(args.registries) if args.registries else None,
+        login=getattr(args, "registry_login", None),
     )

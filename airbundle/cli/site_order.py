@@ -84,6 +84,7 @@ def take_registry(args: argparse.Namespace, site: SiteDir) -> None:
     if registry == "container" and said.url:
         registry = "container"
     ca = str(site.root / said.ca) if said.ca else ""
+    args.registry_login = (site.root / site.site.where).absolute() if said.auth else None
     values = {"domain": site.site.domain, "registry": registry, "prefix": said.prefix, "registry_ca": ca}
     for name, value in values.items():
         given = getattr(args, name, None)

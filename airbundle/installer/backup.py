@@ -44,7 +44,7 @@ def back_up(state: StateDirectory) -> Backup:
             host=platform.node(),
             root=str(state.root),
             bundles=tuple(_bundles(installed, trust)),
-            outside=(installed.registries,) if installed.registries else (),
+            outside=tuple(path for path in (installed.registries, installed.login) if path),
             files=_read(state),
         )
 

@@ -248,6 +248,7 @@ class _Install:
             registry_here=registry.url,
             prefix=registry.prefix,
             registries=str(registry.registries.absolute()) if registry.registries else "",
+            login=str(registry.login.absolute()) if registry.login else "",
             server=server_place(self._state, self._options).url,
             server_here=self._options.here_url,
             domain=self._options.domain,

@@ -17,7 +17,10 @@ def installed_target(state: StateDirectory, installed: Installed) -> Target:
     kept = state.registry_ca
     ca_file = (kept if kept.is_file() else None) if installed.mode == URL else state.ca_file
     registries = Path(installed.registries) if installed.registries else None
-    return parse_target(installed.registry_here, prefix=installed.prefix, ca_file=ca_file, registries=registries)
+    login = Path(installed.login) if installed.login else None
+    return parse_target(
+        installed.registry_here, prefix=installed.prefix, ca_file=ca_file, registries=registries, login=login
+    )
 
 
 def kept_options(state: StateDirectory) -> Options:

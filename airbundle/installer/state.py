@@ -140,6 +140,7 @@ class Installed:
         registry_here: the same as this host reaches it.
         prefix: what repositories at the registry begin with.
         registries: path of a `registries.yaml` with its credentials; empty for the usual places.
+        login: path of a site file that may say how to log in at the registry; empty without one.
         server: `https://host:port` of airbundle's own server.
         server_here: the same as this host reaches it.
         domain: of the site; may be empty.
@@ -152,6 +153,7 @@ class Installed:
     registry_here: str = ""
     prefix: str = ""
     registries: str = ""
+    login: str = ""
     server: str = ""
     server_here: str = ""
     domain: str = ""

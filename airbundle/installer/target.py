@@ -8,6 +8,7 @@ from pathlib import Path
 from airbundle.bundle.naming import check_prefix
 from airbundle.bundle.reference import without_credentials
 from airbundle.errors import UsageError
+from airbundle.installer.login import read_login
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.hosts import Registries
 from airbundle.transfer.registries import load_registries
@@ -27,6 +28,7 @@ class Target:
         prefix: what repositories begin with.
         ca_file: PEM of the CA to trust besides the system's; None for those alone.
         registries: a `registries.yaml`; None for the usual place.
+        login: a site file that may say how to log in, which goes before what others say; None without one.
     """
 
     url: str
@@ -34,6 +36,7 @@ class Target:
     prefix: str = ""
     ca_file: Path | None = None
     registries: Path | None = None
+    login: Path | None = None
 
     def client(self, reporter: Reporter = SILENT, uploads: UploadRecord | None = None) -> RegistryClient:
         """Return a client for it.
@@ -43,7 +46,7 @@ class Target:
             uploads: remembers upload sessions for later runs.
 
         Raises:
-            UsageError, DocumentError: `registries.yaml` or the CA file can't be used.
+            UsageError, DocumentError: `registries.yaml`, the CA file or the site file's login can't be used.
         """
         return RegistryClient(self._registries(), side="site", reporter=reporter, uploads=uploads)
 
@@ -54,15 +57,20 @@ class Target:
         Raises:
             DocumentError: `registries.yaml` can't be used.
         """
-        return self._registries().tls(self.host) or TlsSettings()
+        return self._trusting().tls(self.host) or TlsSettings()
 
     @property
     def user(self) -> str:
-        """The user name that `registries.yaml` has for it, which podman and helm don't know; empty without one."""
+        """The user name that site file or `registries.yaml` has for it, which podman and helm don't know; or empty."""
         credential = self._registries().auth(self.host)
         return credential.username if credential else ""
 
     def _registries(self) -> Registries:
+        credential = read_login(self.login) if self.login is not None else None
+        known = self._trusting()
+        return known.with_registry(self.url, credential=credential) if credential else known
+
+    def _trusting(self) -> Registries:
         known = load_registries(self.registries)
         tls = known.tls(self.host)
         if self.ca_file is not None:
@@ -70,13 +78,20 @@ class Target:
         return known.with_registry(self.url, tls=tls)
 
 
-def parse_target(text: str, *, prefix: str = "", ca_file: Path | None = None, registries: Path | None = None) -> Target:
+def parse_target(
+    text: str,
+    *,
+    prefix: str = "",
+    ca_file: Path | None = None,
+    registries: Path | None = None,
+    login: Path | None = None,
+) -> Target:
     """Read `--registry`.
 
     Args:
         text: `host:port`, `https://host:port/prefix`, or `http://…` for a registry without TLS.
         prefix: of `--prefix`; comes after a path in `text`.
-        ca_file, registries: files.
+        ca_file, registries, login: files.
 
     Raises:
         UsageError: `text` is none of these forms, or a file isn't there.
@@ -94,7 +109,7 @@ def parse_target(text: str, *, prefix: str = "", ca_file: Path | None = None, re
     whole = "/".join(part for part in (url.path.strip("/"), check_prefix(prefix)) if part)
     host = url.host if _is_host(url.host) else f"{url.hostname}:{url.port}"
     absolute = ca_file.absolute() if ca_file else None
-    return Target(f"{url.scheme}://{url.host}", host, check_prefix(whole), absolute, registries)
+    return Target(f"{url.scheme}://{url.host}", host, check_prefix(whole), absolute, registries, login)
 
 
 def _is_host(host: str) -> bool:

@@ -73,7 +73,7 @@ def test_one_secret_twice() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"registry": {"auth": {"username": "u", "password": 81547}}},
+        {"registry": {"mode": "external", "url": "https://h", "auth": {"username": "u", "password": 81547}}},
         {"secrets": [{"name": "a", "namespace": "b", "keys": {"k": "81547 is my password"}}]},
     ],
 )

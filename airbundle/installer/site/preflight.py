@@ -14,6 +14,7 @@ from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.options import CONTAINER, URL
 from airbundle.installer.site.facts import gather_facts, is_forbidden
 from airbundle.installer.site.node_findings import node_findings
+from airbundle.installer.site.node_login import login_findings
 from airbundle.installer.site.order import PHASES, Order
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
@@ -99,7 +100,7 @@ def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
     """Return what looks from the nodes; None where the step `nodes` is not asked for."""
     if NODES not in order.phases:
         return None
-    return lambda: node_findings(run, registry_runs=_registry_runs(run))
+    return lambda: [*login_findings(run), *node_findings(run, registry_runs=_registry_runs(run))]
 
 
 def _is_there(run: SiteLike, namespace: str) -> bool:
