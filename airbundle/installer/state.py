@@ -282,8 +282,9 @@ class StateDirectory:
                 return
             if not self.root.is_dir():
                 raise UsageError(f"{self.root}: is no directory", hint="name another with --state-dir")
-            # Native code of the zip application may be there before anything else is (bootstrap.native).
-            names = {path.name for path in self.root.iterdir()} - {"cache"}
+            # Native code of the zip application may be there before anything else is (bootstrap.native); a disk of
+            # its own, mounted there, has the other.
+            names = {path.name for path in self.root.iterdir()} - {"cache", "lost+found"}
             if names and not self.is_begun:
                 raise UsageError(
                     f"{self.root}: holds files that are not airbundle's", hint="name an empty one with --state-dir"

@@ -176,3 +176,9 @@ def test_an_equal_file_is_not_written_again(tmp_path: Path) -> None:
 def test_errors_of_the_host_are_ours(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"cannot write: .*/none/.*: No such file"):
         write_file(tmp_path / "none" / "x", b"1")
+
+
+def test_an_empty_file_system_that_is_mounted_there_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    with StateDirectory(tmp_path).locked("test"):
+        assert StateDirectory(tmp_path).is_begun
