@@ -99,7 +99,7 @@ class HelmCluster:
             raise Fault(error.problem, passing=False, error=SiteError(error.problem)) from None
         if done.code:
             said = without_secrets(done.complaint.replace(str(self.home.path), "…"), values)
-            raise release_fault(done, what=what, complaint=said)
+            raise release_fault(done, what=what, complaint=said, namespace=namespace)
         return done
 
     def patiently(self, attempt: Callable[[], _T]) -> _T:

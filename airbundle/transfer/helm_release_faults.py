@@ -27,13 +27,14 @@ _SILENT = re.compile(
 )
 
 
-def release_fault(done: Done, *, what: str, complaint: str) -> Fault:
+def release_fault(done: Done, *, what: str, complaint: str, namespace: str) -> Fault:
     """Translate what helm complained of.
 
     Args:
         done: helm's end.
         what: thing and operation.
         complaint: what it said, without secrets.
+        namespace: of the release.
     """
     words = clean(account(complaint), _WORDS) or done.ending
     problem = f"{what}: helm says: {words}"
@@ -46,7 +47,7 @@ def release_fault(done: Done, *, what: str, complaint: str) -> Fault:
         hint = "another helm is at work on the release; wait for it, then run again"
         return Fault(words, passing=True, error=SiteError(problem, hint=hint))
     if _HOOK.search(complaint):
-        hint = "look at the hook's job and its log: `kubectl -n NAMESPACE get jobs,pods`, then run again"
+        hint = f"look at the hook's job and its log: `kubectl -n {namespace} get jobs,pods`, then run again"
         return Fault(words, passing=False, error=SiteError(problem, hint=hint))
     if _SILENT.search(complaint):
         hint = "check that the cluster's API answers, then run again"

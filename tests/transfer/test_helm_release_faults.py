@@ -40,12 +40,12 @@ from airbundle.transfer.programs import Done
     ],
 )
 def test_helms_words_tell_what_went_wrong(said: str, kind: type[Exception], passing: bool) -> None:
-    fault = release_fault(Done(1, b"", said), what="deploy the release x", complaint=said)
+    fault = release_fault(Done(1, b"", said), what="deploy the release x", complaint=said, namespace="shop")
     assert type(fault.error) is kind
     assert fault.passing is passing
     assert str(fault.error).startswith("deploy the release x: helm says: ")
 
 
 def test_helm_that_was_killed_says_so() -> None:
-    fault = release_fault(Done(-9, b""), what="deploy the release x", complaint="")
+    fault = release_fault(Done(-9, b""), what="deploy the release x", complaint="", namespace="shop")
     assert "SIGKILL" in str(fault.error)

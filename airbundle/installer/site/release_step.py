@@ -15,7 +15,7 @@ from airbundle.deploy.desired import images_of, objects_of_manifest
 from airbundle.deploy.helm_history import DEPLOYED, recovery_of
 from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import Conflict
+from airbundle.errors import Conflict, SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
@@ -25,7 +25,7 @@ from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import Change
-from airbundle.installer.site.wait import wait_ready
+from airbundle.installer.site.wait import wait_ready, why_not
 from airbundle.progress import Item, Phase
 from airbundle.transfer.helm_release import check_owner
 
@@ -128,7 +128,7 @@ class ReleaseStep(OfRelease):
 
     def _deploy(self, applier: Applier, material: Material, found: _Found) -> int:
         """Have helm, or the API, take it; return helm's revision."""
-        run, works = self._works.run, self._works
+        run = self._works.run
         if material.chart:
             run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
         self._tracks.begin(_texts(material), material.inputs, found.base)
@@ -137,14 +137,24 @@ class ReleaseStep(OfRelease):
         if material.chart:
             lacking = set(found.record.objects if found.record else ()) - set(_texts(material))
             applier.protect(sorted(map(parse_key, lacking)))
-            release = works.helm.release(material, works.materials.pins)
-            revision = works.helm.releases.upgrade(release, ours=found.track.begun).number
+            revision = self._upgrade(material, found)
         else:
             for each in material.running:
                 applier.apply(each.body)
         run.cluster.forget()
         self._tracks.taken(material.inputs, revision)
         return revision
+
+    def _upgrade(self, material: Material, found: _Found) -> int:
+        """Have helm take it, and its hooks end; of those that don't, tell more than helm does."""
+        works = self._works
+        try:
+            release = works.helm.release(material, works.materials.pins)
+            return works.helm.releases.upgrade(release, ours=found.track.begun).number
+        except SiteError as error:
+            hooks = [each.key for each in material.objects if each.phase == "hook" and each.key.kind in ("Job", "Pod")]
+            error.findings = (*error.findings, *why_not(works.run.cluster, hooks))
+            raise
 
     def _definitions(self, applier: Applier, material: Material) -> None:
         """Apply definitions of custom resources, and wait until their kinds are served: helm upgrades none itself."""

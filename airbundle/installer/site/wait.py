@@ -15,7 +15,7 @@ from airbundle.deploy.dig import items, text
 from airbundle.deploy.objects import CRD, ObjectKey
 from airbundle.deploy.pods import Trouble, blocking, new_pods, pod_trouble, selector_of, settling
 from airbundle.deploy.rollout import Rollout, is_seen, state_of
-from airbundle.errors import SiteError, Unauthorized
+from airbundle.errors import Finding, RemoteError, SiteError, Unauthorized
 from airbundle.installer.site.why import findings_of
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
@@ -92,6 +92,23 @@ def wait_ready(cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: flo
         left -= min(took, _COUNTED)
         if took > _COUNTED + _POLL and outages < _OUTAGES:
             outages, left = outages + 1, max(left, _RECOVERY)
+
+
+def why_not(cluster: ClusterWriter, keys: Collection[ObjectKey]) -> list[Finding]:
+    """Return why objects are not up that somebody else has waited for; nothing of those that are, or aren't there.
+
+    What can't be asked is left out: it is an error that is being told.
+    """
+    found: list[Finding] = []
+    for each in map(Awaited, sorted(set(keys))):
+        try:
+            _look(cluster, each)
+        except RemoteError as error:
+            _log.info("%s: %s", each.key.title, error)
+            continue
+        if each.body is not None and not each.rollout.ready:
+            found += findings_of(cluster, each.key, each.body, each.rollout, each.pods)
+    return found
 
 
 def _look(cluster: ClusterWriter, each: Awaited) -> None:
