@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from airbundle.errors import AirbundleError, Finding, Outcome, SiteError
+from airbundle.errors import AirbundleError, Finding, HostError, Outcome, SiteError
+from airbundle.installer.embedded import ask_health, local_client
 from airbundle.installer.journal import Journal
+from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import open_kept, serve_back
 from airbundle.installer.site.release_back import Restores, go_back, release_changed
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
 from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.step import SiteRun
+from airbundle.store.host import host_errors
 
 _STEP = "release/"
 
@@ -44,6 +47,7 @@ def roll_back_failed(
         SiteError: always. Its outcome is `rolled-back` when all that was up before is up again as it was, else
             `partial`.
     """
+    lost = list(_registry_findings(run))
     work = _Failed(run, before, others)
     work.go_back([name for name in (*changed, *failed) if name.startswith(_STEP) and changed.get(name, True)])
     findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
@@ -55,7 +59,7 @@ def roll_back_failed(
     raise SiteError(
         f"{run.trusted.title} could not be brought up: {names} failed; {work.says(whole)}",
         outcome=result,
-        findings=[*findings, *work.findings],
+        findings=[*lost, *findings, *work.findings],
         hint="mend what is said, then run the same command again: it goes on from there",
     )
 
@@ -64,6 +68,23 @@ def _findings(name: str, error: AirbundleError) -> list[Finding]:
     if not error.findings:
         return [Finding(error.problem, where=name, hint=error.hint)]
     return [Finding(error.problem, where=name, hint=error.hint), *error.findings]
+
+
+def _registry_findings(run: SiteRun) -> Iterator[Finding]:
+    """Tell when this host's registry is gone, which nodes alone would tell, each of its own pulls."""
+    installed = run.state.read()
+    if installed.mode != EMBEDDED:
+        return
+    with local_client(run.state, installed.server_here) as client:
+        health = ask_health(client, installed.server_here)
+    if not health.answers:
+        yield Finding(
+            "the registry of this host does not answer, and nodes can't pull from it",
+            where=installed.registry,
+            code="service",
+            found=health.problem,
+            hint=f"run the same command again, which starts it; what it said last is in {run.state.path('log')}",
+        )
 
 
 class _Failed:
@@ -88,7 +109,8 @@ class _Failed:
             release = restores.release(move.name)
             policy = release.rollback if release else move.policy
             try:
-                self._one(replace(move, policy=policy, restores=restores.names(move)), restores)
+                with host_errors(f"take back {move.name}", self._run.site_state.root):
+                    self._one(replace(move, policy=policy, restores=restores.names(move)), restores)
             except AirbundleError as error:
                 self.left.append(move.name)
                 self.findings += [
@@ -113,10 +135,11 @@ class _Failed:
         if move.policy == "never" or (move.policy == "ask" and not self._run.ask(_question(move))):
             self.left.append(move.name)
             why = "its `rollback` is never" if move.policy == "never" else "its `rollback` is ask, and nobody agreed"
-            bundle = self._run.trusted.statement.name
-            hint = "" if move.policy == "never" else f"airbundle rollback --bundle {bundle}"
+            back = f"`airbundle rollback --bundle {self._run.trusted.statement.name}` takes it back"
+            hint = "" if move.policy == "never" else f"{back}; with --yes a failed install does so by itself"
             self.findings.append(Finding(f"stays as the failed run left it: {why}", where=_STEP + move.name, hint=hint))
             return
+        self._run.reporter.event(f"{_STEP}{move.name}: goes back")
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
             go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None)
         self.back.append(move.name)
@@ -146,7 +169,12 @@ class _Failed:
         except AirbundleError as error:
             where = "the registry's names"
             self.findings.append(Finding(f"stay those of the newer version: {error.problem}", where=where))
-        site.write(replace(before, number=number, time=_now(), complete=before.complete, who=who, releases=releases))
+        now = replace(before, number=number, time=_now(), complete=before.complete, who=who, releases=releases)
+        try:
+            with host_errors("record what serves", site.root):
+                site.write(now)
+        except HostError as error:
+            self.findings.append(Finding(error.problem, where=site.name, hint=error.hint))
 
     def says(self, whole: bool) -> str:
         """Return what serves now."""

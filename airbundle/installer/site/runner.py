@@ -12,6 +12,7 @@ from airbundle.errors import AirbundleError
 from airbundle.installer.journal import Journal
 from airbundle.installer.site.step import Change, Step
 from airbundle.progress import Phase, Reporter
+from airbundle.store.host import host_errors
 
 AT_ONCE = 4
 """Most steps that run at the same time: a small cluster's API has other work, too."""
@@ -84,7 +85,8 @@ class _Work:
         began = time.monotonic()
         self.reporter.event(f"{step.name}: begins")
         with self.journal.step(step.name) as done, self.phase.item(step.name, 0):
-            changed = step.run(self.phase)
+            with host_errors(f"go on with {step.name}", self.journal.path.parent):
+                changed = step.run(self.phase)
             done.update(changed=changed)
         self.reporter.event(f"{step.name}: {'done' if changed else 'as it was'}, {time.monotonic() - began:.0f} s")
         return changed

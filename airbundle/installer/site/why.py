@@ -27,6 +27,7 @@ _NO_LOG = "unable to retrieve container logs"
 """What a kubelet answers in place of a log that it has no more, with status 200."""
 _SHOWN = 400
 _LINE = 200
+_READ = 8192
 
 
 def findings_of(
@@ -60,8 +61,13 @@ def findings_of(
 
 
 def shown(words: str, limit: int = _SHOWN) -> str:
-    """Return a foreign text fit to be shown: without secrets, one line, bounded."""
-    return clean(redact_text(words), limit)
+    """Return a foreign text fit to be shown: without secrets, one line, bounded.
+
+    Of a long one the end is shown, too: chains of errors have their cause there.
+    """
+    text = clean(redact_text(words), _READ)
+    head = limit // 3
+    return text if len(text) <= limit else f"{text[:head]} … {text[head + 3 - limit :]}"
 
 
 def _events(cluster: ClusterWriter, body: Mapping[str, Any], known: str) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airbundle.errors import SiteError
+from airbundle.errors import NoSpace, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.step import Change
@@ -105,6 +107,17 @@ def test_a_fault_of_our_own_is_not_taken_for_the_sites(journal: Journal) -> None
 
     with pytest.raises(KeyError):
         run_steps([Recorded("a", (), breaks)], journal, SILENT)
+
+
+def test_a_full_disk_fails_its_step_alone(journal: Journal) -> None:
+    def full() -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    ran = run_steps([Recorded("full", (), full), Recorded("other", (), lambda: True)], journal, SILENT)
+    assert isinstance(ran.failed["full"], NoSpace)
+    assert "cannot go on with full" in ran.failed["full"].problem
+    assert str(journal.path.parent) in ran.failed["full"].hint
+    assert ran.changed == {"other": True}
 
 
 def test_steps_that_wait_for_each_other_are_refused_before_any_runs(journal: Journal) -> None:
