@@ -81,7 +81,7 @@ def site_preflight(
         # What an administrator deploys needs no right of this user, and is there before the rest begins.
         handed = {name for name, choice in run.site.site.releases.items() if choice.handed_over}
         wanted = replace(wanted, releases=tuple(each for each in wanted.releases if each.name not in handed))
-        if handed and not unreachable:
+        if RELEASES in phases and not unreachable:
             wanted = replace(wanted, there=frozenset(name for name in wanted.made_namespaces if _is_there(run, name)))
         wanted = replace(wanted, serves="dns" in phases)
         if RELEASES not in phases:
