@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from airbundle.bundle import terms
@@ -24,9 +25,23 @@ from airbundle.bundle.site import (
     SiteSecret,
 )
 from airbundle.bundle.yamldoc import load
+from airbundle.errors import UsageError
+
+
+def _check_target(text: str) -> None:
+    """Refuse what is meant as an address and is none: no name ends in a number (RFC 3696, section 2)."""
+    if ":" not in text and not text.rpartition(".")[2].isdigit():
+        return
+    try:
+        ip_address(text)
+    except ValueError:
+        raise UsageError(f"{text} is no IP address") from None
+
 
 _ADDRESS = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*"
-_TARGET = Text("an IP address or a DNS name", rf"{_ADDRESS}|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", limit=253)
+_TARGET = Text(
+    "an IP address or a DNS name", rf"{_ADDRESS}|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", check=_check_target, limit=253
+)
 _RECORD_NAME = Text(
     "a name in the zone, such as registry, *.apps or @", r"@|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?"
 )

@@ -55,6 +55,11 @@ def test_passwords_are_not_in_the_representation() -> None:
         ({"nodes": {"runtime": "cri-o"}}, "(did you mean 'crio'?)"),
         ({"dns": {"zone": "Z_"}}, "dns.zone: wrong value; found 'Z_'; expected a DNS name"),
         ({"dns": {"zone": "z", "records": {"a b": "x"}}}, "dns.records.a b: wrong value"),
+        (
+            {"dns": {"zone": "z", "records": {"a": "10.0.0.999"}}},
+            "dns.records.a: 10.0.0.999 is no IP address; expected",
+        ),
+        ({"dns": {"zone": "z", "forward": ["fd00::x"]}}, "dns.forward[0]: "),
         ({"releases": {"x": {"enable": True}}}, "releases.x.enable: unknown field 'enable' in a release (did you mean"),
         ({"storageclass": "x"}, "unknown field 'storageclass' in the site file (did you mean 'storageClass'?)"),
         ({"secrets": [{"name": "a", "keys": {}}]}, "secrets[0]: a secret lacks 'namespace'"),
