@@ -148,7 +148,7 @@ def trust_keys(state: TrustState | None, pems: Sequence[bytes], threshold: int =
     unknown = sorted(set(given) - set(state.keys))
     if unknown:
         raise TrustError(
-            f"the key {unknown[0]} is not one that this site trusts: {', '.join(sorted(state.keys))}",
+            f"--key: {unknown[0]} is not one that this site trusts; it trusts {', '.join(sorted(state.keys))}",
             hint="leave --key out, or change the site's keys with `airbundle trust`",
         )
     return state

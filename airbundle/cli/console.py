@@ -21,6 +21,9 @@ _PASSPHRASE_LIMIT = 4096
 _ALIKE = 20
 """Most findings of one message that are printed."""
 
+_UNCHANGED = "nothing was changed"
+"""What a person who reads of an error wants to know next, and some errors say themselves."""
+
 # With marks that turn the direction of text round: a line that is shown backwards says something else.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -103,6 +106,8 @@ class Console:
         """Print an error: what, its findings, and the next step."""
         lines = [f"airbundle: {error.problem}"]
         lines += [f"  {text}" for text in _told(error.findings)]
+        if error.outcome == "unchanged" and _UNCHANGED not in error.problem:
+            lines.append(f"  {_UNCHANGED}")
         if error.hint:
             lines.append(f"  next: {error.hint}")
         sys.stderr.write("\n".join(plain(text, line=True) for text in lines) + "\n")

@@ -92,9 +92,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from dataclasses import replace
 
     from airbundle.installer.install import install
+    from airbundle.installer.steps import outcome
 
-    order = order_of(args, console)
-    options = replace(options_of(args), ca_passphrase=_asker(args, console))
+    with outcome("unchanged"):
+        order = order_of(args, console)
+        options = replace(options_of(args), ca_passphrase=_asker(args, console))
     if order is not None:
         return _install_site(args, console, order, options)
     _check_site_only(args)
