@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.site.desk import Desk
@@ -15,10 +16,13 @@ GOOD, BETTER, BROKEN = "1.0.0", "1.1.0", "1.2.0"
 _SERVE = "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec busybox httpd -f -p 8080 -h /tmp/www"
 
 
-def build(desk: Desk, root: Path, version: str, *words: str | Path) -> Path:
-    """Build the bundle of a version; `words` go to `build`, such as `--base OLD`."""
+def build(
+    desk: Desk, root: Path, version: str, *words: str | Path, more: Callable[[Path], None] = lambda _inventory: None
+) -> Path:
+    """Build the bundle of a version; `words` go to `build`, such as `--base OLD`; `more` adds to the inventory."""
     inventory = root / f"inventory-{version}"
     _write(inventory, version)
+    more(inventory)
     return desk.build(inventory, *words)
 
 
