@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from airbundle.deploy.zone import Zone, hosts_file, zone_file
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.site.site_state import SiteState
+from airbundle.store.host import host_errors
 
 DIRECTORY = "dns"
 _LIMIT = 4 << 20
@@ -25,14 +26,31 @@ def dns_files(site_state: SiteState, zones: Sequence[Zone]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in wanted.items() if _plain(_read(site_state, name)) != _plain(text)}
 
 
-def write_dns_files(site_state: SiteState, files: Mapping[str, bytes]) -> None:
-    """Write them into `dns/` of the site's state.
+def stale_files(site_state: SiteState, zones: Sequence[Zone]) -> list[str]:
+    """Return the names of files of zones that the site has no more.
+
+    Raises:
+        HostError: the directory can't be read.
+    """
+    directory = site_state.root / DIRECTORY
+    wanted = {f"{zone.name}.zone" for zone in zones} | ({"hosts"} if zones else set())
+    with host_errors("look into", directory):
+        names = [path.name for path in directory.iterdir() if path.is_file()] if directory.is_dir() else []
+    return sorted(name for name in names if name not in wanted and (name == "hosts" or name.endswith(".zone")))
+
+
+def write_dns_files(site_state: SiteState, files: Mapping[str, bytes], stale: Sequence[str] = ()) -> None:
+    """Write files into `dns/` of the site's state, and take away those of zones that are no more.
 
     Raises:
         HostError: one can't be written.
     """
     for name, data in files.items():
         write_file(site_state.directory(DIRECTORY) / name, data, FILE)
+    for name in stale:
+        path = site_state.root / DIRECTORY / name
+        with host_errors("take away", path):
+            path.unlink(missing_ok=True)
 
 
 def _read(site_state: SiteState, name: str) -> str:

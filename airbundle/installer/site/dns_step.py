@@ -12,7 +12,7 @@ from airbundle.deploy.zone import Zone, zones_of
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.site.dns_check import check_from_host, check_from_pod, touch_coredns
 from airbundle.installer.site.dns_config import DnsConfig, change_config, changes, put_text, read_config, wanted_text
-from airbundle.installer.site.dns_files import DIRECTORY, dns_files, write_dns_files
+from airbundle.installer.site.dns_files import DIRECTORY, dns_files, stale_files, write_dns_files
 from airbundle.installer.site.node_facts import registry_addresses, registry_name
 from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Phase
@@ -40,6 +40,10 @@ class DnsStep:
             Change(str(self._run.site_state.root / DIRECTORY / name), "change")
             for name in dns_files(self._run.site_state, zones)
         ]
+        found += [
+            Change(str(self._run.site_state.root / DIRECTORY / name), "delete")
+            for name in stale_files(self._run.site_state, zones)
+        ]
         if not config.form:
             return found
         old, new = wanted_text(self._run, config, zones)
@@ -52,12 +56,12 @@ class DnsStep:
             SiteError: CoreDNS can't have these zones, or does not answer; then it is as it was (`rolled-back`).
         """
         zones, config = zones_at(self._run), read_config(self._run)
-        files = dns_files(self._run.site_state, zones)
-        write_dns_files(self._run.site_state, files)
+        files, stale = dns_files(self._run.site_state, zones), stale_files(self._run.site_state, zones)
+        write_dns_files(self._run.site_state, files, stale)
         if not config.form:
             if zones:
                 self._run.reporter.warn(_UNKNOWN)
-            return bool(files)
+            return bool(files or stale)
         old, new = wanted_text(self._run, config, zones)
         with phase.item(config.key.title, 0):
             if old != new:
@@ -69,7 +73,7 @@ class DnsStep:
                 if old == new:
                     raise
                 self._put_back(config, old, new, error)
-        return bool(files) or old != new
+        return bool(files or stale) or old != new
 
     def _check(self, zones: Sequence[Zone]) -> None:
         check_from_pod(self._run, zones)

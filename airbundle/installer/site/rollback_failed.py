@@ -12,9 +12,11 @@ from airbundle.installer.embedded import ask_health, local_client
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import open_kept, serve_back
+from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.release_back import Restores, go_back, release_changed
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
+from airbundle.installer.site.settings import SETTINGS, set_back, settled_before
 from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.step import SiteRun
 from airbundle.store.host import host_errors
@@ -33,7 +35,8 @@ def roll_back_failed(
 
     Releases go back that this run changed and that were up before it, each as its `rollback` says: `auto` at once,
     `ask` when a person agrees, `never` not at all. What is new in this version is left as it is: nothing ran there
-    before, and the next run goes on with it. Nothing that ran before is ever deleted.
+    before, and the next run goes on with it. Nothing that ran before is ever deleted. When all releases are back, nodes
+    and DNS are set again as the site file said before.
 
     Args:
         run: the failed one; its state is locked.
@@ -53,11 +56,12 @@ def roll_back_failed(
     findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
     whole = before is not None and work.whole
     if whole and before is not None:
+        work.set_back([name for name in SETTINGS if changed.get(name) or name in failed])
         work.settle(before)
-    result: Outcome = "rolled-back" if whole else "partial"
+    result: Outcome = "rolled-back" if whole and work.whole else "partial"
     names = ", ".join(failed)
     raise SiteError(
-        f"{run.trusted.title} could not be brought up: {names} failed; {work.says(whole)}",
+        f"{run.trusted.title} could not be brought up: {names} failed; {work.says(whole and work.whole)}",
         outcome=result,
         findings=[*lost, *findings, *work.findings],
         hint="mend what is said, then run the same command again: it goes on from there",
@@ -95,6 +99,7 @@ class _Failed:
         self.findings: list[Finding] = []
         self.back: list[str] = []
         self.left: list[str] = []
+        self._site_file: Mapping[str, object] = {}
 
     @property
     def whole(self) -> bool:
@@ -151,6 +156,20 @@ class _Failed:
         if now is None or not same_release(now, then):
             self._run.site_state.record(then)
 
+    def set_back(self, names: Sequence[str]) -> None:
+        """Set nodes and DNS again as they were, those of them that the run may have changed."""
+        try:
+            then = settled_before(self._run) if names else None
+            if then is not None:
+                self._site_file = {SITE_FILE: then.who[SITE_FILE]}
+                self.back += set_back(self._run, then, names)
+        except AirbundleError as error:
+            self.left.append("nodes or DNS")
+            self.findings += [
+                Finding(f"could not go back: {error.problem}", where="nodes and DNS", hint=error.hint),
+                *error.findings,
+            ]
+
     def settle(self, before: Deployment) -> None:
         """Record that the earlier version is up again, and give the registry's names back to it."""
         run, site = self._run, self._run.site_state
@@ -162,7 +181,7 @@ class _Failed:
         own = (records.get(each.name, each) for each in before.releases)
         releases = (*others, *(each for each in own if each.bundle == before.name))
         number = latest.number + 1
-        who = {**before.who, ROLLBACK: before.number}
+        who = {**before.who, **self._site_file, ROLLBACK: before.number}
         try:
             with open_kept(run.state, before.statement) as trusted:
                 serve_back(run.state, trusted, before.statement, Journal(run.state.journal), run.reporter)

@@ -26,6 +26,7 @@ from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
+from airbundle.installer.site.settings import SETTINGS
 from airbundle.installer.site.site_state import DeployedRelease, Deployment
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.who import who_runs
@@ -151,6 +152,9 @@ class _Bring:
         removed = self._remove()
         if "releases" in self._prepared.order.phases:
             self._state.finish(self._bundle)
+            if set(SETTINGS) <= set(self._prepared.order.phases):
+                # A run that only changed settings begins no deployment: what is up is up with them now.
+                self._state.note(self._bundle, **{SITE_FILE: keep_site(self._state, self._run.site)})
         return SiteReport(
             title=self._run.trusted.title,
             site=self._state.name,

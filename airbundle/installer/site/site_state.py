@@ -241,6 +241,10 @@ class SiteState:
         """
         self._change(lambda deployment: replace(deployment, complete=True), bundle)
 
+    def note(self, bundle: str, **who: str) -> None:
+        """Record more of how the newest deployment of a bundle came about, such as the site file that holds now."""
+        self._change(lambda deployment: replace(deployment, who={**deployment.who, **who}), bundle)
+
     def _change(self, change: Callable[[Deployment], Deployment], bundle: str = "") -> None:
         with self._changing:
             found = [each for each in self.deployments() if bundle in ("", each.name)]

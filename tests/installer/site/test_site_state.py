@@ -167,3 +167,11 @@ def test_a_bundle_is_complete_also_when_another_came_after_it(site: SiteState) -
 
 def test_nothing_is_up_at_a_new_site(site: SiteState) -> None:
     assert site.releases_of("messenger") == ()
+
+
+def test_what_holds_now_is_noted_of_a_bundles_newest_deployment(site: SiteState) -> None:
+    other = replace(DEPLOYMENT, number=2, name="tools")
+    site.write(DEPLOYMENT)
+    site.write(other)
+    site.note("messenger", site="sha256:1")
+    assert site.deployments() == [replace(DEPLOYMENT, who={"user": "op", "site": "sha256:1"}), other]
