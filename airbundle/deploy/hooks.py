@@ -28,22 +28,26 @@ def hook_images(manifests: Iterable[Manifest], *, registry: str) -> tuple[Sighti
     return tuple(sighting for sighting in found if sighting.image.registry != registry)
 
 
-def unpinned_hooks(release: str, images: Sequence[Sighting], *, mirrored: bool) -> list[Finding]:
+def unpinned_hooks(release: str, images: Sequence[Sighting], *, unmirrored: str) -> list[Finding]:
     """Return a finding for each image that hooks would pull from where the site can't reach.
 
     Args:
         release: its name.
         images: of `hook_images`.
-        mirrored: whether the nodes get the private registry as the mirror of all others.
+        unmirrored: why the nodes don't pull it by its name from the private registry; empty where they do.
     """
-    if mirrored:
+    if not unmirrored:
         return []
-    hint = "let airbundle set up the nodes (`nodes` in the site file), or switch the hook off in the values"
+    hint = (
+        "let airbundle set up the nodes (phase `nodes`), or an administrator run nodes.sh of the handoff on each; "
+        "or switch the hook off in the values"
+    )
     return [
         Finding(
             f"release {release}: a hook runs {sighting.written}, which helm lets nobody pin, and nodes have no mirror",
             where=str(sighting.place),
             code="hook-image",
+            found=unmirrored,
             hint=hint,
         )
         for sighting in images

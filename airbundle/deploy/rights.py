@@ -30,6 +30,11 @@ _DEPLOYING: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("", _CHECKING, ("create", "get")),
     ("apps", ("daemonsets", "deployments", "statefulsets"), _READ),
     ("batch", ("jobs",), _READ),
+    # What preflight and status look at, to tell what stands in the way and what is not as it was.
+    ("", ("limitranges", "resourcequotas"), _READ),
+    ("autoscaling", ("horizontalpodautoscalers",), _READ),
+    ("discovery.k8s.io", ("endpointslices",), _READ),
+    ("networking.k8s.io", ("ingresses", "networkpolicies"), _READ),
 )
 
 

@@ -64,7 +64,7 @@ class Wanted:
         findings: what rendering found.
         there: namespaces that are known to be there, also to a user who may not list them.
         serves: whether the run changes the cluster's DNS.
-        mirrored: whether the nodes get the private registry as the mirror of all others.
+        unmirrored: why nodes don't get the private registry as the mirror of all others; empty where they do.
     """
 
     site: Site
@@ -79,7 +79,7 @@ class Wanted:
     findings: tuple[Finding, ...] = ()
     there: frozenset[str] = frozenset()
     serves: bool = True
-    mirrored: bool = True
+    unmirrored: str = ""
 
     @cached_property
     def acting(self) -> Sequence[tuple[WantedRelease, Manifest]]:

@@ -27,6 +27,11 @@ class PullProbe:
     def problem(self, node: str, image: str, *, timeout: float = 300.0) -> str:
         """Return why a node can't pull an image; empty when it can.
 
+        Args:
+            node: its name; empty for whichever the cluster picks.
+            image: as it is to be pulled.
+            timeout: seconds that the pull may take.
+
         Raises:
             SiteError: no pod runs there, or the pull does not end in time.
         """
@@ -51,7 +56,7 @@ class PullProbe:
             "securityContext": _NO_RIGHTS,
         }
         spec = {
-            "nodeName": node,
+            **({"nodeName": node} if node else {}),
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,

@@ -25,6 +25,7 @@ def test_hooks_and_tests_that_no_mirror_serves_are_told() -> None:
     ]
     images = hook_images(manifests, registry="registry.test:5443")
     assert [sighting.written for sighting in images] == ["migrate:1", "probe:1"]
-    findings = unpinned_hooks("x", images, mirrored=False)
+    findings = unpinned_hooks("x", images, unmirrored="ErrImagePull")
     assert ["migrate:1" in findings[0].message, "probe:1" in findings[1].message] == [True, True]
-    assert unpinned_hooks("x", images, mirrored=True) == []
+    assert findings[0].found == "ErrImagePull"
+    assert unpinned_hooks("x", images, unmirrored="") == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from airbundle.installer.journal import Journal
+from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment, SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.uninstall import uninstall, what_goes
 
@@ -21,4 +22,22 @@ def test_outside_the_state_directory_only_links_into_it_are_taken_away(tmp_path:
     assert str(ours) in uninstall(state).removed
     assert not ours.is_symlink()
     assert link.read_text() == "another program of that name"
+    assert not state.root.exists()
+
+
+def test_what_was_handed_over_stays_and_who_takes_it_away_is_told(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "state")
+    releases = (
+        DeployedRelease("base", "shop", HANDED_OVER, "sha256:0"),
+        DeployedRelease("web", "shop", "chart", "sha256:1"),
+    )
+    with state.locked("test"):
+        site = SiteState(state, "berlin")
+        site.make()
+        site.write(Deployment(1, "shop", "1.0.0", 1, "sha256:2", "2026-01-01T00:00:00Z", True, releases=releases))
+    told = "site berlin: release base, which was handed over; an administrator takes it away: undo.sh"
+    (line,) = [each for each in what_goes(state, keep_data=False) if "handed over" in each]
+    assert line.startswith(f"not taken away: {told}")
+    (kept,) = uninstall(state).kept
+    assert kept.startswith(told)
     assert not state.root.exists()

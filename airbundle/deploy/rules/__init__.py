@@ -104,21 +104,36 @@ def run_rules(facts: SiteFacts, wanted: Wanted) -> list[Finding]:
                 found.setdefault(finding)
         except UnknownFact as error:
             unknown.setdefault(str(error.args[0]), []).append(rule)
-    for fact, rules in unknown.items() if not facts.unreachable else ():
-        found.setdefault(_unread(fact, rules, facts.unread.get(fact)))
+    if facts.unreachable:
+        unknown = {}
+    closed = [fact for fact in unknown if fact in facts.unread and facts.unread[fact].forbidden]
+    if closed:
+        found.setdefault(_closed(closed, [rule for fact in closed for rule in unknown[fact]]))
+    for fact in (fact for fact in unknown if fact not in closed):
+        found.setdefault(_unread(fact, unknown[fact], facts.unread.get(fact)))
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
 def _unread(fact: str, rules: list[Rule], why: Unread | None) -> Finding:
-    """Return what it means that a fact is not known: what this user may not see is no fault of the site's."""
-    forbidden = why is not None and why.forbidden
-    grade: Severity = "error" if not forbidden and any(rule.grade == "error" for rule in rules) else "warning"
+    """Return what it means that a fact is not known."""
     return told(
         "fact-unread",
         f"{fact} could not be read",
         where="cluster",
         found=why.why[:300] if why else "nobody asked for it",
         expected=f"known, to check: {listed([rule.title for rule in rules], 9)}",
-        hint="let an administrator run the preflight, too" if forbidden else "run it again once the cluster answers",
-        severity=grade,
+        hint="run it again once the cluster answers",
+        severity="error" if any(rule.grade == "error" for rule in rules) else "warning",
+    )
+
+
+def _closed(facts: list[str], rules: list[Rule]) -> Finding:
+    """Return what this user may not see, all at once: that is no fault of the site's."""
+    return told(
+        "fact-unread",
+        f"this user may not read some of it: {listed(facts, 9)}",
+        where="cluster",
+        expected=f"known, to check: {listed(list(dict.fromkeys(rule.title for rule in rules)), 20)}",
+        hint="let an administrator run the preflight, too",
+        severity="warning",
     )

@@ -109,21 +109,28 @@ class _Scaled:
 
     def __init__(self, cluster: ClusterWriter) -> None:
         self._cluster = cluster
-        self._targets: dict[str, set[tuple[str, str]]] = {}
+        self._targets: dict[str, set[tuple[str, str]] | None] = {}
 
     def without_replicas(self, desired: Desired) -> Mapping[str, Any]:
-        """Return the object, without `spec.replicas` where an autoscaler sets that."""
+        """Return the object, without `spec.replicas` where an autoscaler sets that, or may do so for all we know."""
         body, key = desired.body, desired.key
         spec = body.get("spec")
         if not isinstance(spec, Mapping) or "replicas" not in spec:
             return body
-        if (key.kind, key.name) not in self._of(key.namespace):
+        targets = self._of(key.namespace)
+        if targets is not None and (key.kind, key.name) not in targets:
             return body
         return {**body, "spec": {name: value for name, value in spec.items() if name != "replicas"}}
 
-    def _of(self, namespace: str) -> set[tuple[str, str]]:
+    def _of(self, namespace: str) -> set[tuple[str, str]] | None:
+        """Return what autoscalers of a namespace scale; None where this user may not know."""
         if namespace not in self._targets:
-            self._targets[namespace] = set(self._read(namespace))
+            try:
+                self._targets[namespace] = set(self._read(namespace))
+            except Unauthorized as error:
+                if error.status != _FORBIDDEN:
+                    raise
+                self._targets[namespace] = None
         return self._targets[namespace]
 
     def _read(self, namespace: str) -> Iterator[tuple[str, str]]:

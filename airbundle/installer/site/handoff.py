@@ -66,8 +66,9 @@ class HandoffReport:
         )
         for release in self.handoff.releases:
             yield f"  release {release.name}: {release.why}"
-        for name in self.handoff.unmarked:
-            yield f"  to be written into the site file: releases: {{{name}: {{handedOver: true}}}}"
+        if self.handoff.unmarked:
+            marks = ", ".join(f"{name}: {{handedOver: true}}" for name in self.handoff.unmarked)
+            yield f"  to be written into the site file: releases: {{{marks}}}"
         yield f"  what to run, and as whom: {self.directory / README}"
 
     @property

@@ -16,12 +16,13 @@ from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.node_undo import NodeUndoing
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.site_state import SITES, SiteState, sites_of
+from airbundle.installer.site.site_state import HANDED_OVER, SITES, SiteState, sites_of
 from airbundle.installer.site.undo import Undoing, undo_all
 from airbundle.installer.state import StateDirectory
 from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.cluster_write import ClusterWriter
 
+_ADMINISTRATORS = "an administrator takes it away: undo.sh of the handoff, after this"
 KEEP_CLUSTER = "or leave the cluster as it is: --keep-cluster"
 
 
@@ -59,6 +60,7 @@ def what_sites_lose(leaving: Leaving, reporter: Reporter = SILENT) -> Iterator[s
                 raise
         elif _undo(site):
             yield f"site {site.name}: what is known of it here; its cluster and nodes stay as they are"
+        yield from (f"not taken away: {line}" for line in _handed_over(site))
         yield str(site.root)
 
 
@@ -69,6 +71,7 @@ def leave_sites(state: StateDirectory, leaving: Leaving, reporter: Reporter) -> 
     """
     done = Removed()
     for site in leaving.sites:
+        done.kept += _handed_over(site)
         left = _leave(state, site, leaving, reporter)
         done.add(left)
         if not left.failed:
@@ -103,7 +106,7 @@ def _take_back(
         work = Undoing(
             site=site,
             cluster=cluster,
-            data=KeptData(cluster),
+            data=KeptData(cluster, _spaces(site)),
             helm=lambda: helm.releases,
             nodes=NodeUndoing(cluster, site, reporter),
             delete_data=leaving.delete_data,
@@ -119,6 +122,21 @@ def _undo(site: SiteState) -> list[Mapping[str, str]]:
     return Journal(site.journal).undo()
 
 
+def _spaces(site: SiteState) -> set[str]:
+    """Return the namespaces that a way back changes: who may not list claims everywhere may do so there."""
+    actions = _undo(site)
+    objects = {parse_key(each["object"]) for each in actions if "object" in each}
+    found = {key.name if key.kind == NAMESPACE else key.namespace for key in objects}
+    return (found | {each["helm"].partition("/")[0] for each in actions if "helm" in each}) - {""}
+
+
+def _handed_over(site: SiteState) -> Iterator[str]:
+    """Yield what an administrator made for a site, and alone can take back."""
+    latest = site.latest()
+    for name in (each.name for each in (latest.releases if latest else ()) if each.kind == HANDED_OVER):
+        yield f"site {site.name}: release {name}, which was handed over; {_ADMINISTRATORS}"
+
+
 def _forget(state: StateDirectory, site: SiteState) -> bool:
     shutil.rmtree(site.root)
     parent = state.path(SITES)
@@ -129,7 +147,7 @@ def _forget(state: StateDirectory, site: SiteState) -> bool:
 
 def _goes(site: SiteState, cluster: ClusterWriter, leaving: Leaving) -> Iterator[str]:
     """Yield what would be taken back, and what holds data: that it stays, or that it goes."""
-    data = KeptData(cluster)
+    data = KeptData(cluster, _spaces(site))
     spaces = []
     for action in _undo(site):
         if "object" in action:

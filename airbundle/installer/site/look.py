@@ -145,14 +145,17 @@ def _looked(checked: Checked, run: SiteRun, order: Order) -> Looked:
     met = _meet(run, order)
     rendered, findings = _rendered(run, order, met)
     wanted = wanted_of(run.trusted, run.site, run.site_state, rendered)
-    found = site_preflight(
-        run,
-        wanted,
-        phases=order.phases,
-        nodes=look_at_nodes(run, order) if met.usable else None,
-        unreachable=met.unreachable,
-        reporter=run.reporter,
-    )
+    found = []
+    if order.at_cluster or not met.usable:  # the registry alone needs nothing of a cluster that answers
+        found = site_preflight(
+            run,
+            wanted,
+            phases=order.phases,
+            nodes=look_at_nodes(run, order) if met.usable else None,
+            unreachable=met.unreachable,
+            pods=met.usable,
+            reporter=run.reporter,
+        )
     known = {finding.code for finding in met.findings}
     findings = [*met.findings, *findings, *(each for each in found if each.code not in known & _ONCE)]
     early, lacking = _early(run, wanted, order) if met.usable else ([], [])

@@ -41,6 +41,11 @@ class Order:
     prompt: Callable[[str], str] | None = field(default=None, repr=False)
 
     @property
+    def at_cluster(self) -> bool:
+        """Whether anything is asked for beyond this host."""
+        return self.phases != (REGISTRY,)
+
+    @property
     def name(self) -> str:
         """The site's name."""
         return self.site.site.name

@@ -13,6 +13,7 @@ from airbundle.deploy.wanted import Wanted
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.options import CONTAINER, URL
 from airbundle.installer.site.facts import gather_facts, is_forbidden
+from airbundle.installer.site.hook_pulls import pull_problem
 from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.node_login import login_findings
 from airbundle.installer.site.order import PHASES, Order
@@ -60,6 +61,7 @@ def site_preflight(
     phases: Sequence[str] = PHASES,
     nodes: LookAtNodes | None = None,
     unreachable: str = "",
+    pods: bool = True,
     reporter: Reporter = SILENT,
 ) -> list[Finding]:
     """Return all that stands in the way at the site, errors first; changes nothing.
@@ -72,6 +74,7 @@ def site_preflight(
         phases: which of `PHASES` are asked for.
         nodes: looks from the nodes; None where that is not wanted.
         unreachable: why the API does not answer, where that is known already.
+        pods: whether a pod may be made, to find out whether nodes that a person set up pull what hooks run.
         reporter: gets progress.
 
     Raises:
@@ -86,9 +89,9 @@ def site_preflight(
         wanted = replace(wanted, serves="dns" in phases)
         if RELEASES not in phases:
             wanted = replace(wanted, releases=(), findings=())
-        # Without the step, the nodes have what an earlier run, or a person, gave them.
-        wanted = replace(wanted, mirrored=NODES in phases or (run.site_state.root / NODES).is_dir())
         facts = gather_facts(run.cluster, wanted, unreachable)
+        if pods and not facts.unreachable:
+            wanted = replace(wanted, unmirrored=_unmirrored(run, wanted, phases))
         findings = run_rules(facts, wanted)
         if nodes is None or facts.unreachable:
             return findings
@@ -101,6 +104,14 @@ def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
     if NODES not in order.phases:
         return None
     return lambda: [*login_findings(run), *node_findings(run, registry_runs=_registry_runs(run))]
+
+
+def _unmirrored(run: SiteLike, wanted: Wanted, phases: Sequence[str]) -> str:
+    """Return why hooks' images would not be pulled. Without the step, nodes have what an earlier run gave them, or a
+    person: whether a person did is found out."""
+    if NODES in phases or (run.site_state.root / NODES).is_dir():
+        return ""
+    return pull_problem(run, wanted)
 
 
 def _is_there(run: SiteLike, namespace: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airbundle.deploy.objects import NAMESPACE, ObjectKey
 from airbundle.errors import SiteError, Unauthorized
-from airbundle.installer.site.order import REGISTRY, Order
+from airbundle.installer.site.order import Order
 from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.progress import Reporter
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
@@ -39,7 +39,7 @@ def identify(cluster: ClusterWriter, order: Order, site_state: SiteState) -> Sit
     except Unauthorized as error:
         if error.status != _FORBIDDEN:
             raise
-        if tuple(order.phases) == (REGISTRY,):
+        if not order.at_cluster:
             return kept or SiteCluster("")  # the registry needs nothing of the cluster
         raise Unauthorized(
             f"cluster {cluster.name}: its namespace kube-system can't be read, which tells one cluster from another",

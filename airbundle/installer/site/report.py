@@ -8,6 +8,7 @@ from typing import Any
 
 from airbundle.errors import Finding
 from airbundle.installer.report import Report, counted
+from airbundle.installer.site.order import PHASES
 from airbundle.installer.site.site_state import Deployment
 from airbundle.installer.site.step import Change
 
@@ -80,6 +81,7 @@ class SiteReport:
         deployment: what is up now; None when releases were not asked for.
         removed: releases that were taken away.
         notes: what is to be done or known, one line each.
+        phases: what was asked for.
     """
 
     title: str
@@ -89,6 +91,7 @@ class SiteReport:
     deployment: Deployment | None = None
     removed: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    phases: tuple[str, ...] = PHASES
 
     @property
     def changed(self) -> bool:
@@ -99,7 +102,7 @@ class SiteReport:
         """Yield the report's text."""
         if self.host is not None:
             yield from self.host.lines()
-        yield f"{self.title} at {self.site}: " + ("deployed" if self.changed else "nothing to do, it is all up")
+        yield f"{self.title} at {self.site}: {self._outcome()}"
         for name, changed in self.steps.items():
             yield f"  {name:<28} {'done' if changed else 'as it was'}"
         for name in self.removed:
@@ -107,6 +110,13 @@ class SiteReport:
         if self.deployment is not None:
             yield f"  {counted(len(self.deployment.releases), 'release')} up; deployment {self.deployment.number}"
         yield from (f"  {note}" for note in self.notes)
+
+    def _outcome(self) -> str:
+        left = [phase for phase in PHASES if phase not in self.phases]
+        if not left:
+            return "deployed" if self.changed else "nothing to do, it is all up"
+        asked = ", ".join(self.phases)
+        return f"{asked}: {'done' if self.changed else 'nothing to do'}; not asked for: {', '.join(left)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for `--json`."""

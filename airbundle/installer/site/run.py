@@ -162,6 +162,7 @@ class _Bring:
             steps=ran.changed,
             deployment=next(reversed(self._own()), None),
             removed=removed,
+            phases=self._prepared.order.phases,
         )
 
     def _host(self) -> Report | None:

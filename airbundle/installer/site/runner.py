@@ -67,6 +67,8 @@ def run_steps(steps: Sequence[Step], journal: Journal, reporter: Reporter, *, at
     """
     check_steps(steps)
     ran = Ran()
+    if not steps:
+        return ran
     with reporter.phase("deploy") as phase, ThreadPoolExecutor(at_once, "step") as pool:
         work = _Work(journal, reporter, phase)
         _Runner(steps, work, pool, ran).run()

@@ -153,8 +153,10 @@ def _look(runs: Sequence[tuple[SiteRun, Deployment]], deployment: Deployment, st
     _part(status, "images", partial(look_at_images, run, deployment, statements, status.images))
 
     def certificates() -> Iterator[Finding]:
-        status.certificates = sorted(expiries(run, deployment), key=lambda each: each.days)
+        unseen: list[Finding] = []
+        status.certificates = sorted(expiries(run, deployment, unseen), key=lambda each: each.days)
         yield from expiry_findings(status.certificates)
+        yield from unseen
 
     _part(status, "certificates", certificates)
     for own, each in runs:

@@ -14,8 +14,9 @@ from airbundle.crypto.certificate import certificate_info
 from airbundle.deploy.dig import mapping, text
 from airbundle.deploy.keeping import title_of
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import AirbundleError, Finding, NotFound
+from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Journal
+from airbundle.installer.site.closed import closed, list_open
 from airbundle.installer.site.site_state import Deployment
 from airbundle.installer.site.step import SiteRun
 
@@ -32,19 +33,23 @@ class Expiry:
     problem: str = ""
 
 
-def expiries(run: SiteRun, deployment: Deployment) -> Iterator[Expiry]:
+def expiries(run: SiteRun, deployment: Deployment, unseen: list[Finding]) -> Iterator[Expiry]:
     """Yield the certificates of a deployment's namespaces, and those that airbundle put into Secrets.
+
+    Args:
+        run: the site.
+        deployment: what is up.
+        unseen: gets a warning for each namespace whose certificates this user may not list.
 
     Raises:
         Unauthorized, Unreachable, RemoteError: the cluster does not tell.
     """
     resource = run.cluster.resource_of(*_CERTIFICATE)
     for namespace in sorted({release.namespace for release in deployment.releases}) if resource else ():
-        try:
-            for body in run.cluster.objects(resource, namespace) if resource else ():
-                yield _of_certificate(body)
-        except NotFound:
-            continue
+        bodies = list_open(run.cluster, resource, namespace) if resource else ()
+        if bodies is None:
+            unseen.append(closed("certificates", namespace))
+        yield from map(_of_certificate, bodies or ())
     for key in {parse_key(each["object"]) for each in Journal(run.site_state.journal).undo() if "object" in each}:
         if key.kind == "Secret":
             secret = run.cluster.get(key)

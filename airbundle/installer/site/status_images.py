@@ -12,6 +12,7 @@ from airbundle.deploy.running import belongs, runs_of, why_wrong
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Journal
 from airbundle.installer.served import open_kept
+from airbundle.installer.site.closed import closed, list_open
 from airbundle.installer.site.site_state import Deployment
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.state import StateDirectory
@@ -21,6 +22,7 @@ from airbundle.transfer.cluster_api import Resource
 logger = logging.getLogger(__name__)
 
 _PODS = Resource("v1", "pods", "Pod")
+_RBAC = "rbac.authorization.k8s.io/"
 _SHOWN = 20
 
 
@@ -53,9 +55,12 @@ def look_at_images(
     known = now | _earlier(run.state, statements)
     objects = {parse_key(text) for release in deployment.releases for text in release.objects}
     made = _made_here(run)
-    spaces = sorted({release.namespace for release in deployment.releases} | {key.namespace for key in objects} - {""})
-    for namespace in spaces:
-        for pod in run.cluster.objects(_PODS, namespace):
+    running = {key.namespace for key in objects if not key.api_version.startswith(_RBAC)}
+    for namespace in sorted({release.namespace for release in deployment.releases} | running - {""}):
+        pods = list_open(run.cluster, _PODS, namespace)
+        if pods is None:
+            yield closed("pods", namespace)
+        for pod in pods or ():
             if _ended(pod) or not (namespace in made or belongs(pod, objects, run.cluster.get)):
                 continue
             yield from _of_pod(pod, now, known, seen)

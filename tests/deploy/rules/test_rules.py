@@ -38,10 +38,12 @@ def test_a_fact_that_is_not_known_is_told_once_and_other_rules_run() -> None:
 
 
 def test_what_one_may_not_see_is_a_warning() -> None:
-    facts = good(unread={"Node": Unread("403", forbidden=True)})
-    lists = {kind: bodies for kind, bodies in facts.lists.items() if kind != "Node"}
-    found = run_rules(SiteFacts(**{**vars(facts), "lists": lists}), want(workload()))
-    assert [(each.code, each.severity) for each in found] == [("fact-unread", "warning")]
+    closed = ("Node", "APIService")
+    facts = good(unread={kind: Unread("403", forbidden=True) for kind in closed})
+    lists = {kind: bodies for kind, bodies in facts.lists.items() if kind not in closed}
+    (found,) = run_rules(SiteFacts(**{**vars(facts), "lists": lists}), want(workload()))
+    assert (found.code, found.severity) == ("fact-unread", "warning")
+    assert found.message.endswith(": Node, APIService") and "architectures" in found.expected
 
 
 def test_a_cluster_that_does_not_answer_is_one_finding_and_texts_are_checked() -> None:

@@ -47,3 +47,9 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
     report = SiteReport("shop 1.1", "berlin", None, {"dns": False})
     assert next(iter(report.lines())) == "shop 1.1 at berlin: nothing to do, it is all up"
     assert report.to_json()["changed"] is False
+
+
+def test_a_run_of_some_phases_says_which_were_not_asked_for() -> None:
+    report = SiteReport("shop 1.1", "berlin", None, {"secrets": True}, phases=("secrets", "releases"))
+    line = next(iter(report.lines()))
+    assert line == "shop 1.1 at berlin: secrets, releases: done; not asked for: registry, nodes, dns, trust"
