@@ -120,8 +120,9 @@ def _tell(status: Status, state: StateDirectory, console: Console) -> None:
     if status.certificate_days is not None:
         ca = "" if status.ca_days is None else f", CA {status.ca_days}"
         console.say(f"days left  certificate {status.certificate_days}{ca}")
-    if status.clamav_days is not None:
-        console.say(f"clamav     {counted(status.clamav_days, 'day')} old")
+    if status.clamav:
+        ages = ", ".join(f"{each.name} {each.version}: {counted(each.days, 'day')} old" for each in status.clamav)
+        console.say(f"clamav     {ages}")
     console.say(f"free       {human(status.free)}")
     for site in status.sites:
         for line in site.lines():

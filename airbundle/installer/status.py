@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from airbundle.bundle.digest import sha256
@@ -22,7 +22,7 @@ from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.site_status import SiteStatus, read_site_status
 from airbundle.installer.site_blobs import site_blobs
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
-from airbundle.installer.status_clamav import clamav_days, clamav_findings
+from airbundle.installer.status_clamav import DatabaseAge, clamav_ages, clamav_findings, deciding
 from airbundle.installer.steps import plan_of
 from airbundle.progress import SILENT, Reporter
 from airbundle.store.reader import open_bundle
@@ -42,7 +42,7 @@ class Status:
         certificate_days: until the server's certificate ends; None without one.
         ca_days: the same of the CA.
         free: bytes on the state directory's file system.
-        clamav_days: age of the newest ClamAV database; None without one.
+        clamav: ClamAV databases and their ages, by name.
         sites: what was found at each site that was looked at.
         blobs: digest and size in bytes of each blob that this site has for what is installed, sorted.
     """
@@ -54,7 +54,7 @@ class Status:
     ca_days: int | None
     free: int
     blobs: tuple[tuple[str, int], ...] = ()
-    clamav_days: int | None = None
+    clamav: tuple[DatabaseAge, ...] = ()
     sites: tuple[SiteStatus, ...] = ()
 
     @property
@@ -69,7 +69,7 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """Return the status for `--json`."""
-        installed = self.installed
+        installed, database = self.installed, deciding(self.clamav)
         return {
             "installed": bool(installed.mode),
             "healthy": self.healthy,
@@ -80,7 +80,8 @@ class Status:
             "runsAs": self.runs_as,
             "certificateDays": self.certificate_days,
             "caDays": self.ca_days,
-            "clamavDays": self.clamav_days,
+            "clamavDays": database.days if database else None,
+            "clamav": [asdict(each) for each in self.clamav],
             "freeBytes": self.free,
             "program": installed.program,
             "bundles": [
@@ -129,7 +130,7 @@ def read_status(
         ca_days=info.days_left() if info else None,
         free=free_space(state.root),
         blobs=tuple(sorted(site_blobs(state, installed).items())),
-        clamav_days=checker.clamav_days,
+        clamav=tuple(checker.clamav),
         sites=tuple(read_site_status(state, site, reach or Reach(), reporter) for site in sites),
     )
 
@@ -140,7 +141,7 @@ class _Checker:
         self._installed = installed
         self._answers = False
         self.runs_as = ""
-        self.clamav_days: int | None = None
+        self.clamav: list[DatabaseAge] = []
 
     def run(self) -> list[Finding]:
         checks: Sequence[Callable[[], Iterator[Finding]]] = [self._cut_off]
@@ -269,8 +270,8 @@ class _Checker:
             )
 
     def _clamav(self) -> Iterator[Finding]:
-        self.clamav_days = clamav_days(self._state, self._installed)
-        yield from clamav_findings(self.clamav_days)
+        self.clamav = clamav_ages(self._state, self._installed)
+        yield from clamav_findings(self.clamav)
 
     def _registry(self) -> Iterator[Finding]:
         """Ask the registry for every tag of the newest bundle of each name."""
