@@ -62,7 +62,9 @@ class SiteStatus:
             wrong = f", {self.images.wrong} of them wrong" if self.images.wrong else ", all of them as signed"
             yield f"images     {self.images.containers} containers{wrong}"
         for each in self.certificates[:_SHOWN]:
-            yield f"days left  {each.days} {each.what}"
+            yield f"lasts      {each.what}: {each.left()}"
+        if len(self.certificates) > _SHOWN:
+            yield f"lasts      {len(self.certificates) - _SHOWN} more certificates: longer"
         if self.last is not None:
             yield f"last       {self.last.step} {self.last.event} at {self.last.time}"
 
@@ -75,7 +77,7 @@ class SiteStatus:
             "bundles": [_named(each) for each in self.bundles],
             "releases": [{"name": name, "state": how} for name, how in self.releases.items()],
             "images": {"containers": self.images.containers, "wrong": self.images.wrong},
-            "certificates": [{"what": each.what, "days": each.days} for each in self.certificates],
+            "certificates": [each.to_json() for each in self.certificates],
             "last": self.last and {"step": self.last.step, "event": self.last.event, "time": self.last.time},
             "findings": [finding.to_json() for finding in self.findings],
         }
@@ -110,6 +112,7 @@ def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, repor
     if deployment is None:
         return status
     status.findings += [_cut_off(site, each) for each in status.bundles if not each.complete]
+    status.releases = dict.fromkeys((each.name for each in deployment.releases), "unknown")
     try:
         with reach_kept(site, reach, reporter) as cluster:
             status.cluster = cluster.name
@@ -154,7 +157,7 @@ def _look(runs: Sequence[tuple[SiteRun, Deployment]], deployment: Deployment, st
 
     def certificates() -> Iterator[Finding]:
         unseen: list[Finding] = []
-        status.certificates = sorted(expiries(run, deployment, unseen), key=lambda each: each.days)
+        status.certificates = sorted(expiries(run, deployment, unseen), key=lambda each: each.days())
         yield from expiry_findings(status.certificates)
         yield from unseen
 
@@ -173,7 +176,6 @@ def _part(status: SiteStatus, where: str, look: Callable[[], Iterator[Finding]])
 
 def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: SiteStatus) -> Iterator[Finding]:
     where = f"release/{release.name}"
-    status.releases[release.name] = "unknown"
     findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
     handed_over = release.kind == HANDED_OVER
     found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []

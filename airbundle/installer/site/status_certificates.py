@@ -6,12 +6,12 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from airbundle.bundle.statement import parse_time
-from airbundle.crypto.certificate import certificate_info
-from airbundle.deploy.dig import mapping, text
+from airbundle.crypto.certificate import certificate_info, utc_now
+from airbundle.deploy.dig import condition, text
 from airbundle.deploy.keeping import title_of
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import AirbundleError, Finding
@@ -22,15 +22,44 @@ from airbundle.installer.site.step import SiteRun
 
 FEW_DAYS = 14
 _CERTIFICATE = ("cert-manager.io/v1", "Certificate")
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_SAID = 300
 
 
 @dataclass(frozen=True)
 class Expiry:
-    """A certificate, and whole days until it ends; `problem` is what else is wrong with it."""
+    """A certificate, and when it ends.
+
+    Attributes:
+        what: which.
+        ends: None where it can't be told.
+        renewal: when cert-manager is to renew it; None where that is nobody's plan.
+        problem: what else is wrong with it.
+        said: what cert-manager says of a renewal.
+    """
 
     what: str
-    days: int
+    ends: datetime | None
+    renewal: datetime | None = None
     problem: str = ""
+    said: str = ""
+
+    def days(self, now: datetime | None = None) -> int:
+        """Return whole days until it ends; negative when it has, 0 where that can't be told."""
+        return (self.ends - (now or utc_now())) // _DAY if self.ends else 0
+
+    def left(self, now: datetime | None = None) -> str:
+        """Return how long it lasts, for people: days, and hours where that is less than two days."""
+        if self.ends is None:
+            return "?"
+        left = self.ends - (now or utc_now())
+        return f"{left // _DAY} days" if left >= 2 * _DAY or left < timedelta() else f"{left // _HOUR} hours"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        times = {"ends": self.ends, "renewal": self.renewal}
+        told = {name: f"{time:%Y-%m-%dT%H:%M:%SZ}" for name, time in times.items() if time}
+        return {"what": self.what, "days": self.days(), **told}
 
 
 def expiries(run: SiteRun, deployment: Deployment, unseen: list[Finding]) -> Iterator[Expiry]:
@@ -49,45 +78,67 @@ def expiries(run: SiteRun, deployment: Deployment, unseen: list[Finding]) -> Ite
         bodies = list_open(run.cluster, resource, namespace) if resource else ()
         if bodies is None:
             unseen.append(closed("certificates", namespace))
-        yield from map(_of_certificate, bodies or ())
+        yield from map(expiry_of, bodies or ())
     for key in {parse_key(each["object"]) for each in Journal(run.site_state.journal).undo() if "object" in each}:
         if key.kind == "Secret":
             secret = run.cluster.get(key)
             chain = _chain(secret) if secret else b""
             if chain:
                 try:
-                    yield Expiry(key.title, certificate_info(chain, what=key.title).days_left())
+                    yield Expiry(key.title, certificate_info(chain, what=key.title).not_after)
                 except AirbundleError as error:
-                    yield Expiry(key.title, 0, error.problem)
+                    yield Expiry(key.title, None, problem=error.problem)
 
 
-def expiry_findings(found: Iterable[Expiry]) -> Iterator[Finding]:
-    """Yield a finding for each certificate that ends soon, has ended, or is not ready."""
+def expiry_findings(found: Iterable[Expiry], now: datetime | None = None) -> Iterator[Finding]:
+    """Yield a finding for each certificate that ends soon, has ended, or is not ready.
+
+    One that cert-manager has still time to renew is a warning: its owner wants it that short.
+    """
+    now = now or utc_now()
     for each in found:
         if each.problem:
             yield Finding(each.problem, where=each.what, code="certificate", hint="see what its issuer says of it")
-        elif each.days < FEW_DAYS:
-            words = f"ends in {each.days} days" if each.days >= 0 else "has ended"
-            hint = "cert-manager renews it before: see what it says of it; of a Secret: install the bundle again"
-            yield Finding(f"the certificate {words}", where=each.what, code="certificate", hint=hint)
+        elif each.days(now) < FEW_DAYS:
+            yield _ending(each, now)
 
 
-def _of_certificate(body: Mapping[str, Any]) -> Expiry:
-    what = f"Certificate {title_of(body)}"
-    status = mapping(body, "status")
-    conditions = status.get("conditions")
-    ready = (
-        [each for each in conditions if isinstance(each, Mapping) and each.get("type") == "Ready"]
-        if isinstance(conditions, list)
-        else []
+def _ending(each: Expiry, now: datetime) -> Finding:
+    words = f"the certificate ends in {each.left(now)}" if each.days(now) >= 0 else "the certificate has ended"
+    if each.renewal is None:
+        hint = "install the bundle again, which renews what is airbundle's"
+        return Finding(words, where=each.what, code="certificate", hint=hint)
+    at = f"{each.renewal:%Y-%m-%dT%H:%M:%SZ}"
+    if now < each.renewal:
+        words += f", and cert-manager is to renew it at {at}"
+        return Finding(words, where=each.what, code="certificate", severity="warning")
+    return Finding(
+        f"{words}, and cert-manager has not renewed it",
+        where=each.what,
+        code="certificate",
+        found=each.said,
+        expected=f"a new one at {at}",
+        hint="kubectl describe certificate, and certificaterequest, tell why",
     )
-    good = any(each.get("status") == "True" for each in ready)
-    said = next((str(each.get("message") or "") for each in ready), "")
+
+
+def expiry_of(body: Mapping[str, Any]) -> Expiry:
+    """Return how long the certificate of a `Certificate` lasts."""
+    what = f"Certificate {title_of(body)}"
+    ready, issuing = condition(body, "Ready"), condition(body, "Issuing")
+    ends, renewal = (_time(text(body, "status", name)) for name in ("notAfter", "renewalTime"))
+    said = text(ready, "message")[:_SAID]
+    if ends is None:
+        return Expiry(what, None, problem=f"it has no certificate yet: {said}")
+    problem = "" if ready.get("status") == "True" else f"it is not ready: {said}"
+    return Expiry(what, ends, renewal, problem, text(issuing, "message")[:_SAID])
+
+
+def _time(written: str) -> datetime | None:
     try:
-        days = (parse_time(text(body, "status", "notAfter")) - datetime.now(timezone.utc)).days
+        return parse_time(written)
     except AirbundleError:
-        return Expiry(what, 0, f"it has no certificate yet: {said:.300}")
-    return Expiry(what, days, "" if good else f"it is not ready: {said:.300}")
+        return None
 
 
 def _chain(secret: Mapping[str, Any]) -> bytes:
