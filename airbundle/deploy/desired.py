@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from airbundle.deploy.helm_marks import kept
+from airbundle.deploy.helm_marks import kept, owned
 from airbundle.deploy.objects import CRD, ObjectKey, apply_order, key_of
 from airbundle.errors import DocumentError, Finding
 from airbundle.scan.documents import document_spans, objects_in, phase_of
@@ -76,6 +76,16 @@ def desired_objects(
         if first is not each and first.body != each.body:
             findings.append(Finding(f"{each.key.title} stands there twice, and differs", where=where, code="object"))
     return sorted(desired.values(), key=lambda each: apply_order(each.key.kind)), findings
+
+
+def chart_applied(each: Desired, release: str, namespace: str) -> Mapping[str, Any]:
+    """Return an object of a chart as airbundle applies it: what defines custom resources gets helm's marks beforehand.
+
+    Args:
+        each: the object.
+        release, namespace: of the chart.
+    """
+    return owned(each.body, release, namespace) if each.definition and not each.apart else each.body
 
 
 def _desired(

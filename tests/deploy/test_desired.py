@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from airbundle.deploy.desired import Desired, desired_objects, images_of, objects_of_manifest
+from airbundle.deploy.desired import Desired, chart_applied, desired_objects, images_of, objects_of_manifest
+from airbundle.deploy.helm_marks import owner
 from airbundle.errors import DocumentError, Finding
 from airbundle.scan.model import Origin, Rendering
 from airbundle.scan.pin import pin_images
@@ -53,6 +54,14 @@ def test_kinds_that_the_render_defines_are_known() -> None:
         "example.com/v1/Thing//t",
     ]
     assert [each.definition for each in found] == [True, False]
+
+
+def test_of_a_chart_only_its_own_definitions_get_helms_marks_beforehand() -> None:
+    (definition,), _ = desired("---\n# Source: x/templates/a.yaml\n" + json.dumps(DEFINITION))
+    (apart,), _ = desired("---\n# Source: x/crds/a.yaml\n" + json.dumps(DEFINITION))
+    (pod,), _ = desired(body("Pod", "p"))
+    assert owner(chart_applied(definition, "app", "shop")) == ("shop", "app")
+    assert [chart_applied(each, "app", "shop") for each in (apart, pod)] == [apart.body, pod.body]
 
 
 def test_hooks_and_tests_are_told_apart() -> None:

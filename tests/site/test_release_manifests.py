@@ -91,8 +91,11 @@ def test_what_changes_is_changed_what_goes_is_deleted_and_all_comes_back(
 def test_a_field_that_somebody_else_sets_is_taken_over_only_when_a_person_agrees(
     site: Site, host: Host, namespace: str, tmp_path: Path
 ) -> None:
-    deploy(host, bundle(tmp_path, host, namespace, {"a.yaml": config("a")}))
+    old = bundle(tmp_path, host, namespace, {"a.yaml": config("a")})
+    deploy(host, old)
     site.kubectl("patch", "configmap", "a", "-n", namespace, "-p", '{"data": {"greeting": "by hand"}}')
+    deploy(host, old)  # what was edited does not stop what goes on
+    assert site.get("configmap", "a", "-n", namespace)["data"]["greeting"] == "by hand"
     new = bundle(tmp_path, host, namespace, {"a.yaml": config("a", "bye")}, 2)
     with pytest.raises(Conflict, match="kubectl"):
         deploy(host, new)

@@ -242,6 +242,20 @@ def test_another_image_elsewhere_is_no_reason_to_deploy_again(host: Host, namesp
     assert deploy(host, made.write(host.key, "2.0.0", 1767225602)).changed == {"release/app": False}
 
 
+def test_what_was_edited_by_hand_is_put_back(site: Site, host: Host, namespace: str, tmp_path: Path) -> None:
+    bundle = chart(tmp_path, host, Release("", namespace), {"templates/config.yaml": CONFIG})
+    deploy(host, bundle)
+    site.kubectl(
+        "patch", "configmap", "app-config", "-n", namespace, "-p", '{"data": {"greeting": "by hand", "x": "y"}}'
+    )
+    (change,) = plan(host, bundle)["release/app"]
+    assert "-  greeting: by hand\n+  greeting: hello" in change.diff
+    assert deploy(host, bundle).changed == {"release/app": True}
+    assert site.get("configmap", "app-config", "-n", namespace)["data"]["greeting"] == "hello"
+    assert record(host, bundle).revision == 2
+    assert deploy(host, bundle).changed == {"release/app": False}
+
+
 def test_what_was_deleted_by_hand_is_made_again(site: Site, host: Host, namespace: str, tmp_path: Path) -> None:
     bundle = chart(tmp_path, host, Release("", namespace), {"templates/config.yaml": CONFIG})
     deploy(host, bundle)
@@ -267,6 +281,12 @@ def test_definitions_come_first_and_are_upgraded(
     bundle = chart(tmp_path, host, Release("", namespace), files, 2)
     deploy(host, bundle)
     assert site.get(f"things.{group}.example.com", "one", "-n", namespace)["spec"] == {"size": 1, "colour": "red"}
+    assert plan(host, bundle) == {"release/app": []}
+    assert deploy(host, bundle).changed == {"release/app": False}
+    things = f"things.{group}.example.com"
+    site.kubectl("patch", things, "one", "-n", namespace, "--type=merge", "-p", '{"spec": {"size": 5}}')
+    assert deploy(host, bundle).changed == {"release/app": True}  # helm itself leaves it as it was edited
+    assert site.get(things, "one", "-n", namespace)["spec"] == {"size": 1, "colour": "red"}
     assert deploy(host, bundle).changed == {"release/app": False}
     deploy(host, chart(tmp_path, host, Release("", namespace), {"templates/config.yaml": CONFIG}, 3))
     assert site.get("crd", f"things.{group}.example.com")["metadata"]["name"]  # all things would go with it

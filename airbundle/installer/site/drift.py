@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airbundle.deploy.desired import Desired, objects_of_manifest
+from airbundle.deploy.desired import Desired, chart_applied, objects_of_manifest
 from airbundle.deploy.diff import unified
 from airbundle.deploy.handover import INPUTS, stamp_of
 from airbundle.deploy.objects import ObjectKey, parse_key
@@ -29,12 +29,14 @@ class Drift:
         key: names it.
         gone: whether it isn't there.
         found, expected: lines that differ, without secrets; a few of them.
+        wanted: the object as it was applied; empty where that isn't known.
     """
 
     key: ObjectKey
     gone: bool = False
     found: str = ""
     expected: str = ""
+    wanted: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) -> Iterator[Drift]:
@@ -59,6 +61,8 @@ def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) ->
         if each.phase != "run":
             continue
         told.add(each.key)
+        if release.kind == "chart":
+            each = replace(each, body=dict(chart_applied(each, release.name, release.namespace)))
         drift = _drift(cluster, each, scaled)
         if drift is not None:
             yield drift
@@ -95,7 +99,7 @@ def _drift(cluster: ClusterWriter, desired: Desired, scaled: _Scaled) -> Drift |
     if not any(line[:1] in "+-" for line in lines):
         return None
     was, wanted = (_lines(lines, sign) for sign in "-+")
-    return Drift(desired.key, found=was or "nothing", expected=wanted or "nothing")
+    return Drift(desired.key, found=was or "nothing", expected=wanted or "nothing", wanted=body)
 
 
 def _lines(lines: list[str], sign: str) -> str:

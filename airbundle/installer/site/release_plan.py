@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from airbundle.deploy.desired import Desired, Scope, objects_of_manifest
+from airbundle.deploy.desired import Desired, Scope, chart_applied, objects_of_manifest
 from airbundle.deploy.diff import unified
 from airbundle.deploy.objects import ObjectKey, holds_data, parse_key
 from airbundle.errors import NotFound, Refused
@@ -29,6 +30,8 @@ def planned_changes(
         Unauthorized, Unreachable, RemoteError: no good answer.
     """
     for each in material.running:
+        if material.chart:
+            each = replace(each, body=dict(chart_applied(each, material.release.name, material.namespace)))
         change = _change(cluster, each, before.get(each.key))
         if change is not None:
             yield change

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
-from airbundle.deploy.desired import images_of, objects_of_manifest
+from airbundle.deploy.desired import chart_applied, images_of, objects_of_manifest
 from airbundle.deploy.helm_history import DEPLOYED, recovery_of
 from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import Conflict, SiteError
+from airbundle.errors import Conflict, DocumentError, SiteError
 from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.drift import drifts, is_changed
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
@@ -42,6 +43,7 @@ class _Found:
         exists: whether there is anything that an upgrade would change.
         done: nothing is to be done at all.
         taken: an earlier attempt with the same inputs was taken in whole: only waiting is left.
+        edited: all of it was up once, and is not as it was applied then.
     """
 
     record: DeployedRelease | None
@@ -51,6 +53,7 @@ class _Found:
     exists: bool
     done: bool
     taken: bool
+    edited: bool
 
 
 class ReleaseStep(OfRelease):
@@ -89,6 +92,8 @@ class ReleaseStep(OfRelease):
                 self._before(applier, material, found)
                 revision = self._deploy(applier, material, found)
             record = self._record(material, revision)
+            if found.edited and material.chart:
+                self._mend(applier, record)
             wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, what=release.name)
             self._prune(applier, record)
             self._prove(material, item)
@@ -113,9 +118,19 @@ class ReleaseStep(OfRelease):
         check_same(record, material)
         same = record is not None and (record.inputs, record.namespace) == (material.inputs, material.namespace)
         up = newest == DEPLOYED
-        done = same and up and record is not None and record.revision == revision and self._there(record.objects)
-        taken = not done and up and track.took(material.inputs, revision) and self._there(_texts(material))
-        return _Found(record, track, revision, base, exists, done, taken)
+        recorded = same and up and record is not None and record.revision == revision
+        done = recorded and record is not None and self._untouched(record)
+        taken = not recorded and up and track.took(material.inputs, revision) and self._there(_texts(material))
+        return _Found(record, track, revision, base, exists, done, taken, recorded and not done)
+
+    def _untouched(self, record: DeployedRelease) -> bool:
+        """Tell whether a release is as it was applied; no when what was applied is not known any more."""
+        if not self._there(record.objects):
+            return False
+        try:
+            return not is_changed(self._works.run.cluster, self._works.run.site_state, record)
+        except DocumentError:
+            return False
 
     def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
         return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
@@ -139,8 +154,7 @@ class ReleaseStep(OfRelease):
             applier.protect(sorted(map(parse_key, lacking)))
             revision = self._upgrade(material, found)
         else:
-            for each in material.running:
-                applier.apply(each.body)
+            self._apply(applier, material, edited=found.edited)
         run.cluster.forget()
         self._tracks.taken(material.inputs, revision)
         return revision
@@ -156,14 +170,23 @@ class ReleaseStep(OfRelease):
             error.findings = (*error.findings, *why_not(works.run.cluster, hooks))
             raise
 
+    def _apply(self, applier: Applier, material: Material, *, edited: bool) -> None:
+        """Apply plain manifests. What somebody edited by hand since stays so where nobody agrees to take it over."""
+        for each in material.running:
+            try:
+                applier.apply(each.body)
+            except Conflict as error:
+                if not edited:
+                    raise
+                self._works.run.reporter.warn(f"{error.problem}; it stays as it is: --yes puts it back")
+
     def _definitions(self, applier: Applier, material: Material) -> None:
         """Apply definitions of custom resources, and wait until their kinds are served: helm upgrades none itself."""
         run, keys = self._works.run, []
         for each in (each for each in material.running if each.definition):
-            body = each.body
-            if material.chart and not each.apart:
-                body = dict(owned(body, material.release.name, material.namespace))
-            applier.apply(body)
+            applier.apply(
+                chart_applied(each, material.release.name, material.namespace) if material.chart else each.body
+            )
             keys.append(each.key)
         if keys:
             run.cluster.forget()
@@ -192,6 +215,12 @@ class ReleaseStep(OfRelease):
             bundle=run.trusted.statement.name,
             values=keep_values(run.site_state, material.values) if material.chart else "",
         )
+
+    def _mend(self, applier: Applier, record: DeployedRelease) -> None:
+        """Put back what helm leaves as it was edited: of custom resources it only writes what is new in the chart."""
+        for each in list(drifts(self._works.run.cluster, self._works.run.site_state, record)):
+            if each.wanted:
+                applier.apply(owned(each.wanted, record.name, record.namespace), force=True)
 
     def _prune(self, applier: Applier, record: DeployedRelease) -> None:
         """Delete what earlier attempts and the previous version had, and this one has not."""

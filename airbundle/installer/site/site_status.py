@@ -55,7 +55,8 @@ class SiteStatus:
     def lines(self) -> Iterator[str]:
         """Yield the status for people."""
         named = "; ".join(f"{each.title}, deployment {each.number}" for each in self.bundles) or "nothing"
-        yield f"site       {self.site}: {named}" + (f" in cluster {self.cluster}" if self.cluster else "")
+        where = f" in cluster {self.cluster}" if self.cluster else "; its cluster was not reached"
+        yield f"site       {self.site}: {named}" + (where if self.deployment else "")
         for name, how in self.releases.items():
             yield f"release    {name}: {how}"
         if self.images.containers:
@@ -122,7 +123,8 @@ def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, repor
             ]
             _look(runs, deployment, status)
     except AirbundleError as error:
-        status.findings.append(Finding(error.problem, where=f"site {site.name}", code="cluster", hint=error.hint))
+        told = Finding(error.problem, where=f"site {site.name}", code="cluster", hint=error.hint)
+        status.findings += [told, *error.findings]
     return status
 
 
@@ -179,6 +181,7 @@ def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: Sit
     findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
     handed_over = release.kind == HANDED_OVER
     found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
+    hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
     gone = [each for each in found if each.gone]
     total = len(release.objects)
     if total and len(gone) >= total:
@@ -187,7 +190,7 @@ def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: Sit
             "the release is gone", where=where, code="release", hint=_ADMINISTRATOR if handed_over else _AGAIN
         )
         return
-    findings += [_of_drift(each, where, _ADMINISTRATOR if handed_over else _AGAIN) for each in found[:_SHOWN]]
+    findings += [_of_drift(each, where, hint) for each in found[:_SHOWN]]
     if len(found) > _SHOWN:
         findings.append(Finding(f"{len(found) - _SHOWN} more objects are not as they were applied", where=where))
     status.releases[release.name] = "changed" if findings else "up, handed over" if handed_over else "up"
@@ -195,6 +198,7 @@ def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: Sit
 
 
 _AGAIN = "install the bundle again, which puts it back"
+_AGREED = "install the bundle again with --yes, which puts it back"
 _ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the newest handoff again"
 
 
