@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airbundle.cli.console import Console
@@ -10,6 +14,7 @@ from airbundle.cli.kept_site import add_reach, named_sites, reach_of
 from airbundle.cli.site import add_state, state_of
 
 if TYPE_CHECKING:
+    from airbundle.errors import Finding
     from airbundle.installer.site.site_state import SiteState
     from airbundle.installer.state import StateDirectory
     from airbundle.installer.status import Status
@@ -67,28 +72,43 @@ def _watch(args: argparse.Namespace, state: StateDirectory, console: Console) ->
     """Tell the status, and what comes and goes, until a signal ends it."""
     import time
 
-    from airbundle.errors import UsageError
+    from airbundle.errors import Interrupted, UsageError
     from airbundle.installer.status import read_status
 
     if console.json:
         raise UsageError("--watch and --json contradict each other", hint="run `status --json` again and again")
     if not args.watch >= _SHORTEST:
         raise UsageError(f"--watch {args.watch:g}: expected seconds, at least {_SHORTEST:g}")
-    before: set[str] | None = None
-    while True:
-        status = read_status(state, _readable(args, state, console), reach_of(args), console.reporter)
-        if before is None:
-            _tell(status, state, console)
-        now = {f"{finding.severity}: {finding}" for finding in status.all_findings}
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        for line in sorted(now - (before or set())):
-            console.say(f"{at}  {line}")
-        for line in sorted((before or set()) - now):
-            console.say(f"{at}  over: {line}")
-        if before is None and not now:
-            console.say(f"{at}  all is well")
-        before = now
-        time.sleep(args.watch)
+    before: dict[object, str] | None = None
+    try:
+        while True:
+            status = read_status(state, _readable(args, state, console), reach_of(args), console.reporter)
+            if before is None:
+                _tell(status, state, console)
+            now = {_same(each): f"{each.severity}: {each}" for each in status.all_findings}
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            for line in _news(before, now):
+                console.say(f"{at}  {line}")
+            sys.stdout.flush()  # who looks on may do so through a pipe or a file
+            before = now
+            time.sleep(args.watch)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped watching") from None
+    except Interrupted as error:
+        raise Interrupted("stopped watching", signal=error.exit_code - 128) from None
+
+
+def _news(before: dict[object, str] | None, now: dict[object, str]) -> Iterator[str]:
+    known = before or {}
+    yield from sorted(now[each] for each in now.keys() - known.keys())
+    yield from sorted(f"over: {known[each]}" for each in known.keys() - now.keys())
+    if not now and now != before:
+        yield "all is well"
+
+
+def _same(finding: Finding) -> object:
+    """Return what makes two findings one: the days that are left, and the seconds that were waited, don't."""
+    return replace(finding, found=re.sub(r"\d+", "0", finding.found))
 
 
 def _judged(status: Status, console: Console) -> dict[str, Any]:

@@ -60,9 +60,10 @@ def clamav_findings(ages: Sequence[DatabaseAge]) -> Iterator[Finding]:
     age = deciding(ages)
     if age is not None and age.days > OLD:
         yield Finding(
-            f"the ClamAV database {age.name} is {age.days} days old",
-            where=f"version {age.version}",
+            f"the ClamAV database {age.name} is {'stale' if age.days > STALE else 'old'}",
+            where=f"{KIND}/{age.name}:{age.version}",
             code="clamav",
+            found=f"{age.days} days old",
             expected=f"at most {OLD} days",
             hint="bring a bundle with newer databases (connected side: airbundle lock --update clamav)",
             severity="error" if age.days > STALE else "warning",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -31,13 +30,13 @@ def test_wrong_usage(tmp_path: Path, words: list[str], says: str, capsys: pytest
     assert says in out.out + out.err
 
 
-def test_watching_tells_what_comes_and_goes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watching_tells_what_comes_and_goes_until_it_is_stopped(tmp_path: Path, number: int) -> None:
     state = StateDirectory(tmp_path / "state")
     with state.locked("test"):
         pass
     command = [sys.executable, "-m", "airbundle", "status", "--watch", "1", "--state-dir", str(state.root)]
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "nothing is installed" in process.stdout.readline()
         assert "all is well" in process.stdout.readline()
@@ -46,5 +45,8 @@ def test_watching_tells_what_comes_and_goes(tmp_path: Path) -> None:
         state.journal.unlink()
         line = process.stdout.readline()
         assert "over: error: step install" in line
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 143
+        assert "all is well" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+        assert process.stderr is not None
+        assert process.stderr.read() == "airbundle: stopped watching\n"

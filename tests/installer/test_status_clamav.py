@@ -29,7 +29,7 @@ def test_daily_decides_because_the_others_are_made_seldom() -> None:
     assert deciding([main, own]) == own
     assert deciding([]) is None
     (finding,) = clamav_findings([daily, main, own])
-    assert finding.message == "the ClamAV database daily is 40 days old"
+    assert (finding.message, finding.found) == ("the ClamAV database daily is stale", "40 days old")
 
 
 @pytest.mark.parametrize(("days", "severity"), [(7, ""), (8, "warning"), (30, "warning"), (31, "error")])

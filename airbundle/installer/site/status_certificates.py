@@ -22,7 +22,7 @@ from airbundle.installer.site.step import SiteRun
 
 FEW_DAYS = 14
 _CERTIFICATE = ("cert-manager.io/v1", "Certificate")
-_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_DAY = timedelta(days=1)
 _SAID = 300
 
 
@@ -49,11 +49,13 @@ class Expiry:
         return (self.ends - (now or utc_now())) // _DAY if self.ends else 0
 
     def left(self, now: datetime | None = None) -> str:
-        """Return how long it lasts, for people: days, and hours where that is less than two days."""
+        """Return how long it lasts, for people: in days; in hours or minutes where those are fewer than two."""
         if self.ends is None:
             return "?"
         left = self.ends - (now or utc_now())
-        return f"{left // _DAY} days" if left >= 2 * _DAY or left < timedelta() else f"{left // _HOUR} hours"
+        units = (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1)))
+        word, unit = next((each for each in units if abs(left) >= 2 * each[1]), units[-1])
+        return f"{left // unit} {word}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -104,21 +106,22 @@ def expiry_findings(found: Iterable[Expiry], now: datetime | None = None) -> Ite
 
 
 def _ending(each: Expiry, now: datetime) -> Finding:
-    words = f"the certificate ends in {each.left(now)}" if each.days(now) >= 0 else "the certificate has ended"
+    left = f"{each.left(now)} left"
+    words = "the certificate ends soon" if each.days(now) >= 0 else "the certificate has ended"
     if each.renewal is None:
         hint = "install the bundle again, which renews what is airbundle's"
-        return Finding(words, where=each.what, code="certificate", hint=hint)
+        return Finding(words, where=each.what, code="certificate", found=left, hint=hint)
     at = f"{each.renewal:%Y-%m-%dT%H:%M:%SZ}"
     if now < each.renewal:
         words += f", and cert-manager is to renew it at {at}"
-        return Finding(words, where=each.what, code="certificate", severity="warning")
+        return Finding(words, where=each.what, code="certificate", found=left, severity="warning")
     return Finding(
         f"{words}, and cert-manager has not renewed it",
         where=each.what,
         code="certificate",
-        found=each.said,
+        found=f"{left}; {each.said}" if each.said else left,
         expected=f"a new one at {at}",
-        hint="kubectl describe certificate, and certificaterequest, tell why",
+        hint="`kubectl describe certificate,certificaterequest` there tells why",
     )
 
 

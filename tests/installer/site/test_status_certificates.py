@@ -41,19 +41,20 @@ def test_one_whose_renewal_is_overdue() -> None:
     body["status"]["conditions"].append({"type": "Issuing", "status": "False", "message": "the issuer is gone"})
     (finding,) = findings(body)
     assert finding.severity == "error"
-    assert finding.message == "the certificate ends in 5 hours, and cert-manager has not renewed it"
-    assert (finding.where, finding.found) == ("Certificate shop/web", "the issuer is gone")
+    assert finding.message == "the certificate ends soon, and cert-manager has not renewed it"
+    assert (finding.where, finding.found) == ("Certificate shop/web", "5 hours left; the issuer is gone")
 
 
 def test_one_that_is_short_and_has_time_until_its_renewal_is_a_warning() -> None:
     (finding,) = findings(certificate(notAfter=10 * DAY, renewalTime=9 * DAY))
     assert finding.severity == "warning"
-    assert "ends in 10 days, and cert-manager is to renew it at 2026-03-13T05:06:07Z" in finding.message
+    assert finding.message == "the certificate ends soon, and cert-manager is to renew it at 2026-03-13T05:06:07Z"
+    assert finding.found == "10 days left"
 
 
 def test_one_that_nobody_renews_or_has_ended() -> None:
     (finding,) = findings(certificate(notAfter=13 * DAY + HOUR))
-    assert (finding.severity, finding.message) == ("error", "the certificate ends in 13 days")
+    assert (finding.severity, finding.message, finding.found) == ("error", "the certificate ends soon", "13 days left")
     assert not findings(certificate(notAfter=14 * DAY))
     (finding,) = findings(certificate(notAfter=-HOUR, renewalTime=-DAY))
     assert finding.message == "the certificate has ended, and cert-manager has not renewed it"
@@ -73,6 +74,14 @@ def test_nonsense_is_a_finding_and_nothing_worse(status: Any) -> None:
     body = {"metadata": {"name": "web"}, "status": status}
     (finding,) = findings(body)
     assert finding.code == "certificate"
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [(2 * DAY, "2 days"), (2 * DAY - HOUR, "47 hours"), (HOUR, "60 minutes"), (-3 * DAY, "-3 days")],
+)
+def test_how_long_it_lasts_for_people(left: timedelta, says: str) -> None:
+    assert Expiry("it", NOW + left).left(NOW) == says
 
 
 def test_for_a_machine() -> None:
