@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +16,33 @@ from tests.support.sealed import CHECKOUT, Site
 HERE = Path(__file__).parent / "inventory"
 SMALL = CHECKOUT / "manifests-index" / "messenger-small"
 DOMAIN = "bring-up.internal"
+NAMESPACE = "bring-up"
+STATE = "/var/lib/airbundle"
+
+
+@dataclass
+class BroughtUp:
+    """A cluster on which the bundle was installed.
+
+    Attributes:
+        site: the cluster.
+        desk: where the bundle was built.
+        words: the command that brought it up.
+        report: its answer.
+    """
+
+    site: Site
+    desk: Desk
+    words: tuple[str | Path, ...]
+    report: dict[str, Any]
+
+    def ca(self) -> str:
+        """The site's CA."""
+        return self.site.host("cat", f"{STATE}/certs/ca.crt").stdout
+
+    def requests(self) -> str:
+        """The registry's access log."""
+        return self.site.host("cat", f"{STATE}/log/server.log").stdout
 
 
 def write_inventory(directory: Path) -> Path:

@@ -18,13 +18,14 @@ from tests.support.sealed import NotThere, Site, any_site, sealed_site
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this very hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here, and keep those of a file together: they share a cluster and what is built for it."""
+    """Mark all tests here, and keep those of a file, or of a directory here, together: they share a cluster."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker("site")
             alone = "bare_site" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group(f"site-{item.path.stem}{'-' + item.name if alone else ''}"))
+            shared = item.path.stem if item.path.parent == here else item.path.parent.name
+            item.add_marker(pytest.mark.xdist_group(f"site-{shared}{'-' + item.name if alone else ''}"))
 
 
 @pytest.fixture(scope="session")

@@ -4,68 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.site.bring_up import DOMAIN, build, write_site
-from tests.site.desk import Desk, open_desk
-from tests.support import cert_manager
+from tests.site.bring_up import DOMAIN, NAMESPACE, BroughtUp
 from tests.support.real_images import BUSYBOX, NGINX, REDIS
-from tests.support.sealed import NotThere, Site, any_site
-
-NAMESPACE = "bring-up"
-STATE = "/var/lib/airbundle"
-
-
-@dataclass
-class BroughtUp:
-    """A cluster on which the bundle was installed.
-
-    Attributes:
-        site: the cluster.
-        desk: where the bundle was built.
-        words: the command that brought it up.
-        report: its answer.
-    """
-
-    site: Site
-    desk: Desk
-    words: tuple[str | Path, ...]
-    report: dict[str, Any]
-
-    def ca(self) -> str:
-        """The site's CA."""
-        return self.site.host("cat", f"{STATE}/certs/ca.crt").stdout
-
-    def requests(self) -> str:
-        """The registry's access log."""
-        return self.site.host("cat", f"{STATE}/log/server.log").stdout
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BroughtUp]:
-    if cert_manager.cert_manager() is None:
-        pytest.skip(cert_manager.MISSING)
-    root = tmp_path_factory.mktemp("bring-up")
-    with ExitStack() as ending:
-        try:
-            site = ending.enter_context(any_site())
-        except NotThere as error:
-            pytest.skip(str(error))
-        desk = ending.enter_context(open_desk(root))
-        bundle = build(desk)
-        words = ("install", bundle, "--key", desk.public_key, "--site", write_site(root / "site", site), "--access-log")
-        try:
-            report = json.loads(site.airbundle(*words, "--json").stdout)
-            yield BroughtUp(site, desk, words, report)
-        finally:
-            if not site.sealed:
-                site.airbundle("uninstall", "--yes", check=False)
+from tests.support.sealed import Site
 
 
 def test_one_command_without_a_question_brings_everything_up(up: BroughtUp) -> None:
