@@ -51,7 +51,7 @@ def roll_back_failed(
             `partial`.
     """
     lost = list(_registry_findings(run))
-    work = _Failed(run, before, others)
+    work = _Failed(run, before, others, failed)
     work.go_back([name for name in (*changed, *failed) if name.startswith(_STEP) and changed.get(name, True)])
     findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
     whole = before is not None and work.whole
@@ -64,7 +64,7 @@ def roll_back_failed(
         f"{run.trusted.title} could not be brought up: {names} failed; {work.says(whole and work.whole)}",
         outcome=result,
         findings=[*lost, *findings, *work.findings],
-        hint="mend what is said, then run the same command again: it goes on from there",
+        hint=work.hint,
     )
 
 
@@ -92,14 +92,22 @@ def _registry_findings(run: SiteRun) -> Iterator[Finding]:
 
 
 class _Failed:
-    def __init__(self, run: SiteRun, before: Deployment | None, others: Sequence[DeployedRelease]) -> None:
+    def __init__(
+        self,
+        run: SiteRun,
+        before: Deployment | None,
+        others: Sequence[DeployedRelease],
+        failed: Mapping[str, AirbundleError],
+    ) -> None:
         self._run = run
         self._before = before
         self._up = {each.name: each for each in (*(before.releases if before else ()), *others)}
+        self._failed = failed
         self.findings: list[Finding] = []
         self.back: list[str] = []
         self.left: list[str] = []
         self._site_file: Mapping[str, object] = {}
+        self.asking = False
 
     @property
     def whole(self) -> bool:
@@ -137,17 +145,43 @@ class _Failed:
             if not release_changed(self._run, helm, then):
                 self._recorded(then)
                 return
-        if move.policy == "never" or (move.policy == "ask" and not self._run.ask(_question(move))):
-            self.left.append(move.name)
-            why = "its `rollback` is never" if move.policy == "never" else "its `rollback` is ask, and nobody agreed"
-            back = f"`airbundle rollback --bundle {self._run.trusted.statement.name}` takes it back"
-            hint = "" if move.policy == "never" else f"{back}; with --yes a failed install does so by itself"
-            self.findings.append(Finding(f"stays as the failed run left it: {why}", where=_STEP + move.name, hint=hint))
+        if move.policy == "never" or (move.policy == "ask" and not self._run.ask(self._question(move))):
+            self._stays(move)
             return
         self._run.reporter.event(f"{_STEP}{move.name}: goes back")
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
             go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None)
         self.back.append(move.name)
+
+    def _question(self, move: ReleaseMove) -> str:
+        why = "; ".join(f"{name} failed: {error.problem}" for name, error in self._failed.items())
+        back = f"{why}\nTake {move.name} back to what was up before"
+        if not move.restores:
+            return f"{back}?"
+        return f"{back}, and run {_runs(move)}, after which what was written since the backup is lost?"
+
+    def _stays(self, move: ReleaseMove) -> None:
+        self.left.append(move.name)
+        why, hint, code = "its `rollback` is never", "", ""
+        if move.policy == "ask":
+            self.asking = True
+            why, code = "its `rollback` is ask, and nobody agreed", "agreement"
+            runs = f", and runs {_runs(move)}" if move.restores else ""
+            hint = f"`{self._command}` takes it back{runs}; with --yes a failed install does so by itself"
+        message = f"stays as the failed run left it: {why}"
+        self.findings.append(Finding(message, where=_STEP + move.name, code=code, hint=hint))
+
+    @property
+    def _command(self) -> str:
+        return f"airbundle rollback --site {self._run.site_state.name} --bundle {self._run.trusted.statement.name}"
+
+    @property
+    def hint(self) -> str:
+        """The next step."""
+        again = "mend what is said, then run the same command again: it goes on from there"
+        if self._before is None or not self.asking:
+            return again
+        return f"either go back to {self._before.title}: `{self._command}`; or {again}"
 
     def _recorded(self, then: DeployedRelease) -> None:
         """What never changed is up as it was: the record may say otherwise where a step was cut off."""
@@ -206,9 +240,8 @@ class _Failed:
         return f"{left} did not go back; all other releases serve as in {self._before.title}{back}"
 
 
-def _question(move: ReleaseMove) -> str:
-    runs = f" and run {', '.join(move.restores)}" if move.restores else ""
-    return f"The upgrade of {move.name} failed. Take it back to what was up before{runs}?"
+def _runs(move: ReleaseMove) -> str:
+    return ", ".join(move.restores)
 
 
 def _now() -> str:
