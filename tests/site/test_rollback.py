@@ -64,6 +64,27 @@ def test_what_a_release_restores_is_run_after_it_went_back(world: World) -> None
     assert (world.config(), world.config("restored")) == ("1.0.0", "")
 
 
+def test_what_could_not_be_restored_is_restored_by_the_next_run(world: World, site: Site) -> None:
+    """Until then it counts as one that did not go back: nothing is to be written into data of another version."""
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.bundle("1.1.0", restore=True, policy="auto"))
+    marks = {"meta.helm.sh/release-name": "other", "meta.helm.sh/release-namespace": world.namespace}
+    metadata = {"name": "restored", "annotations": marks, "labels": {"app.kubernetes.io/managed-by": "Helm"}}
+    site.kubectl("-n", world.namespace, "create", "-f", "-",
+                 stdin=json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))  # fmt: skip
+    code, answer = world.command("rollback")
+    assert (code, answer["outcome"]) == (6, "partial"), answer
+    assert "app is back, but its data are not restored: " in answer["errors"][0]["message"]
+    assert not world.latest().complete
+    site.kubectl("-n", world.namespace, "delete", "configmap", "restored")
+    code, plan = world.command("rollback", "--dry-run")
+    assert code == 0, plan
+    assert plan["releases"][0]["restores"] == ["restore.yaml"]
+    code, answer = world.command("rollback")
+    assert code == 0, answer
+    assert (world.config(), world.config("restored"), world.latest().complete) == ("1.0.0", "", True)
+
+
 def test_a_version_whose_images_are_gone_is_refused_before_anything_changes(world: World) -> None:
     first = world.bundle("1.0.0")
     assert not world.deploy(first)

@@ -9,10 +9,14 @@ from typing import Any
 from airbundle.deploy.desired import Desired, chart_applied, objects_of_manifest
 from airbundle.deploy.diff import unified
 from airbundle.deploy.handover import INPUTS, stamp_of
+from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.deploy.objects import ObjectKey, parse_key
 from airbundle.errors import NotFound, Refused, Unauthorized, VerificationError
+from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, SiteState
+from airbundle.installer.site.step import SiteRun
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
 
@@ -149,3 +153,17 @@ class _Scaled:
 def is_changed(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) -> bool:
     """Tell whether anything of a release of manifests is not as it was applied."""
     return next(drifts(cluster, site, release), None) is not None
+
+
+def release_changed(run: SiteRun, helm: SiteHelm, record: DeployedRelease) -> bool:
+    """Tell whether a release is other than it was recorded, or its data are yet to be restored.
+
+    Raises:
+        HostError, RemoteError, DocumentError: it can't be told.
+    """
+    if Tracks(run.site_state, record.name).read().restoring:
+        return True
+    if record.kind != "chart":
+        return is_changed(run.cluster, run.site_state, record)
+    history = helm.releases.history(record.namespace, record.name)
+    return not history or (history[-1].status, history[-1].number) != (DEPLOYED, record.revision)

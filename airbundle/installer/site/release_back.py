@@ -8,25 +8,29 @@ from dataclasses import dataclass, field, replace
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
-from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import AirbundleError, Finding
+from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import chosen_release
 from airbundle.installer.served import open_kept
 from airbundle.installer.site.apply import Applier
-from airbundle.installer.site.drift import is_changed
+from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.release_again import again_problem, deploy_again, has_revision
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials, timeout_of
 from airbundle.installer.site.release_rollback import roll_back_release
+from airbundle.installer.site.release_told import told_as
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_plan import ReleaseMove, same_release
 from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
 from airbundle.installer.site.step import SiteRun
-from airbundle.installer.site.wait import wait_ready
+from airbundle.installer.site.wait import begin_anew, wait_ready
 from airbundle.installer.state import StateDirectory
+
+_WHILE = 15.0
+"""Seconds that a release has for coming up before its data are restored."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,10 @@ class Restores:
     def run(self, move: ReleaseMove) -> None:
         """Run it, to its end; then the release must be up again.
 
+        It is given a while to come up before, as the database that is restored may be its own; but it may be that it
+        can't, with the data of a newer version. So whoever restores must wait for what it needs, and what has crashed
+        until then is begun anew.
+
         Raises:
             SiteError: it failed, or took too long.
             CheckFailed: an image that it needs is not in the bundle.
@@ -86,9 +94,15 @@ class Restores:
         applier = Applier(run.cluster, run.journal, run.site_state, f"restore/{move.name}", run.reporter)
         with Materials(run.trusted, run.site, run.cluster) as materials:
             objects = materials.manifests(carried, release, release.restore)
-        with run.journal.step(f"restore/{move.name}", manifests=list(release.restore)):
-            run_manifests(applier, objects, run.journal.run[:8], timeout_of(release))
         keys = list(map(parse_key, move.then.objects))
+        try:
+            wait_ready(run.cluster, keys, _WHILE, what=move.name)
+        except SiteError as error:
+            run.reporter.event(f"{move.name}: its data are restored before it is up: {error.problem}")
+        with run.journal.step(f"restore/{move.name}", manifests=list(release.restore)):
+            with told_as(f"{move.name} is back, but its data are not restored"):
+                run_manifests(applier, objects, run.journal.run[:8], timeout_of(release))
+        begin_anew(run.cluster, keys)
         wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
 
 
@@ -104,12 +118,15 @@ def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | N
     Raises as `roll_back_release`, `deploy_again` and `Restores.run`.
     """
     with run.journal.step(f"rollback/{then.name}", afresh=afresh):
-        if afresh:
-            deploy_again(run, then)
-        else:
-            roll_back_release(run, None, then)
+        if not afresh:
+            roll_back_release(run, None, then, restore)
+            return
+        deploy_again(run, then)
         if restore is not None:
+            tracks = Tracks(run.site_state, then.name)
+            tracks.restore()
             restore()
+            tracks.settle(tracks.read().objects)
 
 
 def ways_back(run: SiteRun, helm: SiteHelm, moves: Sequence[ReleaseMove]) -> tuple[list[ReleaseMove], list[Finding]]:
@@ -138,16 +155,5 @@ def changed_since(run: SiteRun, helm: SiteHelm, now: Deployment, move: ReleaseMo
     """Tell whether a move has anything to do: after a run that was cut off, not all that it began with was changed."""
     if now.complete or move.then is None or move.now is None or not same_release(move.now, move.then):
         return True
-    return release_changed(run, helm, move.then)
-
-
-def release_changed(run: SiteRun, helm: SiteHelm, record: DeployedRelease) -> bool:
-    """Tell whether a release is other than it was recorded.
-
-    Raises:
-        HostError, RemoteError, DocumentError: it can't be told.
-    """
-    if record.kind != "chart":
-        return is_changed(run.cluster, run.site_state, record)
-    history = helm.releases.history(record.namespace, record.name)
-    return not history or (history[-1].status, history[-1].number) != (DEPLOYED, record.revision)
+    # What came back in that run is recorded as it is now: its data are not restored a second time.
+    return release_changed(run, helm, move.now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from airbundle.bundle.release import Release
@@ -21,7 +21,12 @@ from airbundle.installer.site.undo_helm import read_record, write_record
 from airbundle.installer.site.wait import wait_ready
 
 
-def roll_back_release(run: SiteRun, release: Release | None, previous: DeployedRelease) -> DeployedRelease:
+def roll_back_release(
+    run: SiteRun,
+    release: Release | None,
+    previous: DeployedRelease,
+    restore: Callable[[], None] | None = None,
+) -> DeployedRelease:
     """Bring a release back to what was recorded, wait until it is up, and record it in the newest deployment.
 
     Definitions of custom resources stay as they are: older ones could drop what newer objects have. What is new since
@@ -31,6 +36,8 @@ def roll_back_release(run: SiteRun, release: Release | None, previous: DeployedR
         run: of which cluster, state, journal, reporter and patience are used.
         release: as a bundle has it, for its timeout; None: five minutes.
         previous: the record to go back to.
+        restore: puts its data back, and waits until it is up with them; until that ended well, the release counts as
+            one that did not go back. By default data stay as they are.
 
     Returns:
         The record as it is now: helm gives a rollback a revision of its own.
@@ -46,13 +53,18 @@ def roll_back_release(run: SiteRun, release: Release | None, previous: DeployedR
     newest = latest.release(name) if latest else None
     known = tracks.read().objects.union(newest.objects if newest else ())
     applier.namespace(previous.namespace)
+    if restore is not None:
+        tracks.restore()
     now = previous
     if previous.kind == "chart":
         applier.protect(sorted(map(parse_key, known.difference(previous.objects))))
         now = replace(previous, revision=_helm_back(run, previous, timeout))
     else:
         _apply_again(run, applier, previous)
-    wait_ready(run.cluster, list(map(parse_key, now.objects)), timeout, what=name)
+    if restore is not None:
+        restore()
+    else:
+        wait_ready(run.cluster, list(map(parse_key, now.objects)), timeout, what=name)
     others = {text for each in (latest.releases if latest else ()) if each.name != name for text in each.objects}
     applier.delete(map(parse_key, known - {*now.objects, *others}))
     run.site_state.record(now)

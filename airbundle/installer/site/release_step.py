@@ -17,10 +17,11 @@ from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import Conflict, DocumentError, SiteError
 from airbundle.installer.site.apply import Applier
-from airbundle.installer.site.drift import drifts, is_changed
+from airbundle.installer.site.drift import drifts, is_changed, release_changed
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
+from airbundle.installer.site.release_told import told_as
 from airbundle.installer.site.release_tracks import Track, Tracks
 from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
@@ -44,6 +45,7 @@ class _Found:
         done: nothing is to be done at all.
         taken: an earlier attempt with the same inputs was taken in whole: only waiting is left.
         edited: all of it was up once, and is not as it was applied then.
+        saved: what is run before a change was run for what was up before, which an attempt has changed since.
     """
 
     record: DeployedRelease | None
@@ -54,6 +56,7 @@ class _Found:
     done: bool
     taken: bool
     edited: bool
+    saved: bool
 
 
 class ReleaseStep(OfRelease):
@@ -71,7 +74,8 @@ class ReleaseStep(OfRelease):
         if found.done:
             return []
         changes = list(planned_changes(run.cluster, material, applied_before(run.site_state, found.record)))
-        before = [Change(path, "run") for path in self._release.before if found.exists and not found.taken]
+        runs = found.exists and not (found.taken or found.saved)
+        before = [Change(path, "run") for path in self._release.before if runs]
         return [*before, *changes] or [Change(f"release {self._release.name}", "change")]
 
     def run(self, phase: Phase) -> bool:
@@ -89,8 +93,8 @@ class ReleaseStep(OfRelease):
             applier.namespace(material.namespace)
             revision = found.revision
             if not found.taken:
-                self._before(applier, material, found)
-                revision = self._deploy(applier, material, found)
+                saved = self._before(applier, material, found)
+                revision = self._deploy(applier, material, found, saved)
             record = self._record(material, revision)
             if found.edited and material.chart:
                 self._mend(applier, record)
@@ -121,7 +125,8 @@ class ReleaseStep(OfRelease):
         recorded = same and up and record is not None and record.revision == revision
         done = recorded and record is not None and self._untouched(record)
         taken = not recorded and up and track.took(material.inputs, revision) and self._there(_texts(material))
-        return _Found(record, track, revision, base, exists, done, taken, recorded and not done)
+        saved = track.saved and record is not None and release_changed(run, self._works.helm, record)
+        return _Found(record, track, revision, base, exists, done, taken, recorded and not done, saved)
 
     def _untouched(self, record: DeployedRelease) -> bool:
         """Tell whether a release is as it was applied; no when what was applied is not known any more."""
@@ -135,18 +140,29 @@ class ReleaseStep(OfRelease):
     def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
         return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
 
-    def _before(self, applier: Applier, material: Material, found: _Found) -> None:
-        """Run what is to be run before an upgrade, such as a backup: it must end well."""
-        if self._release.before and found.exists:
-            objects = self._works.materials.manifests(self._carried, self._release, self._release.before)
-            run_manifests(applier, objects, self._works.run.journal.run[:8], material.timeout)
+    def _before(self, applier: Applier, material: Material, found: _Found) -> bool:
+        """Run what is to be run before an upgrade, such as a backup: it must end well. Return whether it ever did.
 
-    def _deploy(self, applier: Applier, material: Material, found: _Found) -> int:
+        Never of what a failed attempt left: a backup of that would take the place of the one that a rollback restores.
+        """
+        run, release = self._works.run, self._release
+        if not release.before or not found.exists:
+            return found.saved
+        if found.saved:
+            names = ", ".join(release.before)
+            run.reporter.event(f"{self.name}: {names} ran before the attempt that failed, and is not run again")
+            return True
+        objects = self._works.materials.manifests(self._carried, release, release.before)
+        with told_as(f"{release.name} was not changed: what runs before it does did not end well"):
+            run_manifests(applier, objects, run.journal.run[:8], material.timeout)
+        return True
+
+    def _deploy(self, applier: Applier, material: Material, found: _Found, saved: bool) -> int:
         """Have helm, or the API, take it; return helm's revision."""
         run = self._works.run
         if material.chart:
             run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
-        self._tracks.begin(_texts(material), material.inputs, found.base)
+        self._tracks.begin(_texts(material), material.inputs, found.base, saved=saved)
         self._definitions(applier, material)
         revision = 0
         if material.chart:

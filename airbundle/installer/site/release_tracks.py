@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from airbundle.errors import AirbundleError
@@ -24,6 +24,9 @@ class Track:
         trying, base: inputs of the newest attempt, and helm's last revision before it: the next one is of that attempt,
             also where a kill kept us from seeing it end.
         begun: whether airbundle ever began with it: what a killed helm left of it is ours.
+        saved: whether what is run `before` a change ended well for what was up before these attempts: what it kept is
+            of that time, and would be of no time if it were run again.
+        restoring: whether it was begun to go back to what was up before, and what is to be restored then is not yet.
     """
 
     objects: frozenset[str] = frozenset()
@@ -32,6 +35,8 @@ class Track:
     trying: str = ""
     base: int = 0
     begun: bool = False
+    saved: bool = False
+    restoring: bool = False
 
     def took(self, inputs: str, revision: int) -> bool:
         """Tell whether an attempt with these inputs gave this revision."""
@@ -53,17 +58,25 @@ class Tracks:
             texts = [str(body.get(name, "")) for name in ("inputs", "trying")]
             numbers = [int(body.get(name, 0)) for name in ("revision", "base")]
             objects = frozenset(map(str, body.get("objects", ())))
-            return Track(objects, texts[0], numbers[0], texts[1], numbers[1], bool(body.get("begun")))
+            marks = [bool(body.get(name)) for name in ("begun", "saved", "restoring")]
+            return Track(objects, texts[0], numbers[0], texts[1], numbers[1], *marks)
         except (ValueError, TypeError, AttributeError, RecursionError, AirbundleError):
             return Track()
 
-    def begin(self, objects: Iterable[str], inputs: str, base: int) -> None:
-        """Say what an attempt may make, on disk before it begins."""
-        self._write(Track(self.read().objects.union(objects), trying=inputs, base=base, begun=True))
+    def begin(self, objects: Iterable[str], inputs: str, base: int, *, saved: bool = False) -> None:
+        """Say what an attempt may make, on disk before it begins; `saved`: what is run before it ended well."""
+        track = self.read()
+        known = track.objects.union(objects)
+        self._write(Track(known, trying=inputs, base=base, begun=True, saved=saved, restoring=track.restoring))
 
     def taken(self, inputs: str, revision: int) -> None:
         """Say that an attempt was taken in whole."""
-        self._write(Track(self.read().objects, inputs, revision, begun=True))
+        track = self.read()
+        self._write(replace(track, inputs=inputs, revision=revision, trying="", base=0, begun=True))
+
+    def restore(self) -> None:
+        """Say that it goes back, and that what is to be restored then is not yet."""
+        self._write(replace(self.read(), restoring=True))
 
     def settle(self, objects: Iterable[str]) -> None:
         """Say what is there and recorded, and that nothing else of ours is."""

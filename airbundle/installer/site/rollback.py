@@ -23,7 +23,15 @@ from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_back import Restores, changed_since, go_back, ways_back
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_remove import remove_release
-from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, RollbackPlan, choose_target, moves_between
+from airbundle.installer.site.rollback_plan import (
+    FROM,
+    ROLLBACK,
+    ReleaseMove,
+    RollbackPlan,
+    came_from,
+    choose_target,
+    moves_between,
+)
 from airbundle.installer.site.settings import SETTINGS, settings_steps
 from airbundle.installer.site.site_state import Deployment, SiteState
 from airbundle.installer.site.step import SiteRun
@@ -76,12 +84,13 @@ class RolledBack:
 
 @dataclass
 class _Work:
-    """A rollback under way: the run of what is gone back to, and what of the newer bundle is needed."""
+    """A rollback under way: the run of what is gone back to, what of the newer bundle is needed, and its deployment."""
 
     run: SiteRun
     plan: RollbackPlan
     then: Trusted
     restores: Restores
+    origin: int
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,8 @@ def _prepared(
         cluster = stack.enter_context(reach_kept(site, reach, reporter))
         trusted = stack.enter_context(open_kept(state, then.statement))
         run = kept_run(state, site, cluster, reporter, trusted=trusted, deployment=then, patience=reach.patience)
-        restores = stack.enter_context(Restores.of(state, site, now, run))
+        newer = came_from(deployments, now, then)
+        restores = stack.enter_context(Restores.of(state, site, newer, run))
         with SiteHelm(run) as helm:
             theirs = [each for other in others for each in other.releases]
             moves = [each for each in moves_between(now, then, theirs) if changed_since(run, helm, now, each)]
@@ -183,7 +193,7 @@ def _prepared(
             raise SiteError(
                 f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=_hint(findings)
             )
-        yield _Work(run, plan, trusted, restores)
+        yield _Work(run, plan, trusted, restores, newer.number)
 
 
 def _hint(findings: list[Finding]) -> str:
@@ -199,7 +209,7 @@ def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> Rolled
     run, plan, site = work.run, work.plan, work.run.site_state
     latest = site.deployments()[-1]
     number = latest.number + 1
-    who = {**who_runs(work.then), ROLLBACK: plan.then.number}
+    who = {**who_runs(work.then), ROLLBACK: plan.then.number, FROM: work.origin}
     if plan.then.who.get(SITE_FILE):
         who[SITE_FILE] = plan.then.who[SITE_FILE]
     done = RolledBack(plan, number)

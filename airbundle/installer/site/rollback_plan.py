@@ -11,6 +11,8 @@ from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, De
 
 ROLLBACK = "rollback"
 """Under which name `Deployment.who` has the number of the deployment that a rollback goes back to."""
+FROM = "rollback-from"
+"""The same of the deployment that was up before."""
 
 Move = Literal["back", "again", "remove", "stay"]
 
@@ -64,7 +66,8 @@ class ReleaseMove:
         )
         if self.afresh:
             revision = "; it is deployed again from the bundle of that time: helm has no revision of it"
-        runs = f"; then runs {', '.join(self.restores)}" if self.restores else ""
+        names = ", ".join(self.restores)
+        runs = f"; then runs {names}: what was written since the backup is lost" if names else ""
         return f"release/{self.name} {words}{revision}{runs}"
 
 
@@ -169,6 +172,18 @@ def _under_way(deployments: Sequence[Deployment]) -> Deployment | None:
     if now.complete or ROLLBACK not in now.who:
         return None
     return next((each for each in deployments if each.number == now.who[ROLLBACK]), None)
+
+
+def came_from(deployments: Sequence[Deployment], now: Deployment, then: Deployment) -> Deployment:
+    """Return what was up before a rollback began that was cut off: what is to be restored is said by that.
+
+    Args:
+        deployments: of the site.
+        now, then: as `choose_target` says; where no rollback was cut off, it is `now`.
+    """
+    number = None if now.complete else now.who.get(FROM)
+    found = next((each for each in deployments if each.number == number), now)
+    return now if found.statement == then.statement else found
 
 
 def _differs(one: Deployment, other: Deployment) -> bool:

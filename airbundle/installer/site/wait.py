@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airbundle.deploy.dig import items, text
+from airbundle.deploy.dig import items, number, text
 from airbundle.deploy.objects import CRD, ObjectKey
 from airbundle.deploy.pods import Trouble, blocking, new_pods, pod_trouble, selector_of, settling
 from airbundle.deploy.rollout import Rollout, is_seen, state_of
@@ -31,6 +31,7 @@ _PODS = Resource("v1", "pods", "Pod")
 _REPLICA_SETS = Resource("apps/v1", "replicasets", "ReplicaSet")
 _BLOCKED = 30.0
 """Seconds for which a pod of the version before may keep the new one from coming up; it may only be restarting."""
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 _STORAGE = "storage.k8s.io/v1"
 
 
@@ -109,6 +110,33 @@ def why_not(cluster: ClusterWriter, keys: Collection[ObjectKey]) -> list[Finding
         if each.body is not None and not each.rollout.ready:
             found += findings_of(cluster, each.key, each.body, each.rollout, each.pods)
     return found
+
+
+def begin_anew(cluster: ClusterWriter, keys: Collection[ObjectKey]) -> None:
+    """Delete pods of workloads that have crashed and are not ready, so that they need not wait to be started again.
+
+    The kubelet's pauses between crashes grow to five minutes; whoever has mended the cause need not wait for that.
+
+    Args:
+        cluster: where they are.
+        keys: name the workloads; what has no pods of its own is left alone.
+
+    Raises:
+        Unreachable, RemoteError: the cluster gives no good answer.
+    """
+    for key in keys:
+        body = cluster.get(key) if key.kind in _WORKLOADS else None
+        try:
+            for pod in _pods(cluster, body) if body is not None else ():
+                if pod_trouble(pod).text and _restarts(pod):
+                    cluster.delete(ObjectKey("v1", "Pod", key.namespace, text(pod, "metadata", "name")))
+        except Unauthorized:
+            return  # then it takes as long as the kubelet likes
+
+
+def _restarts(pod: Mapping[str, Any]) -> int:
+    listed = [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]
+    return sum(number(each, "restartCount") for each in listed)
 
 
 def _look(cluster: ClusterWriter, each: Awaited) -> None:

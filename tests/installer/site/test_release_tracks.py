@@ -43,6 +43,17 @@ def test_an_attempt_is_known_by_its_inputs_and_its_revision(tracks: Tracks) -> N
     assert not tracks.read().took("one", 4)
 
 
+def test_that_a_backup_was_made_and_not_yet_restored_is_known_until_one_is_well(tracks: Tracks) -> None:
+    tracks.begin(["a"], "one", 0, saved=True)
+    tracks.taken("one", 1)
+    tracks.restore()
+    assert tracks.read() == Track(frozenset({"a"}), "one", 1, begun=True, saved=True, restoring=True)
+    tracks.begin([], "two", 1, saved=True)
+    assert tracks.read() == Track(frozenset({"a"}), trying="two", base=1, begun=True, saved=True, restoring=True)
+    tracks.settle([])
+    assert tracks.read() == Track(begun=True)
+
+
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"objects": 1}', b'{"revision": "x"}', b'"text"'])
 def test_a_file_that_is_damaged_is_as_none(tracks: Tracks, tmp_path: Path, raw: bytes) -> None:
     tracks.begin(["a"], "one", 0)

@@ -10,8 +10,10 @@ import pytest
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.rollback_plan import (
+    FROM,
     ROLLBACK,
     RollbackPlan,
+    came_from,
     choose_target,
     in_order,
     moves_between,
@@ -145,3 +147,22 @@ def test_the_plan_is_told() -> None:
     assert "tools 9 stays as it is" in "\n".join(with_others.lines()) and with_others.to_json()["others"] == ["tools 9"]
     nothing = RollbackPlan("berlin", ONE, ONE, ())
     assert not nothing.changes and "nothing to do" in "\n".join(nothing.lines())
+
+
+def test_what_is_restored_is_said_by_what_was_up_before_a_rollback_that_was_cut_off() -> None:
+    half = replace(BACK_HALF, who={ROLLBACK: 1, FROM: 2})
+    assert came_from([ONE, TWO, half], half, ONE) is TWO
+    assert came_from([ONE, TWO, half], half, TWO) is half  # forth again: nothing of its own is restored
+    assert came_from([ONE, half], half, ONE) is half
+    assert came_from([ONE, TWO, BACK_HALF], BACK_HALF, ONE) is BACK_HALF
+    assert came_from([ONE, TWO, HALF], HALF, TWO) is HALF
+    done = replace(half, complete=True)
+    assert came_from([ONE, TWO, done], done, TWO) is done
+
+
+def test_what_is_restored_says_what_is_lost() -> None:
+    (move,) = moves_between(TWO, ONE)
+    assert "lost" not in str(move)
+    assert str(replace(move, restores=("a.yaml", "b.yaml"))) == (
+        "release/web goes back; then runs a.yaml, b.yaml: what was written since the backup is lost"
+    )

@@ -13,7 +13,7 @@ import pytest
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import SiteError
 from airbundle.installer.site import wait
-from airbundle.installer.site.wait import wait_ready
+from airbundle.installer.site.wait import begin_anew, wait_ready
 from airbundle.transfer.cluster_write import ClusterWriter
 from airbundle.transfer.kubeconfig import ClusterAccess
 from airbundle.transfer.wire import Url
@@ -201,3 +201,23 @@ def test_it_ends_in_time(serving: Any) -> None:
             wait_ready(cluster, [WEB], 0.05)
         with pytest.raises(SiteError, match="it is not there"):
             wait_ready(cluster, [ObjectKey("x.io/v1", "Thing", "n", "a")], 0.05)
+
+
+def test_only_what_has_crashed_is_begun_anew(serving: Any) -> None:
+    deleted: list[str] = []
+    crashed, young = pod("CrashLoopBackOff", restarts=2), pod("ContainerCreating")
+    young["metadata"]["name"] = "web-1-y"
+    well = pod("CrashLoopBackOff", restarts=7)
+    well["metadata"]["name"] = "web-1-z"
+    well["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    cluster_of = web(crashed, young, well)
+
+    def answers(path: str, number: int) -> Any:
+        if "/pods/" in path:
+            deleted.append(path.rpartition("/")[2])
+            return {"kind": "Status"}
+        return cluster_of(path, number)
+
+    with serving(answers) as cluster:
+        begin_anew(cluster, [WEB, JOB])
+    assert set(deleted) == {"web-1-x"}
