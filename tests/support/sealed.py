@@ -29,6 +29,7 @@ from typing import Any
 import yaml
 
 from tests.support.forward import forwarded
+from tests.support.terminal import OnTerminal
 
 BOX = "AIRBUNDLE_SITE_BOX"
 CLUSTER = "AIRBUNDLE_TEST_CLUSTER"
@@ -115,6 +116,10 @@ class Site:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def terminal(self, *command: str | Path) -> OnTerminal:
+        """Start a command on the operator's host, on a terminal whose lines are long."""
+        return OnTerminal([*self._host(), *map(str, command)], columns=1000)
 
     def watch(self, *command: str | Path) -> None:
         """Run a command on the operator's host for as long as it takes, in front of whoever looks on.

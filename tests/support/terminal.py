@@ -90,9 +90,9 @@ class OnTerminal:
             os.execvpe(words[0], words, dict(os.environ if env is None else env))
         self.before = termios.tcgetattr(self._master)
 
-    def wait_for(self, pattern: bytes) -> None:
+    def wait_for(self, pattern: bytes, *, patience: float = PATIENCE) -> None:
         """Wait until it has written what matches."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not re.search(pattern, self.written):
             assert time.monotonic() < end, self.written
             assert self._read(), self.written
@@ -105,9 +105,9 @@ class OnTerminal:
         """Return how the terminal is set now; `before` is how it was."""
         return list(termios.tcgetattr(self._master))
 
-    def finish(self) -> int:
+    def finish(self, *, patience: float = PATIENCE) -> int:
         """Wait for its end and return its exit code."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while self._read():
             if time.monotonic() > end:
                 os.kill(self.pid, signal.SIGKILL)
