@@ -60,6 +60,7 @@ class Wanted:
         uid: of the cluster that this site is known as; empty where nothing is known.
         ours: `ObjectKey` texts of what airbundle deployed here before.
         releases_of_ours: (namespace, name) of releases that airbundle deployed here before.
+        of_bundles: name of a release → the other bundle of this site that has it up.
         made: (kind, namespace, name) of what airbundle itself makes beside the releases.
         findings: what rendering found.
         there: namespaces that are known to be there, also to a user who may not list them.
@@ -75,6 +76,7 @@ class Wanted:
     uid: str = ""
     ours: frozenset[str] = frozenset()
     releases_of_ours: frozenset[tuple[str, str]] = frozenset()
+    of_bundles: Mapping[str, str] = field(default_factory=dict)
     made: frozenset[tuple[str, str, str]] = frozenset()
     findings: tuple[Finding, ...] = ()
     there: frozenset[str] = frozenset()

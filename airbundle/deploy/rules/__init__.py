@@ -70,6 +70,7 @@ RULES = (
     Rule("classes", references.classes, "warning"),
     Rule("namespaces", references.namespaces),
     Rule("releases of others", owners.helm),
+    Rule("releases of other bundles", owners.bundles),
     Rule("objects of others", owners.objects),
     Rule("NodePorts", network.node_ports),
     Rule("load balancers", network.balancers, "warning"),

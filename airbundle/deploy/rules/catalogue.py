@@ -72,6 +72,7 @@ CODES: Mapping[str, Grade] = {
     "helm-chart": "error",
     "helm-pending": "warning",
     "helm-adopt": "warning",
+    "bundle-adopt": "warning",
     "object-owner": "error",
     "object-exists": "warning",
     "crd-owner": "error",

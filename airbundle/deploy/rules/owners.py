@@ -60,6 +60,20 @@ def helm(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             )
 
 
+def bundles(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
+    """Yield the releases that another bundle of the site has up under the same name."""
+    del facts
+    for release in wanted.releases:
+        if release.name in wanted.of_bundles:
+            yield told(
+                "bundle-adopt",
+                "another bundle has this release up at this site; it would be changed, and be this one's",
+                where=f"release {release.namespace}/{release.name}",
+                found=f"of the bundle {wanted.of_bundles[release.name]}",
+                hint="if it is not meant, give ours another name, or switch it off (`releases` of the site file)",
+            )
+
+
 def objects(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield the objects that are there and belong to others."""
     existing = known(facts.existing, EXISTING)

@@ -64,6 +64,7 @@ def wanted_of(trusted: Trusted, site: SiteDir, site_state: SiteState, rendered: 
             *(track.objects for track in tracks.values())
         ),
         releases_of_ours=frozenset({(release.namespace or DEFAULT_NAMESPACE, release.name) for release in up} | begun),
+        of_bundles={each.name: each.bundle for each in up if each.bundle != trusted.statement.name},
         made=frozenset(_made(site, rendered)),
         findings=rendered.warnings,
     )

@@ -40,6 +40,11 @@ def test_releases_of_helm(record: HelmFound, ours: bool, found: list[str]) -> No
     assert codes(owners.helm, good(helm={("shop", "app"): record}), wanted) == found
 
 
+@pytest.mark.parametrize(("up", "found"), [({}, []), ({"app": "chat"}, ["bundle-adopt"]), ({"else": "chat"}, [])])
+def test_releases_of_another_bundle(up: dict[str, str], found: list[str]) -> None:
+    assert codes(owners.bundles, good(), want(release(chart="app"), of_bundles=up)) == found
+
+
 @pytest.mark.parametrize(
     ("metadata", "chart", "found"),
     [
