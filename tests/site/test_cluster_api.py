@@ -309,7 +309,7 @@ def test_a_wait_goes_on_when_the_api_server_does(cluster: ClusterWriter, site: S
     key = key_of(cluster.apply(body))
     killer = threading.Thread(
         target=site.node,
-        args=(1, "sh", "-c", "p=$(cat /run/site/kube-apiserver.pid); kill -STOP $p; sleep 15; kill -9 $p"),
+        args=(1, "sh", "-c", "p=$(cat /run/site/kube-apiserver.pid); kill -STOP $p; sleep 6; kill -9 $p"),
         kwargs={"check": False},
     )
     killer.start()
