@@ -29,7 +29,8 @@ from airbundle.installer.backup_format import BackedUp, Backup, file_mode
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.journal import Journal
 from airbundle.installer.restore import open_backup, restore
-from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.verify import write_trust
 from tests.installer.bundles import Key, make_key

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from airbundle.installer.journal import Journal
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.uninstall import uninstall, what_goes
 

@@ -14,11 +14,12 @@ from airbundle.bundle.release import Release
 from airbundle.cli.main import main
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import AirbundleError
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, history_of
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import run_steps
-from airbundle.installer.site.site_state import Deployment, SiteCluster, SiteState
+from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.progress import SILENT
 from airbundle.transfer import tls

@@ -12,10 +12,10 @@ import pytest
 
 from airbundle.bundle.release import Release
 from airbundle.errors import AirbundleError, CheckFailed, Conflict, SiteError
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.runner import Ran, plan_steps, run_steps
-from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.progress import SILENT
 from tests.support.helm import helm, write_chart

@@ -13,8 +13,9 @@ import pytest
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.installer.journal import Journal
 from airbundle.installer.removed import Removed
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.kept_data import KeptData
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.undo import Undoing, undo_all
 from airbundle.installer.state import StateDirectory
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer

@@ -17,7 +17,8 @@ from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import DESCRIPTION_TYPE, KIND, describe_release, release_layers
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import Options
-from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.verify import Gate, open_trusted

@@ -12,10 +12,11 @@ from airbundle.deploy.handover import INPUTS, stamp_of
 from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.deploy.objects import ObjectKey, parse_key
 from airbundle.errors import NotFound, Refused, Unauthorized, VerificationError
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_plan import scope_of
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.transfer.cluster_api import Resource
 from airbundle.transfer.cluster_write import ClusterWriter

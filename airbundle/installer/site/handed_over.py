@@ -10,9 +10,9 @@ from airbundle.deploy.desired import images_of
 from airbundle.deploy.handover import stamp_of
 from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import Conflict, Finding, SiteError, Unauthorized
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_works import OfRelease
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready
 from airbundle.progress import Phase

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from airbundle.errors import UsageError
-from airbundle.installer.site.site_state import Deployment
+from airbundle.installer.site.deployment import Deployment
 
 
 def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deployment]:

@@ -10,8 +10,9 @@ from airbundle.bundle.site import parse_site
 from airbundle.installer.journal import Journal
 from airbundle.installer.kept import kept_options
 from airbundle.installer.options import EMBEDDED, URL
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.kept_site import kept_site
-from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import PATIENCE, SiteRun
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.verify import Trusted

@@ -8,7 +8,8 @@ from airbundle.bundle.digest import is_digest, sha256
 from airbundle.bundle.site import parse_site
 from airbundle.bundle.yamldoc import SIZE_LIMIT
 from airbundle.installer.files import PRIVATE_FILE, read_file, write_file
-from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.site_state import SiteState
 from airbundle.store.host import read_bounded
 from airbundle.store.site_dir import SiteDir
 

@@ -11,12 +11,13 @@ from airbundle.deploy.objects import NAMESPACE, parse_key
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Journal
 from airbundle.installer.removed import Removed
+from airbundle.installer.site.deployment import HANDED_OVER
 from airbundle.installer.site.kept_data import KeptData, made_claims
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.node_undo import NodeUndoing
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.site_state import HANDED_OVER, SITES, SiteState, sites_of
+from airbundle.installer.site.site_state import SITES, SiteState, sites_of
 from airbundle.installer.site.undo import Undoing, undo_all
 from airbundle.installer.state import StateDirectory
 from airbundle.progress import SILENT, Reporter

@@ -16,13 +16,13 @@ from airbundle.deploy.desired import Desired, objects_of_manifest
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import chosen_release
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Material, Materials
 from airbundle.installer.site.release_plan import scope_of
 from airbundle.installer.site.release_step import ReleaseStep
 from airbundle.installer.site.release_values import kept_values
 from airbundle.installer.site.release_works import ReleaseWorks
-from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import SiteRun
 from airbundle.progress import SILENT
 

@@ -14,6 +14,7 @@ from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import chosen_release
 from airbundle.installer.served import open_kept
 from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.release_again import again_problem, deploy_again, has_revision
@@ -24,7 +25,7 @@ from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.release_told import told_as
 from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_plan import ReleaseMove, same_release
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wait import begin_anew, wait_ready
 from airbundle.installer.state import StateDirectory

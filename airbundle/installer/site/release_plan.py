@@ -10,8 +10,9 @@ from airbundle.deploy.desired import Desired, Scope, chart_applied, objects_of_m
 from airbundle.deploy.diff import unified
 from airbundle.deploy.objects import ObjectKey, holds_data, parse_key
 from airbundle.errors import NotFound, Refused
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_material import Material
-from airbundle.installer.site.site_state import DeployedRelease, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import Change
 from airbundle.transfer.cluster_write import ClusterWriter
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from airbundle.deploy.keeping import is_ours
 from airbundle.deploy.objects import NAMESPACE, ObjectKey, apply_order, parse_key
 from airbundle.installer.removed import Removed
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.kept_data import KeptData
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.undo_helm import uninstall_release
 

@@ -11,11 +11,11 @@ from airbundle.deploy.helm_history import DEPLOYED, Revision, recovery_of
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import SiteError
 from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import timeout_of
 from airbundle.installer.site.release_plan import scope_of
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.undo_helm import read_record, write_record
 from airbundle.installer.site.wait import wait_ready

@@ -17,6 +17,7 @@ from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import Conflict, DocumentError, SiteError
 from airbundle.installer.site.apply import Applier
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.drift import drifts, is_changed, release_changed
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
@@ -25,7 +26,6 @@ from airbundle.installer.site.release_told import told_as
 from airbundle.installer.site.release_tracks import Track, Tracks
 from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
-from airbundle.installer.site.site_state import DeployedRelease
 from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready, why_not
 from airbundle.progress import Item, Phase

@@ -8,8 +8,8 @@ from typing import Any
 
 from airbundle.errors import Finding
 from airbundle.installer.report import Report, counted
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.order import PHASES
-from airbundle.installer.site.site_state import Deployment
 from airbundle.installer.site.step import Change
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from airbundle.errors import Finding, Interrupted, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.kept_site import SITE_FILE
@@ -33,7 +34,7 @@ from airbundle.installer.site.rollback_plan import (
     moves_between,
 )
 from airbundle.installer.site.settings import SETTINGS, settings_steps
-from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.who import who_runs
 from airbundle.installer.state import StateDirectory

@@ -12,13 +12,13 @@ from airbundle.installer.embedded import ask_health, local_client
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import open_kept, serve_back
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.release_back import Restores, go_back
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
 from airbundle.installer.site.settings import SETTINGS, set_back, settled_before
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.step import SiteRun
 from airbundle.store.host import host_errors
 

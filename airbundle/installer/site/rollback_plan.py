@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airbundle.errors import Finding, UsageError
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
 
 ROLLBACK = "rollback"
 """Under which name `Deployment.who` has the number of the deployment that a rollback goes back to."""

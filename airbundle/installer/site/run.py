@@ -17,6 +17,7 @@ from airbundle.installer.install import install_checked
 from airbundle.installer.places import registry_place
 from airbundle.installer.report import Report
 from airbundle.installer.site.assembly import site_steps
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.history import history_of
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site
 from airbundle.installer.site.look import Asked, Looked, look_around
@@ -27,7 +28,6 @@ from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
 from airbundle.installer.site.settings import SETTINGS
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.who import who_runs
 from airbundle.installer.steps import outcome

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.dns_step import DnsStep
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site, kept_site
 from airbundle.installer.site.nodes_step import NodesStep
-from airbundle.installer.site.site_state import Deployment
 from airbundle.installer.site.step import SiteRun, Step
 
 SETTINGS: tuple[str, ...] = (NodesStep.name, DnsStep.name)

@@ -10,12 +10,13 @@ from typing import Any
 from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Entry, Journal
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.drift import Drift, drifts
 from airbundle.installer.site.history import bundles_at
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.site_state import HANDED_OVER, DeployedRelease, Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.status_certificates import Expiry, expiries, expiry_findings
 from airbundle.installer.site.status_checks import declared_findings
 from airbundle.installer.site.status_images import ImagesSeen, look_at_images

@@ -17,7 +17,7 @@ from airbundle.deploy.objects import parse_key
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Journal
 from airbundle.installer.site.closed import closed, list_open
-from airbundle.installer.site.site_state import Deployment
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.step import SiteRun
 
 FEW_DAYS = 14

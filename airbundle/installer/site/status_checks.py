@@ -9,7 +9,7 @@ from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import chosen_release
 from airbundle.installer.served import open_kept
 from airbundle.installer.site.check_run import Desk, check_findings
-from airbundle.installer.site.site_state import Deployment
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.step import SiteRun
 
 

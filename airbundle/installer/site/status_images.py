@@ -13,7 +13,7 @@ from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Journal
 from airbundle.installer.served import open_kept
 from airbundle.installer.site.closed import closed, list_open
-from airbundle.installer.site.site_state import Deployment
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.steps import plan_of

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import DeployedRelease, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airbundle.errors import UsageError
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
 
 
 def release(name: str, bundle: str, revision: int = 1) -> DeployedRelease:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.kept_site import SITE_FILE, keep_site, kept_site
-from airbundle.installer.site.site_state import Deployment, SiteState
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.store.site_dir import open_site
 

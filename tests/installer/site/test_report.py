@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.report import SitePlan, SiteReport
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
 from airbundle.installer.site.step import Change
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airbundle.errors import UsageError
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.rollback_plan import (
     FROM,
     ROLLBACK,
@@ -19,7 +20,6 @@ from airbundle.installer.site.rollback_plan import (
     moves_between,
     same_release,
 )
-from airbundle.installer.site.site_state import DeployedRelease, Deployment
 
 
 def release(name: str, inputs: str = "a", **more: Any) -> DeployedRelease:

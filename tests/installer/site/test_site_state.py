@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airbundle.errors import DocumentError
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteCluster, SiteState, sites_of
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
+from airbundle.installer.site.site_state import SiteCluster, SiteState, sites_of
 from airbundle.installer.state import StateDirectory
 
 RELEASE = DeployedRelease(

@@ -9,8 +9,9 @@ import pytest
 
 from airbundle.deploy.trust import CA_NAME
 from airbundle.installer.render import try_releases
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.site_state import DeployedRelease, Deployment, SiteCluster, SiteState
+from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.installer.site.wanted import wanted_of
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.verify import Gate, open_trusted
