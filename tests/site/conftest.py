@@ -20,12 +20,15 @@ from tests.support.sealed import NotThere, Site, any_site, sealed_site
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests here, and keep those of a file, or of a directory here, together: they share a cluster."""
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker("site")
-            alone = "bare_site" in getattr(item, "fixturenames", ())
-            shared = item.path.stem if item.path.parent == here else item.path.parent.name
-            item.add_marker(pytest.mark.xdist_group(f"site-{shared}{'-' + item.name if alone else ''}"))
+    ours = [item for item in items if here in item.path.parents]
+    for item in ours:
+        item.add_marker("site")
+        alone = "bare_site" in getattr(item, "fixturenames", ())
+        shared = item.path.stem if item.path.parent == here else item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(f"site-{shared}{'-' + item.name if alone else ''}"))
+    # Some take minutes by themselves: begun last, all others would be waited for by one.
+    first = set(ours)
+    items[:] = [*ours, *(item for item in items if item not in first)]
 
 
 @pytest.fixture(scope="session")
