@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from airbundle.store.cache import Cache
 
 
+def refuse_empty(args: argparse.Namespace, *names: str) -> None:
+    """Refuse options that are given with nothing, as a script does whose variable isn't set: they would not count.
+
+    Args:
+        args: what was parsed; options that are not given are None.
+        names: as `args` has them.
+
+    Raises:
+        UsageError: one is empty.
+    """
+    for name in names:
+        if getattr(args, name, None) == "":
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is given, and empty", hint="give it a value, or leave it out")
+
+
 def add_output(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
     """Add what every command takes.
 

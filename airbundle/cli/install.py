@@ -120,10 +120,13 @@ def _check_site_only(args: argparse.Namespace) -> None:
 def _install_site(args: argparse.Namespace, console: Console, order: Order, options: Options) -> dict[str, Any]:
     from functools import partial
 
+    from airbundle.errors import UsageError
     from airbundle.installer.site.look import Asked
     from airbundle.installer.site.plan_file import check_plan, write_plan
     from airbundle.installer.site.run import install_site, plan_site
 
+    if args.output and not (args.dry_run or args.handoff):
+        raise UsageError("--output goes with --dry-run", hint="add --dry-run, or leave --output out to install")
     asked = Asked(bundle_paths(args), options, order, state_of(args), gate_of(args), base_paths(args))
     if args.handoff:
         return _hand_off(args, console, asked)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airbundle.cli.arguments import refuse_empty
 from airbundle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_reach(parser: argparse.ArgumentParser, *, patience: float) -> None:
     group = parser.add_argument_group("site")
     group.add_argument("--site", metavar="NAME", help="only this site; needed where this host has several")
     group.add_argument("--kubeconfig", metavar="FILE", help="by default what the install used")
-    group.add_argument("--context", default="", metavar="NAME", help="by default what the install used")
+    group.add_argument("--context", metavar="NAME", help="by default what the install used")
     group.add_argument(
         "--patience",
         type=float,
@@ -41,17 +42,18 @@ def reach_of(args: argparse.Namespace) -> Reach:
 
     if not 0 <= args.patience <= MOST_PATIENCE:
         raise UsageError(f"--patience {args.patience:g}: expected seconds, at most a day")
-    return Reach(Path(args.kubeconfig) if args.kubeconfig else None, args.context, args.patience)
+    return Reach(Path(args.kubeconfig) if args.kubeconfig else None, args.context or "", args.patience)
 
 
 def named_sites(args: argparse.Namespace, state: StateDirectory) -> list[SiteState]:
     """Return the site that `--site` names, else all of this host.
 
     Raises:
-        UsageError: there is no such site; one kubeconfig is named for several.
+        UsageError: there is no such site; one kubeconfig is named for several; an option is empty.
     """
     from airbundle.installer.site.site_state import sites_of
 
+    refuse_empty(args, "site", "kubeconfig", "context")
     found = sites_of(state)
     chosen = [site for site in found if args.site in (None, site.name)]
     if args.site is not None and not chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from airbundle.cli.arguments import refuse_empty
 from airbundle.cli.console import Console
 from airbundle.cli.kept_site import add_reach, one_site, reach_of
 from airbundle.cli.site import add_state, state_of
@@ -24,8 +25,8 @@ _PATIENCE = 300.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--to", default="", metavar="VERSION", help="of the bundle; by default what was up before")
-    parser.add_argument("--bundle", default="", metavar="NAME", help="which one; needed where the site has several")
+    parser.add_argument("--to", metavar="VERSION", help="of the bundle; by default what was up before")
+    parser.add_argument("--bundle", metavar="NAME", help="which one; needed where the site has several")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and stop")
     add_reach(parser, patience=_PATIENCE)
     add_state(parser)
@@ -35,8 +36,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Roll back."""
     from airbundle.installer.site.rollback import BackTo, plan_rollback, roll_back
 
+    refuse_empty(args, "to", "bundle")
     state = state_of(args)
-    site, reach, goal = one_site(args, state), reach_of(args), BackTo(args.bundle, args.to)
+    site, reach, goal = one_site(args, state), reach_of(args), BackTo(args.bundle or "", args.to or "")
     if args.dry_run:
         plan = plan_rollback(state, site, goal, reach, console.reporter)
         for line in plan.lines():

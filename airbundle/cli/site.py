@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airbundle.cli.arguments import refuse_empty
+
 if TYPE_CHECKING:
     from airbundle.installer.state import StateDirectory
     from airbundle.installer.target import Target
@@ -66,6 +68,7 @@ def state_of(args: argparse.Namespace) -> StateDirectory:
     from airbundle.installer.files import existing_parent
     from airbundle.installer.state import StateDirectory
 
+    refuse_empty(args, "state_dir")
     state = StateDirectory(Path(args.state_dir) if args.state_dir else own_state())
     place = existing_parent(state.root)
     if not place.is_dir():

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airbundle.cli.arguments import refuse_empty
 from airbundle.cli.console import Console
 from airbundle.errors import UsageError
 
@@ -18,7 +19,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     """Add how the cluster is reached."""
     group = parser.add_argument_group("cluster")
     group.add_argument("--kubeconfig", metavar="FILE", help="by default the site file's, then as kubectl finds it")
-    group.add_argument("--context", default="", metavar="NAME", help="by default the site file's, then the current one")
+    group.add_argument("--context", metavar="NAME", help="by default the site file's, then the current one")
     group.add_argument(
         "--patience",
         type=float,
@@ -49,8 +50,9 @@ def order_of(args: argparse.Namespace, console: Console) -> Order | None:
         UsageError: arguments that go with a site only, or that contradict the site file.
         DocumentError: the site file does not parse.
     """
+    refuse_empty(args, "site", "phases", "kubeconfig", "context", "output", "handoff", "plan")
     if args.site is None:
-        given = [name for name in ("phases", "kubeconfig", "context", "patience") if getattr(args, name)]
+        given = [name for name in ("phases", "kubeconfig", "context", "patience") if getattr(args, name) is not None]
         if given:
             raise UsageError(f"--{given[0]} goes with --site", hint="add --site site.yaml")
         return None
@@ -65,7 +67,7 @@ def order_of(args: argparse.Namespace, console: Console) -> Order | None:
     return Order(
         site=site,
         kubeconfig=Path(args.kubeconfig) if args.kubeconfig else None,
-        context=args.context,
+        context=args.context or "",
         phases=parse_phases(args.phases) if args.phases else PHASES,
         patience=PATIENCE if args.patience is None else args.patience,
         ask=lambda question: _asked(console, question),

@@ -54,6 +54,13 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str,
         (["--phases", "registry"], "--phases goes with --site", "--site site.yaml"),
         (["--site", "site.yaml", "--phases", "registry,node"], "found node", "registry, nodes, dns, trust, secrets"),
         (["--site", "site.yaml", "--phases", ","], "found nothing", "registry, nodes"),
+        (["--patience", "0"], "--patience goes with --site", "--site site.yaml"),
+        (["--site", "site.yaml", "-o", "plan.json"], "--output goes with --dry-run", "add --dry-run"),
+        (["--site", "site.yaml", "--plan", "p", "-o", "plan.json"], "--output goes with --dry-run", "add --dry-run"),
+        *(
+            (["--site", "site.yaml", f"--{option}", ""], f"--{option} is given, and empty", "leave it out")
+            for option in ("plan", "handoff", "output", "phases", "kubeconfig", "context", "state-dir")
+        ),
         (["--site", "site.yaml", "--handoff", "handoff", "--dry-run"], "--dry-run does not go with --handoff", ""),
         (["--site", "site.yaml", "--handoff", "handoff", "--plan", "p"], "--plan does not go with --handoff", ""),
         (["--site", "site.yaml", "--handoff", "handoff", "-o", "p"], "--output does not go with --handoff", ""),
@@ -95,3 +102,10 @@ def test_a_directory_of_others_is_left_alone(
     error = refused(capsys, *words, "--handoff", "notes")
     assert "notes" in error["message"]
     assert [path.name for path in (here / "notes").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("words", [["--to", ""], ["--bundle", ""], ["--context", ""], ["--kubeconfig", ""]])
+def test_a_rollback_with_a_variable_that_is_not_set(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["rollback", "--state-dir", "state", *words, "--yes"])
+    assert code == 2
+    assert f"{words[0]} is given, and empty" in capsys.readouterr().err
