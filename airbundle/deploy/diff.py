@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 import yaml
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.redaction import HIDDEN
 from airbundle.deploy.dig import mapping, text
 from airbundle.deploy.mask import hide_both
@@ -107,12 +108,15 @@ def _lines(body: Body) -> list[str]:
 def _diff(old: list[str], new: list[str], name: str) -> str:
     if old == new:
         return ""
+    whole = [*old, "", *new]
     if max(len(old), len(new)) > _COMPARED:
         old, new = _different(old, new)
     sides = (f"{name} (cluster)", f"{name} (bundle)")
     lines = list(unified_diff(old, new, *sides, n=_CONTEXT, lineterm=""))
     if len(lines) > LINES:
-        lines = [*lines[:LINES], f"{HIDDEN} and {len(lines) - LINES} more lines"]
+        # A reviewed plan holds for the lines that are not shown, too: their digest stands for them.
+        rest = sha256("\n".join(whole).encode("utf-8", "surrogatepass"))
+        lines = [*lines[:LINES], f"{HIDDEN} and {len(lines) - LINES} more lines ({rest})"]
     return "\n".join(lines) + "\n"
 
 

@@ -178,6 +178,15 @@ def test_a_long_diff_is_cut_and_an_endless_one_is_quick() -> None:
     assert "more lines" in whole
 
 
+@pytest.mark.parametrize("number", [500, 20_999])
+def test_what_a_diff_does_not_show_is_no_other_without_a_trace(number: int) -> None:
+    body = {"kind": "ConfigMap", "metadata": {"name": "a"}}
+    data = {f"k{each:06}": "1" for each in range(21_000)}
+    one = unified(None, {**body, "data": data})
+    other = unified(None, {**body, "data": {**data, f"k{number:06}": "2"}})
+    assert one != other and one.splitlines()[:LINES] == other.splitlines()[:LINES]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (

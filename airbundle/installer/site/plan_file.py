@@ -58,12 +58,21 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"--plan {path}: there is no such file", hint="`install --dry-run -o FILE` writes one")
     try:
         body = parse_json(raw, what=str(path), limit=_LIMIT)
-        if body["kind"] == KIND and body["apiVersion"] == API_VERSION and isinstance(body["steps"], list):
+        if body["kind"] == KIND and body["apiVersion"] == API_VERSION and _are_steps(body["steps"]):
             found: Mapping[str, Any] = body
             return found
     except (VerificationError, KeyError, TypeError):
         pass
     raise DocumentError(f"{path}: is no plan of an install", hint="`install --dry-run -o FILE` writes one")
+
+
+def _are_steps(body: object) -> bool:
+    return isinstance(body, list) and all(
+        isinstance(step, dict)
+        and isinstance(step.get("changes"), list)
+        and all(isinstance(change, dict) for change in step["changes"])
+        for step in body
+    )
 
 
 def _differences(reviewed: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
@@ -87,11 +96,7 @@ def _differences(reviewed: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 
 def _by_change(body: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     return {
-        (str(step.get("name")), str(change.get("what"))): change
-        for step in body["steps"]
-        if isinstance(step, dict)
-        for change in step.get("changes") or ()
-        if isinstance(change, dict)
+        (str(step.get("name")), str(change.get("what"))): change for step in body["steps"] for change in step["changes"]
     }
 
 

@@ -142,5 +142,5 @@ class SiteReport:
 
 
 def _change(change: Change) -> dict[str, str]:
-    body = {"what": change.what, "action": change.action}
-    return {**body, "diff": change.diff} if change.diff else body
+    more = {"diff": change.diff, "inputs": change.inputs}
+    return {"what": change.what, "action": change.action, **{name: text for name, text in more.items() if text}}

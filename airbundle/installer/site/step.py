@@ -29,11 +29,13 @@ class Change:
         what: a place a person knows: `node-1 /etc/hosts`, `Deployment matrix/synapse`.
         action: what is done with it.
         diff: what would change in it, as a unified diff without secrets; may be empty.
+        inputs: digest of all that decides how it will be, where the diff does not show all of that.
     """
 
     what: str
     action: Action
     diff: str = ""
+    inputs: str = ""
 
 
 class Step(Protocol):
