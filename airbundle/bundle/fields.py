@@ -63,10 +63,11 @@ class ListOf:
 
 @dataclass(frozen=True)
 class MapOf:
-    """A mapping whose keys are free names of the form `key`."""
+    """A mapping whose keys are free names of the form `key`; `secret`: text in its place is never shown."""
 
     key: Text
     value: Spec
+    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Record:
         one_of: exactly one of these fields must be there.
         goes_with: field → fields which must be there, too.
         whens: conditions on a field's value.
+        secret: text in its place is never shown.
     """
 
     title: str
@@ -106,6 +108,7 @@ class Record:
     one_of: tuple[str, ...] = ()
     goes_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whens: tuple[When, ...] = ()
+    secret: bool = False
 
 
 Spec = Union[Text, Flag, Whole, AnyScalar, ListOf, MapOf, Record]

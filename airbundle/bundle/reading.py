@@ -190,7 +190,7 @@ class Reading:
 
     def _map(self, node: Node, spec: MapOf, path: str) -> Any:
         if node.kind != "mapping":
-            return self._mistyped(node, "a mapping of names to values", path)
+            return self._mistyped(node, "a mapping of names to values", path, secret=spec.secret)
         found = {}
         for key, child in node.entries.items():
             place = f"{path}.{_shown(key)}"
@@ -212,7 +212,7 @@ class Reading:
         if node.kind != "mapping":
             names = ", ".join(spec.fields)
             form = "text, or a mapping" if spec.shorthand else "a mapping"
-            return self._mistyped(node, f"{form} with the fields {names}", path)
+            return self._mistyped(node, f"{form} with the fields {names}", path, secret=spec.secret)
         return self._fields(node, spec, path)
 
     def _fields(self, node: Node, spec: Record, path: str) -> Any:

@@ -66,11 +66,14 @@ _CLUSTER = Record(
 _AUTH = Record(
     "auth",
     {
-        "username": Field(Text("a user's name", r"[^\s:]+"), "The user", required=True),
+        "username": Field(
+            Text("a user's name, without its password", r"[^\s:]+", secret=True), "The user", required=True
+        ),
         "password": Field(Text("text", secret=True), "The password; better in a file"),
         "passwordFile": Field(terms.ANY_PATH, "A file whose first line is the password"),
     },
     one_of=("password", "passwordFile"),
+    secret=True,
 )
 _REGISTRY = Record(
     "registry",
@@ -144,11 +147,12 @@ _SECRET = Record(
         "name": Field(_KUBE_NAME, "The Secret's name", required=True),
         "namespace": Field(terms.dns_label("a namespace"), "Its namespace", required=True),
         "keys": Field(
-            MapOf(Text("a key", r"[A-Za-z0-9._-]+", limit=253), _SECRET_SOURCE),
+            MapOf(Text("a key", r"[A-Za-z0-9._-]+", limit=253), _SECRET_SOURCE, secret=True),
             "Its keys, and where each value comes from; a value is made once and never again",
             required=True,
         ),
     },
+    secret=True,
 )
 SITE = Record(
     "the site file",

@@ -31,6 +31,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
 _STRING_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
+_KNOWN_TAGS = re.compile("tag:yaml[.]org,2002:(int|float|bool|null|binary|timestamp|set|omap|pairs|map|seq|merge)")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -190,13 +191,21 @@ class _Composer:
     def _node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._refuse(event, f"the alias *{event.anchor} has no anchor before it")
+                # What stands there may be a password that begins so.
+                raise self._refuse(
+                    event,
+                    "a value that begins with '*' is an alias, and no anchor is before it",
+                    expected="text in quotes",
+                )
             return self._anchors[event.anchor]
         if depth > DEPTH_LIMIT:
             raise self._refuse(event, f"values are nested deeper than {DEPTH_LIMIT}")
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if event.tag is not None and event.tag not in _STRING_TAGS:
-            self._note(line, f"the tag {event.tag[:80]!r} is not supported", expected="plain values")
+            # One of its own may be a password that begins with an exclamation mark.
+            known = _KNOWN_TAGS.fullmatch(event.tag)
+            told = f"the tag '!!{known[1]}'" if known else "a value that begins with '!' is a tag, which"
+            self._note(line, f"{told} is not supported", expected="plain values; text in quotes")
         if isinstance(event, yaml.ScalarEvent):
             if _SURROGATE.search(event.value):
                 # Escapes can write what is no character, and what no encoder takes.

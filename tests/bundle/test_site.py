@@ -79,11 +79,28 @@ def test_one_secret_twice() -> None:
     "fields",
     [
         {"registry": {"mode": "external", "url": "https://h", "auth": {"username": "u", "password": 81547}}},
+        {"registry": {"mode": "external", "url": "https://h", "auth": {"username": "u:81547", "password": "x"}}},
+        {"registry": {"mode": "external", "url": "https://h", "auth": "u:81547"}},
         {"secrets": [{"name": "a", "namespace": "b", "keys": {"k": "81547 is my password"}}]},
+        {"secrets": [{"name": "a", "namespace": "b", "keys": "81547"}]},
+        {"secrets": ["81547"]},
     ],
 )
 def test_secrets_are_not_shown(fields: dict[str, object]) -> None:
     assert "81547" not in finding(minimal(**fields))
+
+
+LOGIN = "registry: {mode: external, url: 'https://h', auth: {username: u, password: PASSWORD}}\n"
+
+
+@pytest.mark.parametrize(
+    "password", ["*81547", "!81547", "!!81547", "!<81547> x", "&81547", "@81547", "%81547", "`81547"]
+)
+def test_passwords_that_yaml_takes_for_its_own_are_not_shown(password: str) -> None:
+    raw = minimal() + LOGIN.replace("PASSWORD", password).encode()
+    with pytest.raises(DocumentError) as caught:
+        parse_site(raw)
+    assert "81547" not in " ".join(map(str, [caught.value, *caught.value.findings]))
 
 
 ANYTHING = st.recursive(
