@@ -51,6 +51,9 @@ def fill_yaml(text: str, names: _Names, where: str) -> str:
     if not found:
         return text
     values = [names[match[1]] for match in found]
+    if _BEGIN in text:
+        finding = Finding("the private character U+10F000 has no place beside names of the site", where, "template")
+        raise DocumentError(f"{where}: names of the site can't be filled in", findings=[finding])
     marked = _replaced(text, found, [_mark(number, len(match[0])) for number, match in enumerate(found)])
     try:
         styles = _styles(marked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from airbundle.bundle.durations import DURATION_PATTERN, EXPIRES_PATTERN, check_expires, parse_duration
 from airbundle.bundle.fields import Text
@@ -47,13 +48,19 @@ def normal_path(path: str) -> str:
 
 
 def check_host_is_all(url: str) -> None:
-    """Raise UsageError when a URL carries credentials."""
+    """Raise UsageError when a URL carries credentials, or has no host and port that could be."""
     authority = re.sub(r"^[a-z+]+://", "", url).split("/", 1)[0]
     if "@" in authority:
         raise UsageError(
             "the URL carries credentials, which end up in git",
             hint="keep them in registries.yaml or the Docker credential store",
         )
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL: {error}") from None
+    if port == 0:
+        raise UsageError(f"{url!r} is no URL: there is no port 0")
 
 
 def _check_permitted(text: str) -> None:

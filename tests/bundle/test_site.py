@@ -116,3 +116,8 @@ def test_any_value_of_any_field_is_read_or_refused(name: str, value: object) -> 
         parse_site(to_yaml({**site_body(), name: value}))
     except DocumentError as error:
         assert all(each.where.startswith("site.yaml") for each in error.findings)
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://h:99999", "https://h:x", "https://h:0"])
+def test_a_url_of_no_host_and_port(url: str) -> None:
+    assert "is no URL" in finding(minimal(registry={"mode": "external", "url": url}))

@@ -145,3 +145,9 @@ def test_every_unknown_name_is_told() -> None:
     with pytest.raises(DocumentError) as refused:
         _fill("a: {{ site.y }}\nb: {{ site.domian }}\n", 1)
     assert [str(each).split(":")[1] for each in refused.value.findings] == ["1", "2"]
+
+
+def test_a_text_that_holds_our_marks_is_refused() -> None:
+    with pytest.raises(DocumentError, match="can't be filled in") as caught:
+        fill_yaml("a: \U0010f000\U0010f01f\U0010f01f\U0010f001 {{ site.x }}\n", {"x": "b"}, "values.yaml")
+    assert "U+10F000" in str(caught.value.findings[0])

@@ -36,7 +36,7 @@ def read_deployment(path: Path, number: int) -> Deployment:
             releases=releases,
             **texts,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, AirbundleError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, AirbundleError) as error:
         raise broken(path, f"{type(error).__name__}: {error}") from None
 
 

@@ -75,6 +75,7 @@ def test_only_the_owner_reads_what_may_hold_secrets(site: SiteState) -> None:
         {"formatVersion": 2},
         {"formatVersion": "1"},
         {"serial": None},
+        {"serial": float("inf")},
         {"releases": [{"name": "x"}]},
         {"who": 3},
     ],
