@@ -139,6 +139,12 @@ class Reading:
             good = len(value) <= spec.limit and value.isprintable()
         else:
             good = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if good and not isinstance(value, (str, bool)) and node.text != str(value):
+            # 0755 is another number in each version of YAML, and 1.10 is 1.1: nothing is silently written anew.
+            hint = f'write {value}, or "{node.text[:80]}" in quotes for text'
+            found = f"{node.text[:80]}, which is read as {value}"
+            self.wrong("a number that can be read in two ways", self._where(node, path), found=found, hint=hint)
+            return _INVALID
         if good:
             return value
         return self._mistyped(node, f"text of one line (at most {spec.limit}), a number, true or false", path)

@@ -39,11 +39,12 @@ def _check_target(text: str) -> None:
 
 
 _ADDRESS = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*"
-_TARGET = Text(
-    "an IP address or a DNS name", rf"{_ADDRESS}|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", check=_check_target, limit=253
-)
+_LONGEST_NAME = 253
+_PART = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_RECORD_PART = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_TARGET = Text("an IP address or a DNS name", rf"{_ADDRESS}|{_PART}(?:\.{_PART})*", check=_check_target, limit=253)
 _RECORD_NAME = Text(
-    "a name in the zone, such as registry, *.apps or @", r"@|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?"
+    "a name in the zone, such as registry, *.apps or @", rf"@|(?:\*\.)?{_RECORD_PART}(?:\.{_RECORD_PART})*", limit=253
 )
 _SECRET_SOURCE = Text(
     "random, random:LENGTH, prompt, env:NAME or file:PATH",
@@ -216,6 +217,7 @@ def read_site(raw: bytes, where: str) -> Site:
         where=where,
     )
     _refuse_doubles(site, reading)
+    _refuse_records(site, top.record("dns"), reading)
     reading.finish("`airbundle schema site` is for editors, `airbundle init DIR --site` writes one to start from")
     return site
 
@@ -271,6 +273,27 @@ def _lists(found: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def _secret(values: Values) -> SiteSecret:
     return SiteSecret(values.text("name"), values.text("namespace"), dict(values.mapping("keys")), values.where)
+
+
+def _refuse_records(site: Site, values: Values | None, reading: Reading) -> None:
+    """Tell records that no server could answer with: several names, an alias of the zone itself, names too long."""
+    for name, targets in site.dns.records.items():
+        where = f"{values.place('records') if values else site.where}.{name}"
+        other = [target for target in targets if not _is_address(target)]
+        if other and len(targets) > 1:
+            reading.wrong("wrong value", where, found=", ".join(targets)[:300], expected="addresses, or one name")
+        elif other and name == "@":
+            reading.wrong("wrong value", where, found=other[0], expected="addresses: a zone is no alias")
+        if len(f"{name}.{site.dns.zone}") > _LONGEST_NAME:
+            reading.wrong("wrong value", where, expected=f"at most {_LONGEST_NAME} characters with the zone's name")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuse_doubles(site: Site, reading: Reading) -> None:

@@ -50,6 +50,7 @@ class Node:
     Attributes:
         line, column: counted from 1.
         value: of a scalar; None for null.
+        text: of a scalar, as it is spelled.
         items: of a list.
         entries: of a mapping, by key, in the order of the document.
         key_lines: line of each key of a mapping.
@@ -64,6 +65,7 @@ class Node:
     entries: Mapping[str, Node] = field(default_factory=dict)
     key_lines: Mapping[str, int] = field(default_factory=dict)
     count: int = 1
+    text: str = ""
 
     @property
     def is_null(self) -> bool:
@@ -210,7 +212,7 @@ class _Composer:
             if _SURROGATE.search(event.value):
                 # Escapes can write what is no character, and what no encoder takes.
                 raise self._refuse(event, "an escape writes half a character", expected="\\U and eight hex digits")
-            node = Node("scalar", line, column, value=_scalar(event))
+            node = Node("scalar", line, column, value=_scalar(event), text=event.value)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._list(event, events, depth)
         else:

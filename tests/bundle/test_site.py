@@ -121,3 +121,33 @@ def test_any_value_of_any_field_is_read_or_refused(name: str, value: object) -> 
 @pytest.mark.parametrize("url", ["https://[::1", "https://h:99999", "https://h:x", "https://h:0"])
 def test_a_url_of_no_host_and_port(url: str) -> None:
     assert "is no URL" in finding(minimal(registry={"mode": "external", "url": url}))
+
+
+@pytest.mark.parametrize("number", ["012", "0755", "0o17", "0x1F", "1e3", "1.10", "+5", "99999999999999999999", ".5"])
+def test_a_number_that_would_be_written_in_another_way(number: str) -> None:
+    told = finding(minimal() + f"names: {{a: {number}}}\n".encode())
+    assert "can be read in two ways" in told and f'"{number}" in quotes' in told
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "12", "1.5", "true", "'0755'", "yes"])
+def test_a_number_that_is_what_it_is(number: str) -> None:
+    assert parse_site(minimal() + f"names: {{a: {number}}}\n".encode()).names
+
+
+def test_records_that_no_server_could_answer_with_are_told_at_once() -> None:
+    records = {
+        "a..b": "10.0.0.1",
+        "l" * 64: "10.0.0.1",
+        ".".join(["l" * 60] * 4): "10.0.0.1",
+        "c": "a..b",
+        "d": ["x.y", "z.w"],
+        "e": ["x.y", "10.0.0.1"],
+        "@": "x.y",
+    }
+    with pytest.raises(DocumentError) as caught:
+        parse_site(minimal(dns={"zone": "berlin.internal", "records": records}))
+    told = list(map(str, caught.value.findings))
+    assert len(told) == len(records), told
+    assert all(text.startswith("site.yaml:") and ".records" in text for text in told)
+    good = {"_sip._tcp": "10.0.0.1", "*.apps": ["10.0.0.1", "fd00::1"], "www": "x.y", "@": "10.0.0.1", "a.b-c": "::1"}
+    assert parse_site(minimal(dns={"zone": "berlin.internal", "records": good})).dns.records["www"] == ("x.y",)
