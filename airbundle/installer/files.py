@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from airbundle.errors import DocumentError, UsageError
+from airbundle.errors import DocumentError, HostError, UsageError
 from airbundle.store.host import host_errors
 
 PUBLIC_DIRECTORY = 0o755
@@ -91,7 +92,12 @@ def read_file(path: Path, *, limit: int) -> bytes | None:
     """
     with host_errors("read", path):
         try:
-            with path.open("rb") as stream:
+            # Without O_NONBLOCK a pipe in the file's place would hang the run.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise HostError(
+                        f"cannot read: {path}: it is no regular file", hint="put the file back, or take this away"
+                    )
                 data = stream.read(limit + 1)
         except FileNotFoundError:
             return None

@@ -30,6 +30,7 @@ from airbundle.store.host import host_errors
 SITES = "sites"
 
 _MANIFEST_LIMIT = 64 * 1024 * 1024
+_SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _RECORD = re.compile(r"([0-9]{4,9})\.json")
 
 
@@ -206,7 +207,8 @@ def sites_of(state: StateDirectory) -> list[SiteState]:
     """Return the sites that this host has, by name."""
     directory = state.path(SITES)
     with host_errors("look into", directory):
-        names = sorted(path.name for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
+        found = [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    names = sorted(filter(_SITE.fullmatch, found))  # no `lost+found` of a file system
     return [SiteState(state, name) for name in names]
 
 

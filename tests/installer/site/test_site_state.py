@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from airbundle.errors import DocumentError
+from airbundle.errors import DocumentError, HostError
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.site_state import SiteCluster, SiteState, sites_of
 from airbundle.installer.state import StateDirectory
@@ -177,3 +178,19 @@ def test_what_holds_now_is_noted_of_a_bundles_newest_deployment(site: SiteState)
     site.write(other)
     site.note("messenger", site="sha256:1")
     assert site.deployments() == [replace(DEPLOYMENT, who={"user": "op", "site": "sha256:1"}), other]
+
+
+def test_what_is_no_file_makes_nobody_wait(site: SiteState) -> None:
+    site.write(DEPLOYMENT)
+    path = site.root / "deployments" / "0001.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(HostError, match=r"0001\.json: it is no regular file"):
+        site.deployments()
+
+
+def test_what_a_file_system_keeps_for_itself_is_no_site(site: SiteState, tmp_path: Path) -> None:
+    site.make()
+    (site.root.parent / "lost+found").mkdir()
+    (site.root.parent / ".snapshot").mkdir()
+    assert [each.name for each in sites_of(StateDirectory(tmp_path / "state"))] == [site.name]
