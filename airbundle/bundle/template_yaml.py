@@ -18,6 +18,8 @@ from airbundle.bundle.site import SiteValue
 from airbundle.bundle.template import PLACEHOLDERS, fill, placeholders, refuse_unknown, written
 from airbundle.errors import DocumentError, Finding
 
+FILLED_LIMIT = 8 * 1024 * 1024
+"""Most characters of a text with what is filled in: a short text may ask for a long value many times."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Names = Mapping[str, SiteValue]
 
@@ -51,6 +53,12 @@ def fill_yaml(text: str, names: _Names, where: str) -> str:
     if not found:
         return text
     values = [names[match[1]] for match in found]
+    length = len(text) + sum(len(written(value)) for value in values)
+    if length > FILLED_LIMIT:
+        told = Finding(
+            "too long with the site's values", where, "template", f"{length} characters", f"at most {FILLED_LIMIT}"
+        )
+        raise DocumentError(f"{where}: names of the site can't be filled in", findings=[told])
     if _BEGIN in text:
         finding = Finding("the private character U+10F000 has no place beside names of the site", where, "template")
         raise DocumentError(f"{where}: names of the site can't be filled in", findings=[finding])

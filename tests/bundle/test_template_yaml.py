@@ -151,3 +151,9 @@ def test_a_text_that_holds_our_marks_is_refused() -> None:
     with pytest.raises(DocumentError, match="can't be filled in") as caught:
         fill_yaml("a: \U0010f000\U0010f01f\U0010f01f\U0010f001 {{ site.x }}\n", {"x": "b"}, "values.yaml")
     assert "U+10F000" in str(caught.value.findings[0])
+
+
+def test_a_text_that_grows_without_end_is_refused() -> None:
+    with pytest.raises(DocumentError) as caught:
+        fill_yaml("a: |\n" + "  {{site.x}}\n" * 4000, {"x": "y" * 4096}, "values.yaml")
+    assert "too long with the site's values" in str(caught.value.findings[0])
