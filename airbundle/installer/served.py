@@ -87,9 +87,7 @@ def open_kept(state: StateDirectory, statement: str) -> Iterator[Trusted]:
 
 def is_served(state: StateDirectory, statement: str) -> bool:
     """Tell whether the names of the registry are those of this bundle, as far as it has them."""
-    bundles = state.read().bundles
-    bundle = next((each for each in bundles if each.statement == statement), None)
-    return bundle is not None and next(each for each in bundles if each.name == bundle.name) == bundle
+    return state.read().serves(statement)
 
 
 def lacking_images(state: StateDirectory, trusted: Trusted, reporter: Reporter) -> list[Finding]:

@@ -174,6 +174,11 @@ class Installed:
         place = next((place for place, other in enumerate(others) if other.name == bundle.name), 0)
         return replace(self, bundles=(*others[:place], bundle, *others[place:]))
 
+    def serves(self, statement: str) -> bool:
+        """Tell whether a bundle has the registry's names, as far as it names them: no later one of its name has."""
+        bundle = next((each for each in self.bundles if each.statement == statement), None)
+        return bundle is not None and next(each for each in self.bundles if each.name == bundle.name) == bundle
+
     def to_bytes(self) -> bytes:
         """Return the file."""
         body = {"apiVersion": API_VERSION, "kind": "State", "version": VERSION, **asdict(self)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.statement import Statement
 from airbundle.bundle.trust import TrustState, check_trust, trust_keys
 from airbundle.crypto.keyfile import read_public_file
@@ -112,7 +113,8 @@ def open_trusted(
             bundle.signatures,
             trust,
             now,
-            allow_older=gate.allow_older,
+            # What a rollback brought back is what this site has: to install it again takes nothing back.
+            allow_older=gate.allow_older or state.read().serves(sha256(bundle.statement_raw)),
             allow_expired=gate.allow_expired,
         )
         bundle.verify_head()

@@ -250,6 +250,11 @@ def test_an_older_version_that_is_allowed_has_its_tags_again(
         assert skopeo_digest(host, site.ca.parent, "docker.io/library/redis:7.2") == digest
         assert site.run("status")[0] == 0
     assert [each["version"] for each in site.run("status")[1]["bundles"]] == ["1.0.0", "1.1.0"]
+    code, report = site.install(bundle)  # it is what this site has now, though a newer one was seen
+    assert (code, report.get("changed")) == (0, False), report
+    code, report = site.install(second)
+    assert code == 0, report
+    assert site.install(bundle)[0] == 5
 
 
 def test_another_port_needs_no_more_than_saying_so(bundle: Path, site: Site) -> None:

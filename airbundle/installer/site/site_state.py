@@ -202,7 +202,6 @@ class SiteState:
         return self.root / "deployments" / f"{number:04d}.json"
 
 
-
 def sites_of(state: StateDirectory) -> list[SiteState]:
     """Return the sites that this host has, by name."""
     directory = state.path(SITES)
