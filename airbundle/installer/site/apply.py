@@ -134,7 +134,10 @@ class Applier:
             return self.cluster.apply(body, force=force)
         except Conflict as error:
             told = ", ".join(f"{field} by {manager}" for manager, field in error.fields[:5])
-            if not told or not self._ask(f"{key.title}: set by others: {told}. Take it over?"):
+            if not told:
+                raise
+            if not self._ask(f"{key.title}: set by others: {told}. Take it over?"):
+                error.hint = f"{error.hint}, which --yes does"
                 raise
         return self.cluster.apply(body, force=True)
 

@@ -107,7 +107,14 @@ class Restores:
         wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
 
 
-def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | None, *, afresh: bool = False) -> None:
+def go_back(
+    run: SiteRun,
+    then: DeployedRelease,
+    restore: Callable[[], None] | None,
+    *,
+    afresh: bool = False,
+    force: bool = True,
+) -> None:
     """Bring a release back, and run what it runs after that.
 
     Args:
@@ -115,12 +122,13 @@ def go_back(run: SiteRun, then: DeployedRelease, restore: Callable[[], None] | N
         then: as it was recorded.
         restore: what it runs.
         afresh: deploy it again: helm has no revision to go back to.
+        force: take over what others have set since, as `roll_back_release` has it.
 
     Raises as `roll_back_release`, `deploy_again` and `Restores.run`.
     """
     with run.journal.step(f"rollback/{then.name}", afresh=afresh):
         if not afresh:
-            roll_back_release(run, None, then, restore)
+            roll_back_release(run, None, then, restore, force=force)
             return
         deploy_again(run, then)
         if restore is not None:

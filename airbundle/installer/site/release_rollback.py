@@ -9,7 +9,7 @@ from airbundle.bundle.release import Release
 from airbundle.deploy.desired import objects_of_manifest
 from airbundle.deploy.helm_history import DEPLOYED, Revision, recovery_of
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import SiteError
+from airbundle.errors import Conflict, SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
@@ -26,6 +26,8 @@ def roll_back_release(
     release: Release | None,
     previous: DeployedRelease,
     restore: Callable[[], None] | None = None,
+    *,
+    force: bool = True,
 ) -> DeployedRelease:
     """Bring a release back to what was recorded, wait until it is up, and record it in the newest deployment.
 
@@ -38,6 +40,7 @@ def roll_back_release(
         previous: the record to go back to.
         restore: puts its data back, and waits until it is up with them; until that ended well, the release counts as
             one that did not go back. By default data stay as they are.
+        force: take over what others have set since in plain manifests; else that stays, and is told.
 
     Returns:
         The record as it is now: helm gives a rollback a revision of its own.
@@ -60,7 +63,7 @@ def roll_back_release(
         applier.protect(sorted(map(parse_key, known.difference(previous.objects))))
         now = replace(previous, revision=_helm_back(run, previous, timeout))
     else:
-        _apply_again(run, applier, previous)
+        _apply_again(run, applier, previous, force)
     if restore is not None:
         restore()
     else:
@@ -111,9 +114,12 @@ def _check_known(previous: DeployedRelease, history: Sequence[Revision]) -> None
         )
 
 
-def _apply_again(run: SiteRun, applier: Applier, previous: DeployedRelease) -> None:
+def _apply_again(run: SiteRun, applier: Applier, previous: DeployedRelease, force: bool) -> None:
     text = run.site_state.read_manifest(previous.manifest)
     for each in objects_of_manifest(text, previous.namespace, scope_of(previous)):
-        if not each.definition:
-            # What somebody else has set since gives way: this is how it was.
-            applier.apply(each.body, force=True)
+        if each.definition:
+            continue
+        try:
+            applier.apply(each.body, force=force)
+        except Conflict as error:
+            run.reporter.warn(f"{error.problem}; it stays as it is")

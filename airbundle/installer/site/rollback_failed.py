@@ -151,7 +151,8 @@ class _Failed:
             return
         self._run.reporter.event(f"{_STEP}{move.name}: goes back")
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
-            go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None)
+            # The way forth left alone what others had set, unless somebody agreed: so does the way back.
+            go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None, force=False)
         self.back.append(move.name)
 
     def _question(self, move: ReleaseMove) -> str:
