@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -14,6 +17,7 @@ from airbundle.bundle.site import Site as SiteFile
 from airbundle.errors import SiteError
 from airbundle.installer.site.check_run import Desk, check_findings, run_checks
 from airbundle.installer.site.step import SiteRun
+from airbundle.installer.verify import Trusted
 from airbundle.progress import SILENT
 from tests.site.importing import import_images
 from tests.site.running import site_run
@@ -82,8 +86,9 @@ def namespace_with_a_web_server(site: Site) -> str:
 
 @pytest.fixture(name="run")
 def shared(site: Site, tmp_path: Path) -> Iterator[SiteRun]:
+    nameless = SimpleNamespace(bundle=SimpleNamespace(lock=SimpleNamespace(site=())))  # all that checks ask of a bundle
     with site_run(site, tmp_path, SiteFile("s", domain="shop.test")) as run:
-        yield run
+        yield replace(run, trusted=cast(Trusted, nameless))
 
 
 def test_checks_come_true_while_the_release_comes_up(run: SiteRun, space: str) -> None:

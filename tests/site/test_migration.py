@@ -120,10 +120,8 @@ def test_where_nobody_can_be_asked_it_stays_until_a_person_takes_it_back(first: 
     assert "go back to ledger 1.0.0: `airbundle rollback --site ledger --bundle ledger`" in error["hint"]
     *_, stays = findings(answer, "release/app")
     assert stays["code"] == "agreement"
-    assert (
-        stays["hint"]
-        == "`airbundle rollback --site ledger --bundle ledger` takes it back, and runs backup/restore.yaml"
-    )
+    back = "`airbundle rollback --site ledger --bundle ledger` takes it back, and runs backup/restore.yaml"
+    assert stays["hint"] == f"{back}; with --yes a failed install does so by itself"
     assert "the ledger does not start" in json.dumps(error["findings"])
     assert (first.columns(), first.served()) == ("id message", "")
     assert first.sql("SELECT count(*) FROM entries WHERE message = 'migrated'") == str(len(ROWS))
