@@ -20,6 +20,7 @@ from airbundle.installer.service import Service
 from airbundle.installer.state import StateDirectory
 from airbundle.installer.status import read_status
 from airbundle.installer.support_archive import Archive
+from airbundle.installer.support_sites import add_sites
 from airbundle.installer.support_state import (
     add_certificates,
     add_documents,
@@ -85,6 +86,7 @@ def gather(state: StateDirectory, reporter: Reporter) -> Archive:
         _service(archive, state)
     with archive.part("the registry's container"):
         _container(archive, state)
+    add_sites(archive, state, reporter)
     with reporter.phase("status"), archive.part("status.json"):
         _status(archive, state)
     return archive

@@ -61,8 +61,35 @@ def add_documents(archive: Archive, state: StateDirectory) -> None:
     for name, what in _OPTIONAL.items():
         if os.path.lexists(state.path(name)):
             _document(archive, state, name, what, json.loads)
-    with archive.part("journal.jsonl"):
-        _journal(archive, state)
+    add_journal(archive, "journal.jsonl", "steps begun and done", state.journal)
+
+
+def add_journal(archive: Archive, name: str, what: str, path: Path) -> None:
+    """Add the end of a journal, line by line as it was understood.
+
+    Args:
+        archive: gets it.
+        name: in the archive.
+        what: it is, for people.
+        path: of the journal.
+    """
+    with archive.part(name):
+        found = _read_end(path, _JOURNAL_LIMIT)
+        if found is None:
+            archive.fail(name, "is not there")
+            return
+        raw, cut = found
+        lines, damaged = [], 0
+        *whole, torn = _text(raw, begun=cut, ended=True).split("\n")
+        for line in whole:
+            try:
+                lines.append(json.dumps(redact_value(json.loads(line)), sort_keys=True, ensure_ascii=False))
+            except (ValueError, RecursionError):
+                damaged += 1
+                lines.append(redact_text(line))
+        if damaged or not lines:
+            archive.fail(name, f"{damaged} of {len(lines)} lines do not parse")
+        archive.add_text(name, what, "\n".join([*lines, redact_text(torn)]), cut=cut)
 
 
 def add_logs(archive: Archive, state: StateDirectory) -> None:
@@ -150,25 +177,6 @@ def _config(raw: bytes) -> object:
 
 def _ca(raw: bytes) -> object:
     return json.loads(CaState.parse(raw, where="ca.json").to_bytes())
-
-
-def _journal(archive: Archive, state: StateDirectory) -> None:
-    found = _read_end(state.journal, _JOURNAL_LIMIT)
-    if found is None:
-        archive.fail("journal.jsonl", "is not there")
-        return
-    raw, cut = found
-    lines, damaged = [], 0
-    *whole, torn = _text(raw, begun=cut, ended=True).split("\n")
-    for line in whole:
-        try:
-            lines.append(json.dumps(redact_value(json.loads(line)), sort_keys=True, ensure_ascii=False))
-        except (ValueError, RecursionError):
-            damaged += 1
-            lines.append(redact_text(line))
-    if damaged or not lines:
-        archive.fail("journal.jsonl", f"{damaged} of {len(lines)} lines do not parse")
-    archive.add_text("journal.jsonl", "steps begun and done", "\n".join([*lines, redact_text(torn)]), cut=cut)
 
 
 def _log(archive: Archive, name: str, what: str, path: Path, limit: int) -> None:

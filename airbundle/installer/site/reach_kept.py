@@ -33,13 +33,16 @@ class Reach:
 
 
 @contextmanager
-def reach_kept(site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> Iterator[ClusterWriter]:
+def reach_kept(
+    site: SiteState, reach: Reach, reporter: Reporter = SILENT, *, tidy: bool = True
+) -> Iterator[ClusterWriter]:
     """Yield the cluster that a site is, after asking whether it is still the same; what killed runs left there goes.
 
     Args:
         site: of an earlier install.
         reach: how.
         reporter: gets warnings and long waits.
+        tidy: whether what killed runs left is taken away; else the cluster is only read.
 
     Raises:
         SiteError: nothing was installed there, or the cluster is another one.
@@ -53,7 +56,8 @@ def reach_kept(site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> It
     context = reach.context or kept.context
     with open_cluster_writer(path, context, patience=reach.patience, reporter=reporter) as cluster:
         _check(cluster, site, kept)
-        sweep_errands(cluster, site)
+        if tidy:
+            sweep_errands(cluster, site)
         yield cluster
 
 
