@@ -314,7 +314,7 @@ def test_what_is_not_ours_is_left(world: World) -> None:
     title = f"ConfigMap {world.namespace}/theirs"
     assert f"{title}: airbundle has set nothing of it" in done.kept
     assert world.there(world.key("ConfigMap", "theirs"), world.key("ConfigMap", "ours")) == [True, False]
-    world.cluster.delete(world.key("ConfigMap", "theirs"))
+    world.cluster.delete(world.key("ConfigMap", "theirs"), wait=60)
     assert f"Namespace {world.namespace}: others run in it: Pod guest" in world.undo().kept
 
 
