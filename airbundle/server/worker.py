@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 LINGER_SECONDS = 3600
 _TICK_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0
+_QUIT_SECONDS = 0.1
 _DRAINS_ITSELF = gunicorn.version_info >= (24,)
 _PROVE_AGAIN_SECONDS = 60.0
 
@@ -98,7 +99,8 @@ class Arbiter(arbiter.Arbiter):
         """End the workers."""
         self.stopping = True
         # A worker that could not begin ends the server; when that is under way already, it is one that has ended.
-        vars(self).update(WORKER_BOOT_ERROR=None, APP_LOAD_ERROR=None)
+        # No exit code is negative; None would be that of a worker which a signal ended (gunicorn 27).
+        vars(self).update(WORKER_BOOT_ERROR=-1, APP_LOAD_ERROR=-1)
         self.reap_workers()
         super().stop(graceful)
 
@@ -198,6 +200,16 @@ class Worker(gthread.ThreadWorker):
 
     def _end(self) -> None:
         self.alive = False
+
+    def handle_quit(self, *_: object) -> None:
+        """End at once (SIGQUIT, SIGINT), with a moment for what is nearly sent.
+
+        gunicorn ends its threads first. Where the signal meets the main thread as it hands them a connection, that
+        waits for a lock which this thread itself holds, and the arbiter has to kill the worker.
+        """
+        self.alive = False
+        time.sleep(_QUIT_SECONDS)
+        os._exit(0)
 
     def enqueue_req(self, conn: gthread.TConn) -> None:
         """Hand a connection to the threads; one that has gone already must not end the worker (gunicorn 23)."""

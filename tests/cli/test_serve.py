@@ -76,7 +76,7 @@ def test_it_tells_its_url_and_ends_cleanly(tmp_path: Path, bundle: Path, redis: 
         assert server.get("/v2/docker.io/library/redis/manifests/7.2").content == redis.raw
         os.kill(server.process.pid, number)
         server.process._process.wait(60)
-        assert server.process._process.returncode == 0
+        assert server.process.returncode == 0
         text = server.process.text()
     assert "registry: 1 tags in 1 repositories" in text
     assert "Traceback" not in text

@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Set
@@ -417,6 +418,40 @@ def test_workers_that_die_while_it_tells_of_another_are_replaced(
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_has_to_be_killed_while_it_ends_is_no_error(
+    tmp_path: Path, site: Site, gunicorn: Path | None, number: int
+) -> None:
+    config = ServerConfig((site.served,), port=0, workers=2)
+    with _configured(tmp_path, config, gunicorn) as server:
+        stuck, other = server.process.wait_for(lambda: _workers(server, 2), what="workers")
+        os.kill(stuck, signal.SIGSTOP)
+        os.kill(server.process.pid, number)
+        server.process.wait_for(lambda: _workers(server, 1, {other}), what="the other's end")
+        os.kill(stuck, signal.SIGKILL)
+        server.process.wait_for(lambda: None if server.process.alive else True, what="its end")
+        assert server.process.returncode == 0
+        assert "Traceback" not in server.process.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
+def test_a_worker_that_is_just_handing_on_a_connection_ends_at_once(number: int) -> None:
+    # `submit` holds this lock while a thread begins, and gunicorn's own handler waits for it within the same thread.
+    script = f"""
+from concurrent.futures import ThreadPoolExecutor
+import os, signal
+from airbundle.server.worker import Worker
+worker = Worker.__new__(Worker)
+worker.tpool = ThreadPoolExecutor(1)
+signal.signal({number}, worker.handle_quit)
+with worker.tpool._shutdown_lock:
+    os.kill(os.getpid(), {number})
+    raise SystemExit("it goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_traceback_needs_no_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

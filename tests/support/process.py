@@ -60,6 +60,11 @@ class Running:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def returncode(self) -> int | None:
+        """How it ended: its exit code, or minus the signal; None while it runs."""
+        return self._process.poll()
+
     def text(self) -> str:
         """Return what it has printed; an earlier one's lines in the same log are left out."""
         return self.log.read_bytes()[self._begin :].decode(errors="replace")
