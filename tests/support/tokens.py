@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from tests.support.tls import Authority
 
 SERVICE = "airbundle-test-registry"
 ISSUER = "airbundle-test-issuer"
+_HANDSHAKE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,14 @@ class _Handler(BaseHTTPRequestHandler):
     state: TokenServer
     key_pem: bytes
     chain: list[str]
+
+    def setup(self) -> None:
+        # In this connection's own thread: a client that is slow here, or never comes, keeps nobody else waiting.
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.settimeout(_HANDSHAKE_SECONDS)
+            self.request.do_handshake()
+            self.request.settimeout(None)
+        super().setup()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -172,7 +182,9 @@ def token_server(
     server.daemon_threads = True
     scheme = "http"
     if tls is not None:
-        server.socket = tls.issue().context().wrap_socket(server.socket, server_side=True)
+        server.socket = (
+            tls.issue().context().wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        )
         scheme = "https"
     realm = f"{scheme}://127.0.0.1:{server.server_address[1]}/token"
     state = TokenServer(realm, root_bundle, dict(accounts), anonymous_pull)
