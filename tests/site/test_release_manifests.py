@@ -97,6 +97,9 @@ def test_a_field_that_somebody_else_sets_is_taken_over_only_when_a_person_agrees
     deploy(host, old)  # what was edited does not stop what goes on
     assert site.get("configmap", "a", "-n", namespace)["data"]["greeting"] == "by hand"
     new = bundle(tmp_path, host, namespace, {"a.yaml": config("a", "bye")}, 2)
+    (change,) = plan(host, new)["release/base"]
+    assert (change.set_by, change.then) == ((("kubectl-patch", ".data.greeting"),), "asks")
+    assert "-  greeting: by hand\n+  greeting: bye" in change.diff
     with pytest.raises(Conflict, match="kubectl"):
         deploy(host, new)
     assert site.get("configmap", "a", "-n", namespace)["data"]["greeting"] == "by hand"

@@ -7,6 +7,7 @@ from typing import Any
 
 from airbundle.deploy.objects import NAMESPACE, ObjectKey, key_of
 from airbundle.deploy.trust import holds, namespace_body
+from airbundle.errors import Conflict, NotFound, Refused
 from airbundle.installer.site.step import Change, SiteRun
 
 
@@ -16,7 +17,10 @@ def change_of(run: SiteRun, body: Mapping[str, Any]) -> list[Change]:
     live = run.cluster.get(key)
     if live is None:
         return [Change(key.title, "create")]
-    return [] if holds(live, body) else [Change(key.title, "change")]
+    if holds(live, body):
+        return []
+    theirs = _set_by_others(run, body)
+    return [Change(key.title, "change", set_by=theirs, then="ends" if theirs else "")]
 
 
 def put(run: SiteRun, step: str, body: Mapping[str, Any]) -> bool:
@@ -55,3 +59,14 @@ def ensure_namespaces(run: SiteRun, step: str, wanted: Mapping[str, Mapping[str,
     for name in lacking:
         put(run, step, namespace_body(name, wanted[name]))
     return bool(lacking)
+
+
+def _set_by_others(run: SiteRun, body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return who has set which fields that `put` would change; nothing where the cluster does not tell."""
+    try:
+        run.cluster.apply(body, dry_run=True)
+    except Conflict as error:
+        return error.fields
+    except (Refused, NotFound):
+        pass  # `put` is told
+    return ()

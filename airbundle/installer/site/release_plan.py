@@ -9,7 +9,7 @@ from typing import Any
 from airbundle.deploy.desired import Desired, Scope, chart_applied, objects_of_manifest
 from airbundle.deploy.diff import unified
 from airbundle.deploy.objects import ObjectKey, holds_data, parse_key
-from airbundle.errors import NotFound, Refused
+from airbundle.errors import Conflict, NotFound, Refused
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.site_state import SiteState
@@ -33,7 +33,9 @@ def planned_changes(
     for each in material.running:
         if material.chart:
             each = replace(each, body=dict(chart_applied(each, material.release.name, material.namespace)))
-        change = _change(cluster, each, before.get(each.key))
+        # helm writes what is a chart's own over what others have set, and asks nobody.
+        asks = not material.chart or each.definition
+        change = _change(cluster, each, before.get(each.key), asks=asks)
         if change is not None:
             yield change
     for key in gone(before, material.running):
@@ -41,20 +43,31 @@ def planned_changes(
             yield Change(key.title, "delete")
 
 
-def _change(cluster: ClusterWriter, desired: Desired, before: Mapping[str, Any] | None) -> Change | None:
+def _change(cluster: ClusterWriter, desired: Desired, before: Mapping[str, Any] | None, *, asks: bool) -> Change | None:
     live = cluster.get(desired.key)
     if live is None:
         return Change(desired.key.title, "create")
     try:
-        # Who sets a field now is asked when it is done, not when it is planned.
-        after = cluster.apply(desired.body, force=True, dry_run=True)
+        after, theirs = _applied(cluster, desired.body, asks)
     except (Refused, NotFound) as error:
         return Change(desired.key.title, "change", f"the cluster says to that: {error.problem}")
     diff = unified(live, after)
     if not diff and before is not None:
         # What was taken out of the manifest since: applying by another manager does not show it.
         diff = unified(before, {**desired.body, "metadata": {**desired.body["metadata"], "uid": ""}})
-    return Change(desired.key.title, "change", diff) if diff else None
+    if not diff and not theirs:
+        return None
+    return Change(desired.key.title, "change", diff, set_by=theirs, then="asks" if theirs else "")
+
+
+def _applied(
+    cluster: ClusterWriter, body: Mapping[str, Any], asks: bool
+) -> tuple[Mapping[str, Any], tuple[tuple[str, str], ...]]:
+    """Return an object as it would be, and who has set which fields that would be taken over."""
+    try:
+        return cluster.apply(body, force=not asks, dry_run=True), ()
+    except Conflict as error:
+        return cluster.apply(body, force=True, dry_run=True), error.fields
 
 
 def gone(before: Iterable[ObjectKey], running: Sequence[Desired]) -> list[ObjectKey]:

@@ -12,6 +12,14 @@ from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.order import PHASES
 from airbundle.installer.site.step import Change
 
+_TOLD, _KEPT = 5, 100
+"""Most fields of an object, set by others, that are told to people, and in JSON."""
+_THEN = {
+    "asks": "asks first, or --yes",
+    "ends": "the install ends there, and takes nothing over",
+    "": "",
+}
+
 
 @dataclass(frozen=True)
 class SitePlan:
@@ -47,6 +55,8 @@ class SitePlan:
             yield f"{name}: " + (counted(len(changes), "change") if changes else "nothing to do")
             for change in changes:
                 yield f"  {change.action:<7} {change.what}"
+                if change.set_by:
+                    yield f"          {_theirs(change)}"
                 if diffs:
                     yield from (f"          {line}" for line in change.diff.splitlines())
         for name in self.gone:
@@ -141,6 +151,17 @@ class SiteReport:
         }
 
 
-def _change(change: Change) -> dict[str, str]:
-    more = {"diff": change.diff, "inputs": change.inputs}
-    return {"what": change.what, "action": change.action, **{name: text for name, text in more.items() if text}}
+def _change(change: Change) -> dict[str, Any]:
+    more: dict[str, Any] = {"diff": change.diff, "inputs": change.inputs, "then": change.then}
+    more["setBy"] = [{"manager": manager, "field": name} for manager, name in change.set_by[:_KEPT]]
+    return {"what": change.what, "action": change.action, **{name: value for name, value in more.items() if value}}
+
+
+def _theirs(change: Change) -> str:
+    """Return who has set fields that would change, and what an install does about it."""
+    fields: dict[str, list[str]] = {}
+    for manager, name in change.set_by[:_TOLD]:
+        fields.setdefault(manager, []).append(name)
+    told = "; ".join(f"by {manager}: {', '.join(names)}" for manager, names in fields.items())
+    more = f" and {len(change.set_by) - _TOLD} more" if len(change.set_by) > _TOLD else ""
+    return f"set {told}{more}: {_THEN[change.then]}"

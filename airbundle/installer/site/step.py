@@ -30,12 +30,16 @@ class Change:
         action: what is done with it.
         diff: what would change in it, as a unified diff without secrets; may be empty.
         inputs: digest of all that decides how it will be, where the diff does not show all of that.
+        set_by: pairs of who and which field, of those fields that somebody else has set, and that this would change.
+        then: what an install does about those: it `asks` whether they are taken over, or `ends`; empty without any.
     """
 
     what: str
     action: Action
     diff: str = ""
     inputs: str = ""
+    set_by: tuple[tuple[str, str], ...] = ()
+    then: Literal["", "asks", "ends"] = ""
 
 
 class Step(Protocol):

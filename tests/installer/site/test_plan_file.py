@@ -36,6 +36,7 @@ def test_what_was_reviewed_is_done(tmp_path: Path) -> None:
         (plan({"dns": [Change("ConfigMap coredns", "change")], "release/web": [WEB]}), "ConfigMap coredns"),
         (plan({"release/web": [Change(WEB.what, "change", "+replicas: 3")]}), "would be done otherwise"),
         (plan({"release/web": [replace(WEB, inputs="sha256:y")]}), "would be done otherwise"),
+        (plan({"release/web": [replace(WEB, set_by=(("me", ".a"),), then="asks")]}), "would be done otherwise"),
         (plan({"release/web": []}), "would not be done"),
         (plan({"release/web": [WEB]}, statement="sha256:y"), "another bundle"),
         (plan({"release/web": [WEB]}, gone=["old"]), "removed"),

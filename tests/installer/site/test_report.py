@@ -26,6 +26,30 @@ def test_a_plan_tells_each_change_with_its_diff() -> None:
     ]
 
 
+def test_a_plan_tells_what_somebody_else_has_set() -> None:
+    fields = [(".spec.replicas", "kubectl-edit"), (".spec.paused", "kubectl-edit"), (".data.a", "argocd")]
+    theirs = tuple((manager, field) for field, manager in fields)
+    asked = Change("Deployment shop/web", "change", "-replicas: 1", set_by=theirs, then="asks")
+    ended = Change("ConfigMap shop/airbundle-ca", "change", set_by=(("kubectl", ".data.ca.crt"),), then="ends")
+    plan = SitePlan("shop 1.1", "sha256:x", "berlin", "main", {"trust": [ended], "release/web": [asked]})
+    text = "\n".join(plan.lines(diffs=False))
+    assert (
+        "  change  Deployment shop/web\n"
+        "          set by kubectl-edit: .spec.replicas, .spec.paused; by argocd: .data.a: asks first, or --yes" in text
+    )
+    assert "          set by kubectl: .data.ca.crt: the install ends there, and takes nothing over" in text
+    trust, web = plan.to_json()["steps"]
+    assert web["changes"][0]["setBy"][0] == {"manager": "kubectl-edit", "field": ".spec.replicas"}
+    assert (web["changes"][0]["then"], trust["changes"][0]["then"]) == ("asks", "ends")
+
+
+def test_a_plan_does_not_tell_thousands_of_fields() -> None:
+    theirs = tuple(("kubectl-edit", f".data.{number}") for number in range(3000))
+    plan = SitePlan("a", "b", "c", "d", {"x": [Change("ConfigMap a/b", "change", set_by=theirs, then="asks")]})
+    assert ".data.4 and 2995 more: asks first" in "\n".join(plan.lines())
+    assert len(plan.to_json()["steps"][0]["changes"][0]["setBy"]) == 100
+
+
 def test_a_plan_without_changes_says_so() -> None:
     plan = SitePlan("shop 1.1", "sha256:x", "berlin", "main", {"dns": []})
     assert list(plan.lines())[-1] == "nothing to do"
