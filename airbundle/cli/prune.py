@@ -20,7 +20,11 @@ EXAMPLE = "  airbundle prune --keep 2 --dry-run"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--keep", type=int, default=2, metavar="N", help="versions of each bundle that stay, the newest (%(default)s)"
+        "--keep",
+        type=int,
+        default=2,
+        metavar="N",
+        help="versions of each bundle that stay, the newest that were up (%(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
     add_state(parser)
@@ -90,7 +94,8 @@ def _lines(plan: Pruning, *, done: bool) -> Iterator[str]:
     width = max(len(f"{each.bundle.name} {each.bundle.version}") for each in plan.versions)
     for each in plan.versions:
         title = f"{each.bundle.name} {each.bundle.version}"
-        why = f"   ({each.why})" if each.why else ""
+        reasons = [*(["it never came up"] if each.failed else []), *([each.why] if each.why else [])]
+        why = f"   ({'; '.join(reasons)})" if reasons else ""
         yield f"{title:<{width}}  {'kept' if each.kept else gone:<7}  {human(each.size):>10}{why}"
     registry = plan.registry
     if registry is not None and registry.going and not registry.refused:

@@ -7,7 +7,7 @@ anywhere goes on when the same command is run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from airbundle.installer.prune_registry import (
     tell_others,
 )
 from airbundle.installer.served import serve_anew
+from airbundle.installer.site.history import needed_at, never_up
+from airbundle.installer.site.site_state import sites_of
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import outcome, plan_of
 from airbundle.progress import Reporter
@@ -51,18 +53,21 @@ class Version:
         kept: whether it stays.
         why: it stays though it is not among the newest; else empty.
         size: bytes that its copy and supplement take on the disk.
+        failed: whether it never came up at any site that it was tried at; it is none of the newest then.
     """
 
     bundle: InstalledBundle
     kept: bool
     why: str
     size: int
+    failed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
         each = self.bundle
         names = {"name": each.name, "version": each.version, "serial": each.serial, "statement": each.statement}
-        return {**names, "kept": self.kept, **({"why": self.why} if self.why else {}), "size": self.size}
+        told = {**({"why": self.why} if self.why else {}), "failed": self.failed}
+        return {**names, "kept": self.kept, **told, "size": self.size}
 
 
 @dataclass
@@ -124,11 +129,12 @@ def plan_prune(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
 
     Args:
         state: of the site.
-        keep: how many versions of each name stay.
+        keep: how many versions of each name stay, of those that were up.
         reporter: gets warnings and long waits.
 
     Raises:
         Busy: another run is under way.
+        DocumentError: what is kept of a site does not parse: what it needs is not known then.
         CheckFailed: a copy that stays is gone, damaged, or lacks something: nothing may go then.
         RemoteError: the registry does not tell what it has.
     """
@@ -162,7 +168,10 @@ def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
         return Pruning(installed)
     prefixes = _prefixes(entries, installed)
     copies = [_read(state, bundle, prefixes) for bundle in installed.bundles]
-    kept = choose_kept([copy.held for copy in copies], keep)
+    histories = {site.name: site.deployments() for site in sites_of(state)}
+    failed = never_up(histories.values())
+    at_sites = {what: why for name, each in histories.items() for what, why in needed_at(each, name).items()}
+    kept = choose_kept([copy.held for copy in copies], keep, failed, at_sites)
     _check(copies, kept)
     staying = tuple(bundle for bundle in installed.bundles if bundle.statement in kept)
     files, statements, unfinished = _left_over(entries, installed)
@@ -172,7 +181,7 @@ def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
     dropped = [copy.held.statement for copy in copies if copy.held.statement not in kept]
     pruning = Pruning(
         installed=replace(installed, bundles=staying),
-        versions=tuple(_version(state, bundle, kept) for bundle in installed.bundles),
+        versions=tuple(_version(state, bundle, kept, failed) for bundle in installed.bundles),
         files=tuple(names),
         dropped=tuple(dict.fromkeys([*dropped, *statements])),
         freed=sum(_size(state.bundles / name, alone=True) for name in names),
@@ -184,9 +193,12 @@ def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
     return pruning
 
 
-def _version(state: StateDirectory, bundle: InstalledBundle, kept: dict[str, str]) -> Version:
-    size = sum(_size(state.bundles / name) for name in (bundle.file, bundle.supplement) if name)
-    return Version(bundle, bundle.statement in kept, kept.get(bundle.statement, ""), size)
+def _version(state: StateDirectory, bundle: InstalledBundle, kept: dict[str, str], failed: Collection[str]) -> Version:
+    size, which = (
+        sum(_size(state.bundles / name) for name in (bundle.file, bundle.supplement) if name),
+        bundle.statement,
+    )
+    return Version(bundle, which in kept, kept.get(which, ""), size, which in failed)
 
 
 def _size(path: Path, *, alone: bool = False) -> int:

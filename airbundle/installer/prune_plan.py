@@ -1,6 +1,7 @@
 """What `prune` takes away, what stays, and why. Pure: nothing that is kept lacks anything afterwards.
 
-Copies: of each bundle name the newest versions stay, and copies that have what a delta that stays leaves out.
+Copies: of each bundle name the newest versions that were up stay, what a site needs now, and copies that have what a
+delta that stays leaves out. A version that was tried at sites and never came up is none of the newest.
 
 Registry: of what airbundle placed (`placed`) goes what no bundle that stays needs, unless a tag that stays leads to it,
 be it whose it may: deleting a manifest takes all its tags along. What hangs on an image (signatures, lists of
@@ -10,7 +11,7 @@ referrers) stays as long as the image does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airbundle.installer.placed import Ours
@@ -45,12 +46,16 @@ class Held:
     needs: frozenset[Blob] = frozenset()
 
 
-def choose_kept(bundles: Sequence[Held], keep: int) -> dict[str, str]:
+def choose_kept(
+    bundles: Sequence[Held], keep: int, failed: Collection[str] = (), needed: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Choose which bundles stay.
 
     Args:
         bundles: that are installed, the one that was installed last first.
         keep: how many versions of each name, at least 1.
+        failed: statements of those that never came up.
+        needed: statements of those that sites need now, and why.
 
     Returns:
         By statement, why each stays; what is not in it goes.
@@ -58,8 +63,12 @@ def choose_kept(bundles: Sequence[Held], keep: int) -> dict[str, str]:
     kept: dict[str, str] = {}
     for name in dict.fromkeys(each.name for each in bundles):
         own = [each for each in bundles if each.name == name]
-        newest = sorted(own, key=lambda each: each.serial, reverse=True)
+        were_up = [each for each in own if each.statement not in failed]
+        newest = sorted(were_up, key=lambda each: each.serial, reverse=True)
         kept.update((each.statement, "") for each in newest[: max(1, keep)])
+        for each in own:
+            if needed and each.statement in needed:
+                kept.setdefault(each.statement, needed[each.statement])
         kept.setdefault(own[0].statement, "installed last")
     _add_needed(bundles, kept)
     return kept

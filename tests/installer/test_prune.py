@@ -14,7 +14,7 @@ import pytest
 
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.serving import ServerConfig, fingerprint, parse_config
-from airbundle.errors import CheckFailed, Unreachable
+from airbundle.errors import CheckFailed, DocumentError, Unreachable
 from airbundle.installer import files as files_module
 from airbundle.installer import served as served_module
 from airbundle.installer.embedded import CONFIG, served_bundles
@@ -24,6 +24,8 @@ from airbundle.installer.load import load
 from airbundle.installer.placed import Recorder
 from airbundle.installer.prune import Pruning, plan_prune, prune
 from airbundle.installer.prune_registry import NOT_OURS, SINGLE
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.steps import plan_of
 from airbundle.installer.target import Target, parse_target
@@ -230,6 +232,33 @@ def test_what_only_dropped_bundles_had_goes_and_all_else_stays(
     site.install(bundles[0])
     assert site.has("redis", "7.0") == REDIS[0].digest
     assert [version.kept for version in plan_prune(site.state, 2, SILENT).versions] == [True, True, True]
+
+
+def test_a_version_that_failed_at_its_site_goes_before_those_that_were_up(
+    bundles: list[Path], tmp_path: Path, make: Make
+) -> None:
+    with run_registry(tmp_path / "registry") as registry:
+        site = make(registry)
+        for path in bundles[:3]:
+            site.install(path)
+        site.install(bundles[1])  # its names are those of 1.1.0 again
+        newest = {each.version: each for each in site.state.read().bundles}
+        berlin = SiteState(site.state, "berlin")
+        for number, version in enumerate(("1.0.0", "1.1.0", "1.2.0", "1.1.0"), 1):
+            each = newest[version]
+            berlin.write(Deployment(number, each.name, version, each.serial, each.statement, "", version != "1.2.0"))
+        done = site.prune(keep=2)
+        assert [(each.bundle.version, each.kept, each.failed) for each in done.versions] == [
+            ("1.1.0", True, False),
+            ("1.2.0", False, True),
+            ("1.0.0", True, False),
+        ]
+        assert site.facts(registry)["files"] == [bundles[0].name, bundles[1].name]
+        # What a site needs is not known where its records are broken.
+        (berlin.root / "deployments" / "0002.json").write_text("{")
+        with pytest.raises(DocumentError) as caught:
+            site.prune(keep=1)
+        assert caught.value.outcome == "unchanged"
 
 
 @pytest.mark.parametrize("version", [2, 3])

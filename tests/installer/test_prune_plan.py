@@ -56,6 +56,18 @@ def test_what_was_installed_last_stays_though_it_is_older() -> None:
     assert kept_titles([held(1), held(3), held(2)], 1) == {"test 1.1": "installed last", "test 1.3": ""}
 
 
+def test_what_never_came_up_is_none_of_the_newest() -> None:
+    bundles = [held(2), held(4), held(3), held(1), held(0)]
+    failed = {held(4).statement, held(3).statement}
+    kept = choose_kept(bundles, 2, failed)
+    assert kept == {held(2).statement: "", held(1).statement: ""}
+    # One that has taken the place of what was up, as it did not go back, is needed; so is what was up before it.
+    needed = {held(4).statement: "up at berlin", held(0).statement: "was up", held(2).statement: "up at paris"}
+    kept = choose_kept(bundles, 1, failed, needed)
+    assert kept == {held(2).statement: "", held(4).statement: "up at berlin", held(0).statement: "was up"}
+    assert choose_kept([held(1)], 1, {held(1).statement}) == {held(1).statement: "installed last"}
+
+
 def test_a_copy_that_a_delta_needs_stays_and_what_that_needs() -> None:
     chain = [held(4, "d", "abc"), held(3, "c", "ab"), held(2, "b", "a"), held(1, "a"), held(0, "z")]
     assert kept_titles(chain, 1) == {

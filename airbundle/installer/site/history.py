@@ -6,11 +6,12 @@ which bundle, each release says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.rollback_plan import FROM
 
 
 def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deployment]:
@@ -66,3 +67,33 @@ def choose_bundle(deployments: Sequence[Deployment], bundle: str, site: str) -> 
     if not bundle and len(there) > 1:
         raise UsageError(f"which bundle? {site} has {listed}", hint="name one with --bundle NAME")
     return bundle or there[0].name
+
+
+def never_up(sites: Iterable[Sequence[Deployment]]) -> frozenset[str]:
+    """Return the statements of bundles that were tried at sites, and never came up at one.
+
+    Args:
+        sites: deployments of each, oldest first.
+    """
+    every = [each for deployments in sites for each in deployments]
+    return frozenset(each.statement for each in every) - {each.statement for each in every if each.complete}
+
+
+def needed_at(deployments: Sequence[Deployment], site: str) -> dict[str, str]:
+    """Return what a site needs now, by statement, and why: what is up, and where a run was cut off, the way back.
+
+    Args:
+        deployments: of the site, oldest first.
+        site: its name.
+    """
+    found: dict[str, str] = {}
+    for now in bundles_at(deployments):
+        found.setdefault(now.statement, f"up at {site}")
+        if now.complete:
+            continue
+        earlier = [each for each in deployments if each.name == now.name and each.number < now.number]
+        back = [each for each in reversed(earlier) if each.complete][:1]
+        back += [each for each in earlier if each.number == now.who.get(FROM)]
+        for each in back:
+            found.setdefault(each.statement, f"was up at {site} before the run that did not come to its end")
+    return found

@@ -10,7 +10,7 @@ import pytest
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
-from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
+from airbundle.installer.site.history import bundles_at, choose_bundle, history_of, needed_at, never_up
 
 
 def release(name: str, bundle: str, revision: int = 1) -> DeployedRelease:
@@ -72,3 +72,25 @@ def test_which_bundle_is_meant() -> None:
     assert "shop 1.0" in caught.value.hint
     with pytest.raises(UsageError, match="nothing was deployed"):
         choose_bundle([], "shop", "berlin")
+
+
+FAILED = deployment(3, "shop", "1.2", WEB, complete=False)
+BACK = replace(NEWER, number=4)
+AHEAD = deployment(5, "shop", "1.3", WEB, complete=False, who={"rollback": 1, "rollback-from": 4})
+
+
+def test_what_was_tried_and_never_came_up() -> None:
+    assert never_up([[SHOP, NEWER, FAILED, BACK]]) == {FAILED.statement}
+    assert never_up([[SHOP, NEWER, FAILED], [replace(FAILED, complete=True)]]) == frozenset()  # it is up elsewhere
+    assert never_up([]) == frozenset()
+
+
+def test_what_a_site_needs_now() -> None:
+    up, was = "up at berlin", "was up at berlin before the run that did not come to its end"
+    assert needed_at([], "berlin") == {}
+    assert needed_at([SHOP, NEWER, FAILED, BACK], "berlin") == {NEWER.statement: up}
+    assert needed_at([SHOP, NEWER, FAILED], "berlin") == {FAILED.statement: up, NEWER.statement: was}
+    assert needed_at([SHOP, TOOLS, IMAGES], "berlin") == {SHOP.statement: up, IMAGES.statement: up}
+    # A rollback that was cut off: what it began from says what is to be restored.
+    begun = [SHOP, NEWER, FAILED, replace(FAILED, number=4, statement="sha256:4"), AHEAD]
+    assert needed_at(begun, "berlin") == {AHEAD.statement: up, NEWER.statement: was, "sha256:4": was}
