@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import Deployment
-from airbundle.installer.site.rollback_plan import FROM
+from airbundle.installer.site.rollback_plan import FROM, ROLLBACK
 
 
 def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deployment]:
@@ -67,6 +67,23 @@ def choose_bundle(deployments: Sequence[Deployment], bundle: str, site: str) -> 
     if not bundle and len(there) > 1:
         raise UsageError(f"which bundle? {site} has {listed}", hint="name one with --bundle NAME")
     return bundle or there[0].name
+
+
+def failed_since(deployments: Sequence[Deployment], bundle: str) -> Deployment | None:
+    """Return the newest install of a bundle, if it failed and the site went back, by itself or by a person.
+
+    Args:
+        deployments: of the site, oldest first.
+        bundle: its name.
+
+    Returns:
+        None where that install came to its end, or what it left has not been gone back from.
+    """
+    own = [each for each in deployments if each.name == bundle]
+    tried = next((each for each in reversed(own) if ROLLBACK not in each.who), None)
+    if tried is None or tried.complete or not own[-1].complete:
+        return None
+    return tried
 
 
 def never_up(sites: Iterable[Sequence[Deployment]]) -> frozenset[str]:

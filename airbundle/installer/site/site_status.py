@@ -12,7 +12,7 @@ from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.drift import Drift, drifts
-from airbundle.installer.site.history import bundles_at
+from airbundle.installer.site.history import bundles_at, failed_since
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_helm import SiteHelm
@@ -35,6 +35,8 @@ class SiteStatus:
         site: its name.
         deployment: the newest one; None where nothing was deployed.
         bundles: the newest deployment of each bundle, with its own releases.
+        failed: of bundles whose newest install failed and was gone back from, that install, by the bundle's name. What
+            serves is what is meant to serve then: it is told, and no finding.
         cluster: context of the cluster; empty when it did not answer.
         releases: name → how it is: `up`, `changed`, `gone` or `unknown`.
         images: containers that were looked at, and how many of them run what is not theirs.
@@ -46,6 +48,7 @@ class SiteStatus:
     site: str
     deployment: Deployment | None = None
     bundles: list[Deployment] = field(default_factory=list)
+    failed: dict[str, Deployment] = field(default_factory=dict)
     cluster: str = ""
     releases: dict[str, str] = field(default_factory=dict)
     images: ImagesSeen = field(default_factory=ImagesSeen)
@@ -58,13 +61,16 @@ class SiteStatus:
         named = "; ".join(f"{each.title}, deployment {each.number}" for each in self.bundles) or "nothing"
         where = f" in cluster {self.cluster}" if self.cluster else "; its cluster was not reached"
         yield f"site       {self.site}: {named}" + (where if self.deployment else "")
+        for each in self.bundles:
+            if each.name in self.failed:
+                yield f"failed     {_told(self.failed[each.name])}; the site went back to {each.title}"
         for name, how in self.releases.items():
             yield f"release    {name}: {how}"
         if self.images.containers:
             wrong = f", {self.images.wrong} of them wrong" if self.images.wrong else ", all of them as signed"
             yield f"images     {self.images.containers} containers{wrong}"
-        for each in self.certificates[:_SHOWN]:
-            yield f"lasts      {each.what}: {each.left()}"
+        for lasting in self.certificates[:_SHOWN]:
+            yield f"lasts      {lasting.what}: {lasting.left()}"
         if len(self.certificates) > _SHOWN:
             yield f"lasts      {len(self.certificates) - _SHOWN} more certificates: longer"
         if self.last is not None:
@@ -76,13 +82,20 @@ class SiteStatus:
             "name": self.site,
             "cluster": self.cluster,
             "deployment": self.deployment and _named(self.deployment),
-            "bundles": [_named(each) for each in self.bundles],
+            "bundles": [{**_named(each), "failed": self._failed(each.name)} for each in self.bundles],
             "releases": [{"name": name, "state": how} for name, how in self.releases.items()],
             "images": {"containers": self.images.containers, "wrong": self.images.wrong},
             "certificates": [each.to_json() for each in self.certificates],
             "last": self.last and {"step": self.last.step, "event": self.last.event, "time": self.last.time},
             "findings": [finding.to_json() for finding in self.findings],
         }
+
+    def _failed(self, bundle: str) -> dict[str, Any] | None:
+        return _named(self.failed[bundle]) if bundle in self.failed else None
+
+
+def _told(deployment: Deployment) -> str:
+    return f"{deployment.title}, deployment {deployment.number} of {deployment.time}, did not come up"
 
 
 def _named(deployment: Deployment) -> dict[str, Any]:
@@ -114,6 +127,8 @@ def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, repor
     if deployment is None:
         return status
     status.findings += [_cut_off(site, each) for each in status.bundles if not each.complete]
+    tried = ((each.name, failed_since(deployments, each.name)) for each in status.bundles)
+    status.failed = {name: each for name, each in tried if each is not None}
     status.releases = dict.fromkeys((each.name for each in deployment.releases), "unknown")
     try:
         with reach_kept(site, reach, reporter) as cluster:

@@ -10,7 +10,7 @@ import pytest
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
-from airbundle.installer.site.history import bundles_at, choose_bundle, history_of, needed_at, never_up
+from airbundle.installer.site.history import bundles_at, choose_bundle, failed_since, history_of, needed_at, never_up
 
 
 def release(name: str, bundle: str, revision: int = 1) -> DeployedRelease:
@@ -94,3 +94,29 @@ def test_what_a_site_needs_now() -> None:
     # A rollback that was cut off: what it began from says what is to be restored.
     begun = [SHOP, NEWER, FAILED, replace(FAILED, number=4, statement="sha256:4"), AHEAD]
     assert needed_at(begun, "berlin") == {AHEAD.statement: up, NEWER.statement: was, "sha256:4": was}
+
+
+PARTIAL = deployment(4, "shop", "1.3", WEB, complete=False)
+BY_ITSELF = replace(BACK, who={"rollback": 2})
+
+
+@pytest.mark.parametrize(
+    ("deployments", "failed"),
+    [
+        ([SHOP, NEWER], None),
+        ([SHOP, NEWER, FAILED], None),  # nobody has gone back yet: that is off, and told as such
+        ([SHOP, NEWER, FAILED, BY_ITSELF], FAILED),
+        ([SHOP, NEWER, FAILED, PARTIAL, replace(BY_ITSELF, number=5)], PARTIAL),
+        ([SHOP, NEWER, FAILED, replace(BY_ITSELF, complete=False)], None),
+        ([SHOP, NEWER, FAILED, BY_ITSELF, deployment(5, "shop", "1.3", WEB)], None),
+        ([SHOP, NEWER, replace(SHOP, number=3, who={"rollback": 1})], None),  # 1.1 was up
+        ([SHOP, NEWER, FAILED, BY_ITSELF, replace(SHOP, number=5, who={"rollback": 1})], FAILED),
+        ([SHOP, FAILED, replace(TOOLS, number=4), replace(BY_ITSELF, number=5)], FAILED),
+        ([], None),
+    ],
+)
+def test_the_newest_install_that_failed_and_was_gone_back_from(
+    deployments: Sequence[Deployment], failed: Deployment | None
+) -> None:
+    assert failed_since(deployments, "shop") is failed
+    assert failed_since(deployments, "tools") is None
