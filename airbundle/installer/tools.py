@@ -26,7 +26,8 @@ _KEPT = re.compile(rf"{HELM}-[0-9a-f]{{12}}")
 def unpack_helm(trusted: Trusted, directory: Path) -> Path | None:
     """Return the bundle's helm for this machine, unpacked into a directory; None when it carries none.
 
-    One that is there already is hashed, and written anew where it differs.
+    One that is there already is hashed, and written anew where it differs. `helm` beside it leads to it, for people;
+    airbundle itself never runs what that names.
 
     Raises:
         VerificationError: it is not what the bundle says.
@@ -38,6 +39,7 @@ def unpack_helm(trusted: Trusted, directory: Path) -> Path | None:
     path = directory / f"{HELM}-{hex_of(blob.digest)[:12]}"
     if not _has(path, blob.digest):
         _write(path, trusted, blob)
+    _name(path)
     return path
 
 
@@ -100,6 +102,16 @@ def _write(path: Path, trusted: Trusted, blob: Descriptor) -> None:
         finally:
             part.unlink(missing_ok=True)
         sync_directory(path.parent)
+
+
+def _name(path: Path) -> None:
+    link, part = path.with_name(HELM), path.with_name(f".{HELM}.{os.getpid()}.part")
+    with host_errors("write", link):
+        if link.is_symlink() and link.readlink() == Path(path.name):
+            return
+        part.unlink(missing_ok=True)
+        part.symlink_to(path.name)
+        part.replace(link)
 
 
 def _put(descriptor: int, offset: int, data: memoryview) -> None:

@@ -61,6 +61,19 @@ def test_the_program_for_this_machine_is_unpacked_once(tmp_path: Path) -> None:
     assert path.stat() == before
 
 
+@pytest.mark.parametrize("before", ["nothing", "a link", "a file"])
+def test_people_find_the_newest_by_its_plain_name(tmp_path: Path, before: str) -> None:
+    link = tmp_path / "helm"
+    if before == "a link":
+        link.symlink_to("helm-0123456789ab")
+    elif before == "a file":
+        link.write_bytes(b"put there by somebody else")
+    with trusted(tmp_path, tool(elf(HERE), HERE)) as bundle:
+        path = unpack_helm(bundle, tmp_path)
+    assert path is not None and link.is_symlink() and link.resolve() == path.resolve()
+    assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".part")] == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"something else", elf(HERE) + b"x"])
 def test_a_program_that_was_changed_is_written_anew(tmp_path: Path, damage: bytes) -> None:
     with trusted(tmp_path, tool(elf(HERE), HERE)) as bundle:
