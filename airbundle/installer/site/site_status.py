@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.journal import Entry, Journal
-from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
-from airbundle.installer.site.drift import Drift, drifts
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, failed_since
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.reach_kept import Reach, reach_kept
@@ -20,6 +18,7 @@ from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.status_certificates import Expiry, expiries, expiry_findings
 from airbundle.installer.site.status_checks import declared_findings
 from airbundle.installer.site.status_images import ImagesSeen, look_at_images
+from airbundle.installer.site.status_releases import release_findings
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.state import StateDirectory
 from airbundle.progress import SILENT, Reporter
@@ -60,6 +59,8 @@ class SiteStatus:
         """Yield the status for people."""
         named = "; ".join(f"{each.title}, deployment {each.number}" for each in self.bundles) or "nothing"
         where = f" in cluster {self.cluster}" if self.cluster else "; its cluster was not reached"
+        if self.deployment is None and self.findings:
+            named = "what was deployed there can't be read"
         yield f"site       {self.site}: {named}" + (where if self.deployment else "")
         for each in self.bundles:
             if each.name in self.failed:
@@ -110,22 +111,28 @@ def _named(deployment: Deployment) -> dict[str, Any]:
 
 
 def read_site_status(state: StateDirectory, site: SiteState, reach: Reach, reporter: Reporter = SILENT) -> SiteStatus:
-    """Look at a site.
+    """Look at a site. What can't be read of it is a finding: other sites are looked at all the same.
 
     Args:
         state: of this host.
         site: which one.
         reach: how its cluster is reached.
         reporter: gets warnings and long waits.
-
-    Raises:
-        DocumentError: what is kept of it does not parse.
     """
-    deployments = site.deployments()
-    deployment = deployments[-1] if deployments else None
-    status = SiteStatus(site.name, deployment, bundles_at(deployments) if deployments else [], last=_last(site))
-    if deployment is None:
+    status = SiteStatus(site.name)
+    try:
+        status.last = _last(site)
+    except AirbundleError as error:
+        status.findings.append(_unread(site, "journal", error))
+    try:
+        deployments = site.deployments()
+    except AirbundleError as error:
+        status.findings.append(_unread(site, "record", error))
         return status
+    if not deployments:
+        return status
+    deployment = status.deployment = deployments[-1]
+    status.bundles = bundles_at(deployments)
     status.findings += [_cut_off(site, each) for each in status.bundles if not each.complete]
     tried = ((each.name, failed_since(deployments, each.name)) for each in status.bundles)
     status.failed = {name: each for name, each in tried if each is not None}
@@ -153,6 +160,10 @@ def _cut_off(site: SiteState, deployment: Deployment) -> Finding:
     )
 
 
+def _unread(site: SiteState, code: str, error: AirbundleError) -> Finding:
+    return Finding(error.problem, where=f"site {site.name}", code=code, hint=error.hint)
+
+
 def _last(site: SiteState) -> Entry | None:
     entries = Journal(site.journal).read()
     return entries[-1] if entries else None
@@ -169,7 +180,7 @@ def _look(runs: Sequence[tuple[SiteRun, Deployment]], deployment: Deployment, st
     run = runs[-1][0]
     with SiteHelm(run) as helm:
         for release in deployment.releases:
-            _part(status, f"release/{release.name}", partial(_release, run, helm, release, status))
+            _part(status, f"release/{release.name}", partial(release_findings, run, helm, release, status.releases))
     statements = [each.statement for _, each in runs]
     _part(status, "images", partial(look_at_images, run, deployment, statements, status.images))
 
@@ -189,63 +200,6 @@ def _part(status: SiteStatus, where: str, look: Callable[[], Iterator[Finding]])
     try:
         status.findings += look()
     except AirbundleError as error:
-        status.findings += error.findings or [Finding(error.problem, where=where, code="unknown", hint=error.hint)]
-
-
-def _release(run: SiteRun, helm: SiteHelm, release: DeployedRelease, status: SiteStatus) -> Iterator[Finding]:
-    where = f"release/{release.name}"
-    findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
-    handed_over = release.kind == HANDED_OVER
-    found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
-    hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
-    gone = [each for each in found if each.gone]
-    total = len(release.objects)
-    if total and len(gone) >= total:
-        status.releases[release.name] = "gone"
-        yield Finding(
-            "the release is gone", where=where, code="release", hint=_ADMINISTRATOR if handed_over else _AGAIN
-        )
-        return
-    findings += [_of_drift(each, where, hint) for each in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        findings.append(Finding(f"{len(found) - _SHOWN} more objects are not as they were applied", where=where))
-    status.releases[release.name] = "changed" if findings else "up, handed over" if handed_over else "up"
-    yield from findings
-
-
-_AGAIN = "install the bundle again, which puts it back"
-_AGREED = "install the bundle again with --yes, which puts it back"
-_ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the newest handoff again"
-
-
-def _of_drift(drift: Drift, where: str, hint: str) -> Finding:
-    if drift.gone:
-        return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=hint)
-    return Finding(
-        f"{drift.key.title} was edited",
-        where=where,
-        code="object",
-        found=drift.found,
-        expected=drift.expected,
-        hint=hint,
-    )
-
-
-def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:
-    where, hint = f"release/{release.name}", _AGAIN
-    history = helm.releases.history(release.namespace, release.name)
-    if not history:
-        yield Finding("helm knows no such release", where=where, code="release", hint=hint)
-        return
-    newest = history[-1]
-    if newest.status != DEPLOYED:
-        yield Finding("helm did not finish with it", where=where, code="release", found=newest.status, hint=hint)
-    elif newest.number != release.revision:
-        yield Finding(
-            "somebody else has deployed it since: its values may be others",
-            where=where,
-            code="values",
-            found=f"revision {newest.number}",
-            expected=f"revision {release.revision}",
-            hint=hint,
-        )
+        told = error.findings or [Finding(error.problem, where=where, code="unknown", hint=error.hint)]
+        known = {each.message for each in status.findings}  # a broken journal keeps more than one part from looking
+        status.findings += [each for each in told if each.message not in known]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from airbundle.cli.main import main
+from airbundle.installer.journal import Journal
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.reach_kept import Reach
 from airbundle.installer.site.site_state import SiteState
@@ -44,3 +47,41 @@ def test_nothing_of_that_is_told_where_it_came_up_or_stays_as_it_is(state: State
     assert not any(line.startswith("failed") for line in status.lines())
     assert status.to_json()["bundles"][0]["failed"] is None
     assert look(state, GOOD, BAD).findings[0].code == "cut-off"
+
+
+def test_a_broken_line_of_the_journal_is_one_finding_and_the_rest_is_told(state: StateDirectory) -> None:
+    site = SiteState(state, "berlin")
+    site.write(GOOD)
+    Journal(site.journal).note("release/web", "begin")
+    with site.journal.open("ab") as stream:
+        stream.write(b"{broken\n")
+    status = read_site_status(state, site, Reach())
+    assert (status.deployment, status.bundles, status.last) == (GOOD, [GOOD], None)
+    assert [each.code for each in status.findings] == ["journal", "cluster"]
+    broken = status.findings[0]
+    assert f"{site.journal}:3: does not parse" in broken.message and broken.where == "site berlin"
+    assert broken.hint and broken.severity == "error"
+
+
+def test_a_broken_record_is_one_finding(state: StateDirectory) -> None:
+    site = SiteState(state, "berlin")
+    site.write(GOOD)
+    (site.root / "deployments" / "0001.json").write_text("{")
+    status = read_site_status(state, site, Reach())
+    assert [each.code for each in status.findings] == ["record"]
+    assert list(status.lines()) == ["site       berlin: what was deployed there can't be read"]
+
+
+def test_one_broken_site_keeps_no_other_from_being_told(
+    state: StateDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("berlin", "oslo", "paris"):
+        site = SiteState(state, name)
+        site.write(GOOD)
+        Journal(site.journal).note("release/web", "done")
+    SiteState(state, "oslo").journal.write_text("no journal\n")
+    assert main(["status", "--state-dir", str(state.root), "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in answer["sites"]] == ["berlin", "oslo", "paris"]
+    assert [each["last"] and each["last"]["step"] for each in answer["sites"]] == ["release/web", None, "release/web"]
+    assert [each["where"] for each in answer["findings"] if each["code"] == "journal"] == ["site oslo"]

@@ -1,0 +1,81 @@
+"""`airbundle status` at a site: whether a release is there as it was deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+
+from airbundle.deploy.helm_history import DEPLOYED
+from airbundle.errors import Finding
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
+from airbundle.installer.site.drift import Drift, drifts
+from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.step import SiteRun
+
+_SHOWN = 10
+_AGAIN = "install the bundle again, which puts it back"
+_AGREED = "install the bundle again with --yes, which puts it back"
+_ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the newest handoff again"
+
+
+def release_findings(
+    run: SiteRun, helm: SiteHelm, release: DeployedRelease, states: MutableMapping[str, str]
+) -> Iterator[Finding]:
+    """Yield what is not well of a release.
+
+    Args:
+        run: of the site.
+        helm: of the same.
+        release: as it was recorded.
+        states: gets how it is, by its name: `up`, `changed`, or `gone`.
+    """
+    where = f"release/{release.name}"
+    findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
+    handed_over = release.kind == HANDED_OVER
+    found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
+    hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
+    gone = [each for each in found if each.gone]
+    total = len(release.objects)
+    if total and len(gone) >= total:
+        states[release.name] = "gone"
+        yield Finding(
+            "the release is gone", where=where, code="release", hint=_ADMINISTRATOR if handed_over else _AGAIN
+        )
+        return
+    findings += [_of_drift(each, where, hint) for each in found[:_SHOWN]]
+    if len(found) > _SHOWN:
+        findings.append(Finding(f"{len(found) - _SHOWN} more objects are not as they were applied", where=where))
+    states[release.name] = "changed" if findings else "up, handed over" if handed_over else "up"
+    yield from findings
+
+
+def _of_drift(drift: Drift, where: str, hint: str) -> Finding:
+    if drift.gone:
+        return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=hint)
+    return Finding(
+        f"{drift.key.title} was edited",
+        where=where,
+        code="object",
+        found=drift.found,
+        expected=drift.expected,
+        hint=hint,
+    )
+
+
+def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:
+    where, hint = f"release/{release.name}", _AGAIN
+    history = helm.releases.history(release.namespace, release.name)
+    if not history:
+        yield Finding("helm knows no such release", where=where, code="release", hint=hint)
+        return
+    newest = history[-1]
+    if newest.status != DEPLOYED:
+        yield Finding("helm did not finish with it", where=where, code="release", found=newest.status, hint=hint)
+    elif newest.number != release.revision:
+        yield Finding(
+            "somebody else has deployed it since: its values may be others",
+            where=where,
+            code="values",
+            found=f"revision {newest.number}",
+            expected=f"revision {release.revision}",
+            hint=hint,
+        )
