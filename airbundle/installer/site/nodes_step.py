@@ -13,6 +13,7 @@ from airbundle.deploy.node_answers import NodePlan, read_plan, written, wrongs
 from airbundle.deploy.nodes import ClusterNode
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.site.errands import maker_at
+from airbundle.installer.site.node_each import at_each
 from airbundle.installer.site.node_facts import SCRIPTS, Ways, cluster_nodes, probe_images, ways_to
 from airbundle.installer.site.node_restart import release_cordon, restart_runtime
 from airbundle.installer.site.node_scripts import (
@@ -52,15 +53,7 @@ class NodesStep:
             SiteError: a node can't be reached.
         """
         given, ways = given_at(self._run), self._ways()
-        changes: list[Change] = []
-        for node in ways.nodes:
-            access = ways.access[node.name]
-            if access.way == "manual":
-                changes += self._plan_by_hand(node, given)
-            else:
-                answer = access.run(node.name, given.script, "plan")
-                changes += _changes(node.name, read_plan(node.name, answer.text), given, self._rolling)
-        return changes
+        return [change for found in at_each(ways.nodes, lambda node: self._plan(node, ways, given)) for change in found]
 
     def run(self, phase: Phase) -> bool:
         """Set up every node in turn. See `Step.run`.
@@ -151,6 +144,13 @@ class NodesStep:
                 f"node {node.name} is not as it should be",
                 findings=findings or [said_finding(node.name, answer.text, answer.code)],
             )
+
+    def _plan(self, node: ClusterNode, ways: Ways, given: Given) -> list[Change]:
+        access = ways.access[node.name]
+        if access.way == "manual":
+            return self._plan_by_hand(node, given)
+        answer = access.run(node.name, given.script, "plan")
+        return list(_changes(node.name, read_plan(node.name, answer.text), given, self._rolling))
 
     def _plan_by_hand(self, node: ClusterNode, given: Given) -> list[Change]:
         installed = bool(self._run.state.read().registry)
