@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from airbundle.deploy.helm_marks import kept, owned
+from airbundle.deploy.helm_marks import kept, owned, owner
 from airbundle.deploy.objects import CRD, ObjectKey, apply_order, key_of
 from airbundle.errors import DocumentError, Finding
 from airbundle.scan.documents import document_spans, objects_in, phase_of
@@ -86,6 +86,19 @@ def chart_applied(each: Desired, release: str, namespace: str) -> Mapping[str, A
         release, namespace: of the chart.
     """
     return owned(each.body, release, namespace) if each.definition and not each.apart else each.body
+
+
+def helm_writes(each: Desired, live: Mapping[str, Any], release: str, namespace: str) -> bool:
+    """Tell whether helm puts an object of a chart as the chart has it, whoever has set its fields, and asks nobody.
+
+    Not so definitions of custom resources that lie in `crds/`, or aren't the release's yet: airbundle applies those.
+
+    Args:
+        each: the object.
+        live: as the cluster has it.
+        release, namespace: of the chart.
+    """
+    return not each.definition or (not each.apart and owner(live) == (namespace, release))
 
 
 def _desired(

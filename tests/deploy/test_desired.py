@@ -6,8 +6,16 @@ import json
 
 import pytest
 
-from airbundle.deploy.desired import Desired, chart_applied, desired_objects, images_of, objects_of_manifest
-from airbundle.deploy.helm_marks import owner
+from airbundle.deploy.desired import (
+    Desired,
+    chart_applied,
+    desired_objects,
+    helm_writes,
+    images_of,
+    objects_of_manifest,
+)
+from airbundle.deploy.helm_marks import owned, owner
+from airbundle.deploy.objects import key_of
 from airbundle.errors import DocumentError, Finding
 from airbundle.scan.model import Origin, Rendering
 from airbundle.scan.pin import pin_images
@@ -102,6 +110,16 @@ def test_images_are_those_that_run() -> None:
     text += "---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, annotations: {helm.sh/hook: test}}\n"
     text += "spec: {containers: [{name: a, image: r.test/b:1}]}\n"
     assert images_of(desired(text)[0]) == ("r.test/a:1",)
+
+
+def test_helm_writes_what_is_its_releases_own() -> None:
+    ours = owned(DEFINITION, "web", "shop")
+    for each in (Desired(key_of(DEFINITION), {**DEFINITION}), Desired(key_of(DEFINITION), {**DEFINITION}, apart=True)):
+        assert helm_writes(each, ours, "web", "shop") is not each.apart
+        assert not helm_writes(each, owned(DEFINITION, "web", "elsewhere"), "web", "shop")
+        assert not helm_writes(each, DEFINITION, "web", "shop")
+    (config,) = desired(body("ConfigMap", "c"))[0]
+    assert helm_writes(config, config.body, "web", "shop")
 
 
 def test_a_manifest_that_was_kept_gives_the_same_objects() -> None:

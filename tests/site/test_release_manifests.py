@@ -12,7 +12,18 @@ from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.runner import run_steps
 from airbundle.progress import SILENT
-from tests.site.test_releases import DEFINITION, THING, deploy, host, job, namespace, plan, record, shelf
+from tests.site.test_releases import (
+    DEFINITION,
+    THING,
+    deploy,
+    host,
+    job,
+    namespace,
+    plan,
+    record,
+    rename_by_hand,
+    shelf,
+)
 from tests.support.release_bundles import HERE, Host
 from tests.support.sealed import Site
 
@@ -148,8 +159,16 @@ def test_definitions_come_before_what_they_define(site: Site, host: Host, namesp
     group = f"m{namespace[-12:]}".replace("-", "")
     files = {"a-thing.yaml": THING.replace("NAME", group)}
     files["z.yaml"] = DEFINITION.replace("NAME", group).replace("MORE", "size: {type: integer}")
-    deploy(host, bundle(tmp_path, host, namespace, files))
+    made = bundle(tmp_path, host, namespace, files)
+    deploy(host, made)
     assert site.get(f"things.{group}.example.com", "one", "-n", namespace)["spec"] == {"size": 1}
+    rename_by_hand(site, f"things.{group}.example.com")
+    (change,) = plan(host, made)["release/base"]
+    assert (change.set_by, change.then) == ((("kubectl-patch", ".spec.names.singular"),), "asks")
+    deploy(host, made)  # as with any object: what was edited does not stop what goes on
+    assert site.get("crd", f"things.{group}.example.com")["spec"]["names"]["singular"] == "hand"
+    assert deploy(host, made, ask=lambda _question: True).changed == {"release/base": True}
+    assert site.get("crd", f"things.{group}.example.com")["spec"]["names"]["singular"] == "thing"
     site.kubectl("delete", "crd", f"things.{group}.example.com")
 
 

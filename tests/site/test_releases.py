@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,14 +103,14 @@ def shelf(tmp_path: Path, version: str = "1") -> Shelf:
 
 
 @contextmanager
-def steps(host: Host, bundle: Path) -> Iterator[tuple[SiteRun, Sequence[Step]]]:
-    with host.run(bundle) as run, release_steps(run, ()) as found:
+def steps(host: Host, bundle: Path, **changes: Any) -> Iterator[tuple[SiteRun, Sequence[Step]]]:
+    with host.run(bundle, **changes) as run, release_steps(run, ()) as found:
         yield run, found
 
 
-def deploy(host: Host, bundle: Path) -> Ran:
-    """Run the release steps; the first failure is raised."""
-    with steps(host, bundle) as (run, found):
+def deploy(host: Host, bundle: Path, **changes: Any) -> Ran:
+    """Run the release steps; the first failure is raised. `changes` are made to the run."""
+    with steps(host, bundle, **changes) as (run, found):
         ran = run_steps(found, run.journal, SILENT)
     for error in ran.failed.values():
         raise error
@@ -119,6 +120,11 @@ def deploy(host: Host, bundle: Path) -> Ran:
 def plan(host: Host, bundle: Path) -> dict[str, Sequence[Change]]:
     with steps(host, bundle) as (_, found):
         return plan_steps(found)
+
+
+def rename_by_hand(site: Site, definition: str) -> None:
+    """Edit a definition of a custom resource as a person would."""
+    site.kubectl("patch", "crd", definition, "--type=merge", "-p", '{"spec": {"names": {"singular": "hand"}}}')
 
 
 def record(host: Host, bundle: Path, name: str = "app") -> DeployedRelease:
@@ -288,6 +294,11 @@ def test_definitions_come_first_and_are_upgraded(
     assert deploy(host, bundle).changed == {"release/app": True}  # helm itself leaves it as it was edited
     assert site.get(things, "one", "-n", namespace)["spec"] == {"size": 1, "colour": "red"}
     assert deploy(host, bundle).changed == {"release/app": False}
+    if place == "templates":  # helm puts it back itself, and asks nobody; what lies in crds/ it never looks at
+        rename_by_hand(site, things)
+        assert [(each.action, each.then) for each in plan(host, bundle)["release/app"]] == [("change", "")]
+        deploy(host, bundle)
+        assert site.get("crd", things)["spec"]["names"]["singular"] == "thing"
     deploy(host, chart(tmp_path, host, Release("", namespace), {"templates/config.yaml": CONFIG}, 3))
     assert site.get("crd", f"things.{group}.example.com")["metadata"]["name"]  # all things would go with it
     site.kubectl("delete", "crd", f"things.{group}.example.com")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from airbundle.deploy.desired import Desired, Scope, chart_applied, objects_of_manifest
+from airbundle.deploy.desired import Desired, Scope, chart_applied, helm_writes, objects_of_manifest
 from airbundle.deploy.diff import unified
 from airbundle.deploy.objects import ObjectKey, holds_data, parse_key
 from airbundle.errors import Conflict, NotFound, Refused
@@ -31,11 +30,7 @@ def planned_changes(
         Unauthorized, Unreachable, RemoteError: no good answer.
     """
     for each in material.running:
-        if material.chart:
-            each = replace(each, body=dict(chart_applied(each, material.release.name, material.namespace)))
-        # helm writes what is a chart's own over what others have set, and asks nobody.
-        asks = not material.chart or each.definition
-        change = _change(cluster, each, before.get(each.key), asks=asks)
+        change = _change(cluster, material, each, before.get(each.key))
         if change is not None:
             yield change
     for key in gone(before, material.running):
@@ -43,18 +38,23 @@ def planned_changes(
             yield Change(key.title, "delete")
 
 
-def _change(cluster: ClusterWriter, desired: Desired, before: Mapping[str, Any] | None, *, asks: bool) -> Change | None:
+def _change(
+    cluster: ClusterWriter, material: Material, desired: Desired, before: Mapping[str, Any] | None
+) -> Change | None:
     live = cluster.get(desired.key)
     if live is None:
         return Change(desired.key.title, "create")
+    name, namespace = material.release.name, material.namespace
+    body = chart_applied(desired, name, namespace) if material.chart else desired.body
+    asks = not (material.chart and helm_writes(desired, live, name, namespace))
     try:
-        after, theirs = _applied(cluster, desired.body, asks)
+        after, theirs = _applied(cluster, body, asks)
     except (Refused, NotFound) as error:
         return Change(desired.key.title, "change", f"the cluster says to that: {error.problem}")
     diff = unified(live, after)
     if not diff and before is not None:
         # What was taken out of the manifest since: applying by another manager does not show it.
-        diff = unified(before, {**desired.body, "metadata": {**desired.body["metadata"], "uid": ""}})
+        diff = unified(before, {**body, "metadata": {**body["metadata"], "uid": ""}})
     if not diff and not theirs:
         return None
     return Change(desired.key.title, "change", diff, set_by=theirs, then="asks" if theirs else "")

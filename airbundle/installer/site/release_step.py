@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
-from airbundle.deploy.desired import chart_applied, images_of, objects_of_manifest
+from airbundle.deploy.desired import images_of, objects_of_manifest
 from airbundle.deploy.helm_history import DEPLOYED, recovery_of
-from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import Conflict, DocumentError, SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
-from airbundle.installer.site.drift import drifts, is_changed, release_changed
+from airbundle.installer.site.drift import is_changed, release_changed
+from airbundle.installer.site.release_apply import apply_definitions, apply_manifests, put_back
 from airbundle.installer.site.release_before import run_manifests
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
@@ -74,8 +74,8 @@ class ReleaseStep(OfRelease):
         if found.done:
             return []
         changes = list(planned_changes(run.cluster, material, applied_before(run.site_state, found.record)))
-        runs = found.exists and not (found.taken or found.saved)
-        before = [Change(path, "run") for path in self._release.before if runs]
+        runs = self._release.before if found.exists and not (found.taken or found.saved) else ()
+        before = [Change(path, "run") for path in runs]
         told = [*before, *changes] or [Change(f"release {self._release.name}", "change")]
         # What is made anew has no diff, and secrets are hidden in one: a review holds for what was rendered then alone.
         return [replace(change, inputs=material.inputs) for change in told]
@@ -95,11 +95,10 @@ class ReleaseStep(OfRelease):
             applier.namespace(material.namespace)
             revision = found.revision
             if not found.taken:
-                saved = self._before(applier, material, found)
-                revision = self._deploy(applier, material, found, saved)
+                revision = self._deploy(applier, material, found, self._before(applier, material, found))
             record = self._record(material, revision)
             if found.edited and material.chart:
-                self._mend(applier, record)
+                put_back(run, applier, record)
             wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, what=release.name)
             self._prune(applier, record)
             self._prove(material, item)
@@ -139,7 +138,7 @@ class ReleaseStep(OfRelease):
         except DocumentError:
             return False
 
-    def _there(self, objects: Sequence[str] | frozenset[str]) -> bool:
+    def _there(self, objects: Sequence[str]) -> bool:
         return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
 
     def _before(self, applier: Applier, material: Material, found: _Found) -> bool:
@@ -165,14 +164,14 @@ class ReleaseStep(OfRelease):
         if material.chart:
             run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
         self._tracks.begin(_texts(material), material.inputs, found.base, saved=saved)
-        self._definitions(applier, material)
+        apply_definitions(run, applier, material, edited=found.edited)
         revision = 0
         if material.chart:
             lacking = set(found.record.objects if found.record else ()) - set(_texts(material))
             applier.protect(sorted(map(parse_key, lacking)))
             revision = self._upgrade(material, found)
         else:
-            self._apply(applier, material, edited=found.edited)
+            apply_manifests(run, applier, material, edited=found.edited)
         run.cluster.forget()
         self._tracks.taken(material.inputs, revision)
         return revision
@@ -181,34 +180,12 @@ class ReleaseStep(OfRelease):
         """Have helm take it, and its hooks end; of those that don't, tell more than helm does."""
         works = self._works
         try:
-            release = works.helm.release(material, works.materials.pins)
-            return works.helm.releases.upgrade(release, ours=found.track.begun).number
+            given = works.helm.release(material, works.materials.pins)
+            return works.helm.releases.upgrade(given, ours=found.track.begun).number
         except SiteError as error:
             hooks = [each.key for each in material.objects if each.phase == "hook" and each.key.kind in ("Job", "Pod")]
             error.findings = (*error.findings, *why_not(works.run.cluster, hooks))
             raise
-
-    def _apply(self, applier: Applier, material: Material, *, edited: bool) -> None:
-        """Apply plain manifests. What somebody edited by hand since stays so where nobody agrees to take it over."""
-        for each in material.running:
-            try:
-                applier.apply(each.body)
-            except Conflict as error:
-                if not edited:
-                    raise
-                self._works.run.reporter.warn(f"{error.problem}; it stays as it is: --yes puts it back")
-
-    def _definitions(self, applier: Applier, material: Material) -> None:
-        """Apply definitions of custom resources, and wait until their kinds are served: helm upgrades none itself."""
-        run, keys = self._works.run, []
-        for each in (each for each in material.running if each.definition):
-            applier.apply(
-                chart_applied(each, material.release.name, material.namespace) if material.chart else each.body
-            )
-            keys.append(each.key)
-        if keys:
-            run.cluster.forget()
-            wait_ready(run.cluster, keys, material.timeout, what=material.release.name)
 
     def _record(self, material: Material, revision: int) -> DeployedRelease:
         """Return what is up, as helm says, or as it was applied."""
@@ -234,12 +211,6 @@ class ReleaseStep(OfRelease):
             values=keep_values(run.site_state, material.values) if material.chart else "",
         )
 
-    def _mend(self, applier: Applier, record: DeployedRelease) -> None:
-        """Put back what helm leaves as it was edited: of custom resources it only writes what is new in the chart."""
-        for each in list(drifts(self._works.run.cluster, self._works.run.site_state, record)):
-            if each.wanted:
-                applier.apply(owned(each.wanted, record.name, record.namespace), force=True)
-
     def _prune(self, applier: Applier, record: DeployedRelease) -> None:
         """Delete what earlier attempts and the previous version had, and this one has not."""
         run = self._works.run
@@ -252,11 +223,11 @@ class ReleaseStep(OfRelease):
 
     def _prove(self, material: Material, item: Item) -> None:
         """Run helm's tests and the declared checks: a release is up only when they say so."""
-        release = material.release
+        works, release = self._works, material.release
         if release.test and material.chart:
-            self._works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
-        if self._works.check is not None:
-            self._works.check(self._works.run, release, material.namespace, item)
+            works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
+        if works.check is not None:
+            works.check(works.run, release, material.namespace, item)
 
 
 def _texts(material: Material) -> list[str]:
@@ -269,10 +240,8 @@ def check_same(record: DeployedRelease | None, material: Material) -> None:
     Raises:
         Conflict: it would.
     """
-    if record is None:
-        return
     kind = "chart" if material.chart else "manifests"
-    if (record.namespace, record.kind) != (material.namespace, kind):
+    if record is not None and (record.namespace, record.kind) != (material.namespace, kind):
         raise Conflict(
             f"the release {record.name} is up as {record.kind} in {record.namespace}, and would be deployed as {kind} "
             f"in {material.namespace}",

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from airbundle.deploy.desired import Desired
+from airbundle.deploy.helm_marks import owned
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.errors import Conflict, Refused
 from airbundle.installer.site.put import change_of
@@ -47,12 +48,10 @@ class Cluster:
         return {**self.live, "data": body["data"]}
 
 
-def planned(cluster: Cluster, body: dict[str, Any], *, chart: str = "") -> list[Change]:
+def planned(cluster: Cluster, body: dict[str, Any], *, chart: str = "", apart: bool = False) -> list[Change]:
+    release = SimpleNamespace(name="web")
     material = SimpleNamespace(
-        chart=chart,
-        namespace="shop",
-        release=SimpleNamespace(name="web"),
-        running=[Desired(key_of(body), body, apart=bool(chart))],
+        chart=chart, namespace="shop", release=release, running=[Desired(key_of(body), body, apart=apart)]
     )
     return list(planned_changes(cast(Any, cluster), cast(Any, material), {}))
 
@@ -64,9 +63,12 @@ def test_a_field_that_somebody_else_has_set_says_so_where_an_install_asks(body: 
     assert "-  greeting: by hand\n+  greeting: hello" in change.diff
 
 
-def test_what_helm_writes_is_not_asked_for() -> None:
-    (change,) = planned(Cluster(CONFIG), CONFIG, chart="web")
+@pytest.mark.parametrize("body", [CONFIG, DEFINITION])
+def test_what_helm_writes_is_not_asked_for(body: dict[str, Any]) -> None:
+    (change,) = planned(Cluster(owned(body, "web", "shop")), body, chart="web")
     assert (change.set_by, change.then) == ((), "")
+    (change,) = planned(Cluster(owned(DEFINITION, "web", "shop")), DEFINITION, chart="web", apart=True)
+    assert change.then == "asks"
 
 
 def test_what_nobody_else_sets_is_an_ordinary_change() -> None:
