@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +43,16 @@ def host_errors(operation: str, path: object) -> Iterator[None]:
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """Return the bytes of a file that a person named, of which there may be `limit`.
+    """Return the bytes of a regular file that a person named, of which there may be `limit`.
+
+    A link to one is as good. A pipe would make us wait, perhaps for ever, and give its bytes only once.
 
     Raises:
         UsageError: there are more.
-        HostError: it can't be read.
+        HostError: it can't be read, or is no regular file.
     """
-    with host_errors("read", path), path.open("rb") as file:
+    with host_errors("read", path), open(path, "rb", opener=_at_once) as file:
+        _check_regular(file.fileno(), path)
         data = file.read(limit + 1)
     if len(data) > limit:
         raise UsageError(f"{path}: more than the {limit} bytes allowed")
@@ -65,8 +69,17 @@ def read_kept(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
+def _check_regular(descriptor: int, path: Path) -> None:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        found = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        raise HostError(
+            f"cannot read: {path}: found {found}, expected a regular file", hint="put what it gives into a file"
+        )
+
+
 def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:

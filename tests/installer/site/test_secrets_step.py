@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,13 @@ def test_a_random_value_is_made_once(tmp_path: Path) -> None:
         ("env:EMPTY", "the environment has no EMPTY"),
         ("file:none.pem", "none.pem"),
         ("file:empty", "empty is empty"),
+        ("file:pipe", "pipe: found a pipe, expected a regular file"),
         ("prompt", "nobody can be asked"),
     ],
 )
 def test_what_cannot_be_had_is_told_with_its_place(tmp_path: Path, source: str, words: str) -> None:
     (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
     values = SecretValues(tmp_path, None, {"EMPTY": "", "OTHER": VALUE})
     finding = values.problem(secret(source), "key")
     assert finding is not None
