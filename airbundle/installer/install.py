@@ -19,12 +19,7 @@ from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copies import Copies
 from airbundle.installer.copy import Copy
-from airbundle.installer.embedded import (
-    check_tags,
-    make_config,
-    start_server,
-    wait_ready,
-)
+from airbundle.installer.embedded import check_tags, make_config
 from airbundle.installer.journal import Journal
 from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan
@@ -34,6 +29,7 @@ from airbundle.installer.places import keep_registry_ca, notes, registry_name, r
 from airbundle.installer.preflight import Preflight, raise_findings
 from airbundle.installer.program import check_not_older, files_outside, install_program
 from airbundle.installer.report import Report, counted
+from airbundle.installer.server_up import bring_up
 from airbundle.installer.service import Service
 from airbundle.installer.site_ca import ensure_ca, ensure_certificate
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
@@ -264,11 +260,7 @@ class _Install:
             done.update(changed=program.changed)
         url = server_place(self._state, self._options).url
         config = make_config(self._state, installed, self._options, certificate, url)
-        service = Service.of(self._state)
-        with self._journal.step("serve", url=url) as done:
-            started = start_server(self._state, service, program, config, self._options.here_url)
-            wait_ready(self._state, config, self._options.here_url, service.running, service.log)
-            done.update(started=started, runs=service.describe())
+        service, started = bring_up(self._state, self._journal, program, config, self._options.here_url)
         self._changed |= started or program.changed
         return service
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from airbundle.errors import Finding, Interrupted, SiteError
 from airbundle.installer.journal import Journal
+from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
+from airbundle.installer.server_up import is_down, start_again
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
 from airbundle.installer.site.kept_run import kept_run
@@ -110,7 +112,7 @@ class BackTo:
 def plan_rollback(
     state: StateDirectory, site: SiteState, goal: BackTo, reach: Reach, reporter: Reporter
 ) -> RollbackPlan:
-    """Return what a rollback would do. Changes nothing.
+    """Return what a rollback would do. Changes nothing: images are not asked for where this host's registry is down.
 
     Args:
         state: of this host.
@@ -126,7 +128,7 @@ def plan_rollback(
     """
     with outcome("unchanged"):
         state.check_free()
-        with _prepared(state, site, goal, reach, reporter) as work:
+        with _prepared(state, site, goal, reach, reporter, start=False) as work:
             return work.plan
 
 
@@ -139,7 +141,7 @@ def roll_back(
     *,
     agree: Callable[[RollbackPlan], bool],
 ) -> RolledBack:
-    """Roll a site back; as `plan_rollback`, and then do it.
+    """Roll a site back; as `plan_rollback`, and then do it. airbundle's server is started first where it is down.
 
     Args:
         agree: is shown the plan; False: nothing is done.
@@ -150,7 +152,7 @@ def roll_back(
     """
     with outcome("unchanged"):
         state.check_free()
-        with _prepared(state, site, goal, reach, reporter) as work:
+        with _prepared(state, site, goal, reach, reporter, start=True) as work:
             if not work.plan.changes and work.plan.now.complete:
                 return RolledBack(work.plan)
             if not agree(work.plan):
@@ -161,13 +163,15 @@ def roll_back(
 
 @contextmanager
 def _prepared(
-    state: StateDirectory, site: SiteState, goal: BackTo, reach: Reach, reporter: Reporter
+    state: StateDirectory, site: SiteState, goal: BackTo, reach: Reach, reporter: Reporter, *, start: bool
 ) -> Iterator[_Work]:
     deployments = site.deployments()
     bundle = choose_bundle(deployments, goal.bundle, site.name)
     now, then = choose_target(history_of(deployments, bundle), goal.version)
     others = [each for each in bundles_at(deployments) if each.name != bundle]
     find_kept(state, then.statement)
+    if start:
+        start_again(state, f"airbundle rollback {then.title}", reporter)
     with ExitStack() as stack:
         cluster = stack.enter_context(reach_kept(site, reach, reporter))
         trusted = stack.enter_context(open_kept(state, then.statement))
@@ -188,8 +192,10 @@ def _prepared(
             settings=SETTINGS if not others and _other_settings(now, then) else (),
             serves=not is_served(state, then.statement),
             others=tuple(each.title for each in others),
+            starts=is_down(state),
         )
-        findings = [*problems, *(lacking_images(state, trusted, reporter) if plan.changes else [])]
+        askable = plan.changes and not (plan.starts and state.read().mode == EMBEDDED)
+        findings = [*problems, *(lacking_images(state, trusted, reporter) if askable else [])]
         if findings:
             raise SiteError(
                 f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=_hint(findings)

@@ -83,6 +83,7 @@ class RollbackPlan:
         settings: steps of nodes and DNS that differ.
         serves: whether the registry's names change.
         others: names and versions of other bundles at the site; all of theirs stays as it is.
+        starts: whether airbundle's server is down, and is started first. No change to what is deployed.
     """
 
     site: str
@@ -92,6 +93,7 @@ class RollbackPlan:
     settings: tuple[str, ...] = ()
     serves: bool = False
     others: tuple[str, ...] = ()
+    starts: bool = False
 
     @property
     def changes(self) -> bool:
@@ -102,6 +104,8 @@ class RollbackPlan:
         """Yield the plan's text."""
         yield f"site {self.site}: from {self.now.title} (deployment {self.now.number})"
         yield f"  back to {self.then.title} (deployment {self.then.number} of {self.then.time})"
+        if self.starts:
+            yield "  registry: airbundle's server is down, and is started first; then it is asked for every image"
         if self.serves:
             yield f"  registry: names are those of {self.then.title} again"
         for name in self.settings:
@@ -121,6 +125,7 @@ class RollbackPlan:
             "to": _named(self.then),
             "changes": self.changes,
             "serves": self.serves,
+            "starts": self.starts,
             "settings": list(self.settings),
             "others": list(self.others),
             "releases": [

@@ -16,6 +16,7 @@ from airbundle.bundle.digest import sha256
 from airbundle.installer.install import install_checked
 from airbundle.installer.places import registry_place
 from airbundle.installer.report import Report
+from airbundle.installer.server_up import start_locked
 from airbundle.installer.site.assembly import site_steps
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.history import history_of
@@ -167,6 +168,7 @@ class _Bring:
 
     def _host(self) -> Report | None:
         if REGISTRY not in self._prepared.order.phases:
+            start_locked(self._run.state, self._reporter)  # what follows has nodes pull from it
             return None
         return install_checked(self._prepared.looked.checked, self._reporter)
 
