@@ -194,11 +194,9 @@ def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
 
 
 def _version(state: StateDirectory, bundle: InstalledBundle, kept: dict[str, str], failed: Collection[str]) -> Version:
-    size, which = (
-        sum(_size(state.bundles / name) for name in (bundle.file, bundle.supplement) if name),
-        bundle.statement,
-    )
-    return Version(bundle, which in kept, kept.get(which, ""), size, which in failed)
+    size = sum(_size(state.bundles / name) for name in (bundle.file, bundle.supplement) if name)
+    what = bundle.statement
+    return Version(bundle, what in kept, kept.get(what, ""), size, what in failed)
 
 
 def _size(path: Path, *, alone: bool = False) -> int:
