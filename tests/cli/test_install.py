@@ -29,6 +29,7 @@ from airbundle.installer.journal import Journal
 from airbundle.transfer import tls
 from tests.installer.bundles import Key, chart, content, make_key, sign_and_write
 from tests.installer.proxy import stalling_proxy
+from tests.server.site import file_artifact
 from tests.support.bundles import SERIAL
 from tests.support.helm import LOOPBACK, helm, with_hosts
 from tests.support.images import attestation, index, layer, noise, tiny_image
@@ -42,6 +43,7 @@ REDIS = tiny_image("redis", shared=[BASE])
 AMD, ARM = tiny_image("multi", platform="linux/amd64"), tiny_image("multi", platform="linux/arm64")
 MULTI = index([AMD, ARM])
 APP = chart("app", "1.0.0")
+TOOL = file_artifact({"tool": b"a tool"})
 IMAGES = {"docker.io/library/redis:7.2": REDIS, "quay.io/a/multi:1": MULTI}
 CHARTS = {"charts.example.org/stable/app:1.0.0": APP}
 
@@ -456,6 +458,19 @@ def test_preflight_lists_and_makes_nothing(bundle: Path, untouched: Site) -> Non
         "preflight", bundle, "--key", untouched.key.public, "--listen", listen, "--registry", "127.0.0.1:1"
     )
     assert code == 3 and "127.0.0.1:1" in error_text(document)
+
+
+@pytest.mark.parametrize("carried", ["charts", "files"])
+def test_a_registry_is_looked_at_whatever_the_bundle_has_for_it(
+    untouched: Site, key: Key, tmp_path: Path, carried: str
+) -> None:
+    """Of a bundle with no images: what is installed later goes there, and nodes are told of it."""
+    made = content({}, charts=CHARTS) if carried == "charts" else content({}, others={("file", "file/tool:1"): TOOL})
+    path = sign_and_write(tmp_path / "f.airbundle", made, key)
+    words = ("--key", untouched.key.public, "--listen", f"127.0.0.1:{untouched.port}", "--registry", "127.0.0.1:1")
+    code, document = untouched.run("preflight", path, *words)
+    found = [finding["code"] for finding in document["errors"][0]["findings"]] if document["errors"] else []
+    assert (code, found) == (3, ["registry"]), document
 
 
 def test_a_clock_that_is_behind_is_a_warning(untouched: Site, key: Key, tmp_path: Path) -> None:
