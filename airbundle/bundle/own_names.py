@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from airbundle.bundle.site import Site, SiteValue
-from airbundle.bundle.template import PLACEHOLDERS, site_names, written
+from airbundle.bundle.template import HINTS, PLACEHOLDERS, site_names, written
 from airbundle.errors import Finding
 
 VALUE_LIMIT = 4096
@@ -86,8 +86,8 @@ def names_at(site: Site, own: Sequence[OwnName]) -> dict[str, SiteValue]:
 def own_name_findings(site: Site, own: Sequence[OwnName]) -> Iterator[Finding]:
     """Yield what a site file says wrongly of a bundle's own names, and which it lacks."""
     known = {each.name: each for each in own}
-    for name in site.names.keys() - known.keys():
-        close = get_close_matches(name, known, n=1)
+    for number, name in enumerate(sorted(site.names.keys() - known.keys())):
+        close = get_close_matches(name, known, n=1) if number < HINTS else ()
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known)) or 'none of its own'}"
         yield Finding(f"the bundle asks for no name {name!r}", f"{site.where} names.{name}", "site-name", hint=hint)
     for each in own:

@@ -24,6 +24,10 @@ PLACEHOLDERS: Mapping[str, str] = {
 }
 """What a scan without a site file fills in; no site has these."""
 
+HINTS = 20
+"""Most names of a text for which a similar one is looked for: with thousands that takes minutes, and nobody reads it."""
+_LONGEST = 200
+_DECLARE = "declare names of your own under `site` in bundle.yaml"
 _OURS = re.compile(r"\{\{[ \t]*site\.([A-Za-z0-9_.-]*)[ \t]*\}\}")
 
 
@@ -48,10 +52,24 @@ def placeholders(text: str) -> list[re.Match[str]]:
 
 
 def refuse_unknown(found: Sequence[re.Match[str]], names: Mapping[str, object], where: str) -> None:
-    """Raise DocumentError when a NAME is not in `names`; every one is listed, with its line."""
-    findings = [_unknown(match, match.string, names, where) for match in found if match[1] not in names]
-    if findings:
-        raise DocumentError(f"{where}: names of the site can't be filled in", findings=findings)
+    """Raise DocumentError when a NAME is not in `names`; every one is listed, with its line.
+
+    Args:
+        found: of one text, in its order.
+        names: those that are known.
+        where: the file, for errors.
+    """
+    unknown = [match for match in found if match[1] not in names]
+    if not unknown:
+        return
+    known = list(dict.fromkeys([*PLACEHOLDERS, *names]))
+    hints = _Hints(known)
+    findings, line, end = [], 1, 0
+    for match in unknown:
+        line += match.string.count("\n", end, match.start())
+        end = match.start()
+        findings.append(_unknown(match, f"{where}:{line}", hints))
+    raise DocumentError(f"{where}: names of the site can't be filled in", findings=findings)
 
 
 def written(value: SiteValue) -> str:
@@ -81,18 +99,28 @@ def site_names(site: Site) -> dict[str, str]:
     }
 
 
-def _unknown(match: re.Match[str], text: str, names: Mapping[str, object], where: str) -> Finding:
+class _Hints:
+    """What could be meant instead of a NAME that nobody knows; looked for as often as a person may want to read it."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known = known
+        self._found: dict[str, tuple[str, str]] = {}
+
+    def of(self, name: str) -> tuple[str, str]:
+        """Return what is expected in the place of a name, and a hint."""
+        if name not in self._found:
+            if len(self._found) == HINTS:
+                return "", _DECLARE
+            close = get_close_matches(name, self._known, n=1) if len(name) <= _LONGEST else ()
+            expected = "one of " + ", ".join(f"site.{each}" for each in self._known)
+            self._found[name] = expected, f"did you mean site.{close[0]}?" if close else _DECLARE
+        return self._found[name]
+
+
+def _unknown(match: re.Match[str], where: str, hints: _Hints) -> Finding:
     name = match[1]
-    line = text.count("\n", 0, match.start()) + 1
     if name in PLACEHOLDERS:
-        message, expected, hint = f"the site file does not say its {name!r}", "", "write `domain` into the site file"
-        return Finding(message, f"{where}:{line}", "template", match[0], expected, hint)
-    known = list(dict.fromkeys([*PLACEHOLDERS, *names]))
-    close = get_close_matches(name, known, n=1)
-    return Finding(
-        f"{match[0]!r} is no name of the site",
-        f"{where}:{line}",
-        "template",
-        expected="one of " + ", ".join(f"site.{each}" for each in known),
-        hint=f"did you mean site.{close[0]}?" if close else "declare names of your own under `site` in bundle.yaml",
-    )
+        message, hint = f"the site file does not say its {name!r}", "write `domain` into the site file"
+        return Finding(message, where, "template", match[0], hint=hint)
+    expected, hint = hints.of(name)
+    return Finding(f"{match[0][:_LONGEST]!r} is no name of the site", where, "template", expected=expected, hint=hint)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airbundle.bundle import template
 from airbundle.bundle.site import RegistryTarget, Site, SiteCa
-from airbundle.bundle.template import PLACEHOLDERS, fill, site_names, used_names
+from airbundle.bundle.template import HINTS, PLACEHOLDERS, fill, site_names, used_names
 from airbundle.errors import DocumentError
 
 NAMES = {"name": "berlin", "domain": "chat.test", "registry": "registry.chat.test:5443", "storageClass": ""}
@@ -48,6 +49,30 @@ def test_what_is_filled_in_is_not_filled_again() -> None:
 def test_text_without_our_form_is_untouched(text: str) -> None:
     if not list(used_names(text)):
         assert fill(text, NAMES, "v") == text
+
+
+def test_thousands_of_unknown_names_are_told_and_not_all_guessed_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(name: str, *_: object, **__: object) -> list[str]:
+        looked.append(name)
+        return ["domain"]
+
+    monkeypatch.setattr(template, "get_close_matches", look)
+    text = "".join(f"a: {{{{ site.domian{number} }}}}\nb: {{{{ site.domian{number} }}}}\n" for number in range(3000))
+    with pytest.raises(DocumentError) as caught:
+        fill(text, NAMES, "v")
+    findings = caught.value.findings
+    assert [finding.where for finding in findings] == [f"v:{line}" for line in range(1, 6001)]
+    assert looked == [f"domian{number}" for number in range(HINTS)]
+    assert findings[0].hint == findings[1].hint == "did you mean site.domain?"
+    assert (findings[-1].expected, findings[-1].hint) == ("", "declare names of your own under `site` in bundle.yaml")
+
+
+def test_a_name_without_end_is_cut() -> None:
+    with pytest.raises(DocumentError) as caught:
+        fill(f"{{{{ site.{'a' * 100_000} }}}}", NAMES, "v")
+    assert len(str(caught.value.findings[0])) < 1000
 
 
 def test_every_unknown_name_is_told_with_its_line() -> None:
