@@ -214,8 +214,10 @@ def _rendered(run: SiteRun, order: Order, met: _Met) -> tuple[Rendered, list[Fin
     try:
         return try_releases(run.trusted, run.site, kubernetes=_target(run, met), reporter=run.reporter), []
     except (HostError, UsageError) as error:
-        finding = Finding(error.problem, where="render", code="render", hint=error.hint)
-        return Rendered((), (), ()), [*error.findings, finding]
+        # What stands in the way is what is found; the sentence above several would count as one more.
+        told = any(finding.severity == "error" for finding in error.findings)
+        more = [] if told else [Finding(error.problem, where="render", code="render", hint=error.hint)]
+        return Rendered((), (), ()), [*error.findings, *more]
 
 
 def _target(run: SiteRun, met: _Met) -> KubernetesTarget | None:
