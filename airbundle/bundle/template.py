@@ -25,7 +25,7 @@ PLACEHOLDERS: Mapping[str, str] = {
 """What a scan without a site file fills in; no site has these."""
 
 HINTS = 20
-"""Most names of a text for which a similar one is looked for: with thousands that takes minutes, and nobody reads it."""
+"""Most names of a text for which a similar one is looked for: with thousands that takes minutes."""
 _LONGEST = 200
 _DECLARE = "declare names of your own under `site` in bundle.yaml"
 _OURS = re.compile(r"\{\{[ \t]*site\.([A-Za-z0-9_.-]*)[ \t]*\}\}")
