@@ -86,9 +86,10 @@ def gather(state: StateDirectory, reporter: Reporter) -> Archive:
         _service(archive, state)
     with archive.part("the registry's container"):
         _container(archive, state)
-    add_sites(archive, state, reporter)
     with reporter.phase("status"), archive.part("status.json"):
         _status(archive, state)
+    # Last: sites may have much to say, and what comes after the most that there is room for is left out.
+    add_sites(archive, state, reporter)
     return archive
 
 

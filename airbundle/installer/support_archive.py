@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ MANIFEST = "MANIFEST.json"
 SIZE_LIMIT = 20 * 1024 * 1024
 """Most bytes of all files together, not compressed."""
 
+_ODD = re.compile(r"[^A-Za-z0-9._+@=-]")
 _MANIFEST_RESERVE = 1024 * 1024
 _MOST_NOTES = 1000
 _ERROR_LIMIT = 2000
@@ -118,6 +120,15 @@ class Archive:
         if len(data) > left:
             self.leave_out(path, f"its {len(data)} bytes would make the archive larger than {SIZE_LIMIT} bytes")
             return
+        path = self._member(path)
         self._files[path] = data
         entry = {"path": path, "what": what, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         self.contents.append({**entry, "cut": True} if cut else entry)
+
+    def _member(self, path: str) -> str:
+        """Return a path for the archive: what a cluster names leads nowhere else, and none comes twice."""
+        parts = [_ODD.sub("_", part) for part in path.split("/")]
+        safe = "/".join("_" if not part.strip(".") else part for part in parts)
+        stem, dot, suffix = safe.rpartition(".") if "." in safe.rpartition("/")[2] else (safe, "", "")
+        same = (safe, *(f"{stem}~{number}{dot}{suffix}" for number in range(2, len(self._files) + 3)))
+        return next(each for each in same if each not in self._files)

@@ -31,7 +31,9 @@ _PATIENCE = 10.0
 """Seconds for which an API may keep failing: who asks for help has waited long enough."""
 _DEPLOYMENTS = 20
 _MOST = 500
-"""Objects of a kind and namespace that are looked at."""
+"""Objects of a kind and namespace that are told."""
+_READ = 10_000
+"""Events that are read to find the newest: an API has them in another order."""
 _LOGS, _LINES = 10, 100
 
 
@@ -69,7 +71,7 @@ def _add_site(archive: Archive, site: SiteState) -> None:
 
 
 def _add_namespace(archive: Archive, cluster: ClusterWriter, base: str, namespace: str) -> None:
-    events = sorted(islice(cluster.objects(_EVENTS, namespace), _MOST), key=_when)
+    events = sorted(islice(cluster.objects(_EVENTS, namespace), _READ), key=_when)[-_MOST:]
     archive.add_json(f"{base}/events.json", "what happened there of late", list(map(_event, events)))
     pods = list(islice(cluster.objects(_PODS, namespace), _MOST))
     archive.add_json(f"{base}/pods.json", "pods, and what they wait for", list(map(_pod, pods)))
@@ -81,8 +83,9 @@ def _add_namespace(archive: Archive, cluster: ClusterWriter, base: str, namespac
 def _logs(cluster: ClusterWriter, pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the last lines of each container, of the one before where it was restarted."""
     namespace, name = text(pod, "metadata", "namespace"), text(pod, "metadata", "name")
-    restarted = {text(each, "name") for each in items(pod, "status", "containerStatuses") if each.get("restartCount")}
-    for container in (text(each, "name") for each in items(pod, "spec", "containers")):
+    restarted = {text(each, "name") for each in _statuses(pod) if each.get("restartCount")}
+    containers = [*items(pod, "spec", "initContainers"), *items(pod, "spec", "containers")]
+    for container in (text(each, "name") for each in containers):
         try:
             previous = container in restarted
             yield f"{name}-{container}", cluster.logs(namespace, name, container, lines=_LINES, previous=previous)
@@ -116,6 +119,10 @@ def _pod(pod: Mapping[str, Any]) -> dict[str, Any]:
         "trouble": pod_trouble(pod).text,
         "containers": [
             {name: each.get(name) for name in ("name", "image", "imageID", "ready", "restartCount", "state")}
-            for each in items(pod, "status", "containerStatuses")
+            for each in _statuses(pod)
         ],
     }
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*items(pod, "status", "initContainerStatuses"), *items(pod, "status", "containerStatuses")]

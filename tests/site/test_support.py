@@ -19,6 +19,13 @@ kind: Pod
 metadata: {name: broken}
 spec:
   containers: [{name: it, image: "localhost/probe:1", command: [/probe, lookup, "token=hush-hush.invalid"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: never-begun}
+spec:
+  initContainers: [{name: first, image: "localhost/probe:1", command: [/probe, lookup, nobody.invalid]}]
+  containers: [{name: it, image: "localhost/probe:1", command: [/probe, serve]}]
 """
 
 
@@ -48,6 +55,8 @@ def test_what_a_cluster_says_is_in_it_and_nothing_changes(world: World, site: Si
     site.kubectl("apply", "-n", world.namespace, "-f", "-", stdin=BROKEN)
     site.kubectl(*("wait", "-n", world.namespace, "pod/broken", "--timeout=60s"),
                  "--for=jsonpath={.status.containerStatuses[0].restartCount}=1")  # fmt: skip
+    site.kubectl(*("wait", "-n", world.namespace, "pod/never-begun", "--timeout=60s"),
+                 "--for=jsonpath={.status.initContainerStatuses[0].restartCount}=1")  # fmt: skip
     code, answer = world.command("support", "-o", tmp_path / "s.tar.gz")
     assert (code, answer["failed"]) == (0, []), answer
     found = gathered(tmp_path / "s.tar.gz")
@@ -59,6 +68,7 @@ def test_what_a_cluster_says_is_in_it_and_nothing_changes(world: World, site: Si
     assert pod["trouble"]
     assert any(each["object"] == "Pod/broken" for each in found[f"{base}/{world.namespace}/events.json"])
     assert found[f"{base}/{world.namespace}/log/broken-it.log"]
+    assert "nobody.invalid" in found[f"{base}/{world.namespace}/log/never-begun-first.log"]
     assert "hush-hush" not in json.dumps(found)
 
 
