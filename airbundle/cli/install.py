@@ -242,7 +242,10 @@ def _listen(args: argparse.Namespace, kept: Options) -> tuple[str, int]:
 
 
 def _target(args: argparse.Namespace, kept: Options) -> Target:
-    """Return the registry that is named; what was said of it before holds unless it is said anew."""
+    """Return the registry that is named; what was said of it before holds unless it is said anew.
+
+    A site file says anew how to log in, also where it says nothing of it.
+    """
     from dataclasses import replace
 
     before = kept.target
@@ -256,5 +259,5 @@ def _target(args: argparse.Namespace, kept: Options) -> Target:
         prefix=now.prefix or (before.prefix if args.prefix is None else ""),
         ca_file=now.ca_file or before.ca_file,
         registries=now.registries or before.registries,
-        login=now.login or before.login,
+        login=now.login if hasattr(args, "registry_login") else before.login,
     )

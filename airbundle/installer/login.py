@@ -1,4 +1,7 @@
-"""The login at an external registry that a site file has (`registry.auth`): read when it is needed, kept nowhere."""
+"""The login at an external registry that a site file has (`registry.auth`): read from there when it is needed.
+
+A password that stands in the site file itself is kept with the copy of that file which each deployment has.
+"""
 
 from __future__ import annotations
 

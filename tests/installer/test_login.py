@@ -140,6 +140,26 @@ def test_what_is_installed_knows_the_file_and_not_the_password(tmp_path: Path) -
     assert kept is not None and kept.login == path
 
 
+@pytest.mark.parametrize("site_says", [True, False])
+def test_a_login_that_the_site_file_has_no_more_is_dropped(tmp_path: Path, site_says: bool) -> None:
+    path = with_file(tmp_path, "hush")
+    state = StateDirectory(tmp_path / "state")
+    state.root.mkdir()
+    installed = Installed(
+        mode="url", registry="https://harbor.test", registry_here="https://harbor.test", login=str(path)
+    )
+    (state.root / "state.json").write_bytes(installed.to_bytes())
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    args = parser.parse_args(["x.airbundle", "--state-dir", str(state.root)])
+    if site_says:
+        (tmp_path / "moved").mkdir()
+        bare = site(tmp_path / "moved", None)
+        take_registry(args, open_site(bare))
+    target = options_of(args).target
+    assert target is not None and target.login == (None if site_says else path)
+
+
 def _refuses(registry: Registry) -> bool:
     tls = TlsSettings(str(registry.ca_file)) if registry.ca_file else TlsSettings()
     return refuses_strangers(registry.url, registry.host, tls, "docker.io/library/none", "1")
