@@ -215,6 +215,12 @@ class SourceResolver:
         """Return what is carried of a path: its files, or of a kustomization what it makes."""
         named = self.opened.files(path, where=where)
         if not has_kustomization(inner for inner, _ in named):
+            if any(inner == BUILT for inner, _ in named):
+                raise DocumentError(
+                    f"{where}: {_within(path, BUILT)} has a name that airbundle gives to what a kustomization makes, "
+                    "and would be deployed alone",
+                    hint="give it another name",
+                )
             return {_within(path, inner): self.cache.add_file(real, FILE_TYPE) for inner, real in named}
         built, findings = kustomize(self.opened, path, where=where)
         if built is None:

@@ -28,27 +28,30 @@ def hook_images(manifests: Iterable[Manifest], *, registry: str) -> tuple[Sighti
     return tuple(sighting for sighting in found if sighting.image.registry != registry)
 
 
-def unpinned_hooks(release: str, images: Sequence[Sighting], *, unmirrored: str) -> list[Finding]:
+def unpinned_hooks(release: str, images: Sequence[Sighting], *, unmirrored: str, untried: str = "") -> list[Finding]:
     """Return a finding for each image that hooks would pull from where the site can't reach.
 
     Args:
         release: its name.
         images: of `hook_images`.
         unmirrored: why the nodes don't pull it by its name from the private registry; empty where they do.
+        untried: why that can't be found out yet, which is a warning; empty where it was.
     """
-    if not unmirrored:
+    if not unmirrored and not untried:
         return []
+    words = "and nodes have no mirror" if unmirrored else "and whether nodes have a mirror can't be told yet"
     hint = (
         "let airbundle set up the nodes (phase `nodes`), or an administrator run nodes.sh of the handoff on each; "
         "or switch the hook off in the values"
     )
     return [
         Finding(
-            f"release {release}: a hook runs {sighting.written}, which helm lets nobody pin, and nodes have no mirror",
+            f"release {release}: a hook runs {sighting.written}, which helm lets nobody pin, {words}",
             where=str(sighting.place),
             code="hook-image",
-            found=unmirrored,
+            found=unmirrored or untried,
             hint=hint,
+            severity="error" if unmirrored else "warning",
         )
         for sighting in images
     ]

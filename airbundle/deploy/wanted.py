@@ -66,6 +66,7 @@ class Wanted:
         there: namespaces that are known to be there, also to a user who may not list them.
         serves: whether the run changes the cluster's DNS.
         unmirrored: why nodes don't get the private registry as the mirror of all others; empty where they do.
+        untried: why that can't be found out yet; empty where it was.
     """
 
     site: Site
@@ -82,6 +83,7 @@ class Wanted:
     there: frozenset[str] = frozenset()
     serves: bool = True
     unmirrored: str = ""
+    untried: str = ""
 
     @cached_property
     def acting(self) -> Sequence[tuple[WantedRelease, Manifest]]:

@@ -121,6 +121,15 @@ def test_a_kustomization_that_can_not_be_built_is_not_locked(workshop: Workshop)
     assert "the kustomization would fetch https://elsewhere.test/x.yaml" in answer.errors
 
 
+def test_a_file_with_the_name_of_what_a_kustomization_makes_is_refused(workshop: Workshop) -> None:
+    directory = workshop.inventory(manifests=[{"path": "m", "release": {"name": "m"}}])
+    for name in ("a.yaml", "kustomization.built.yaml"):
+        write(directory / f"m/{name}", f"kind: ConfigMap\napiVersion: v1\nmetadata: {{name: {name[0]}}}\n")
+    answer = workshop.lock()
+    assert answer.code == 2
+    assert "m/kustomization.built.yaml has a name that airbundle gives" in answer.errors
+
+
 def test_a_kustomization_below_a_directory_of_manifests_is_carried_as_it_is(workshop: Workshop) -> None:
     directory = workshop.inventory(manifests=[{"path": "m", "release": {"name": "m"}}])
     write(directory / "m/deep/kustomization.yaml", "resources: [a.yaml]\n")

@@ -29,3 +29,6 @@ def test_hooks_and_tests_that_no_mirror_serves_are_told() -> None:
     assert ["migrate:1" in findings[0].message, "probe:1" in findings[1].message] == [True, True]
     assert findings[0].found == "ErrImagePull"
     assert unpinned_hooks("x", images, unmirrored="") == []
+    assert {finding.severity for finding in findings} == {"error"}
+    findings = unpinned_hooks("x", images, unmirrored="", untried="no namespace yet")
+    assert [(each.severity, each.found) for each in findings] == [("warning", "no namespace yet")] * 2

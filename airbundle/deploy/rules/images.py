@@ -20,4 +20,4 @@ def hooks(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield the images of hooks and tests that nodes without mirrors would pull from where the site can't reach."""
     del facts
     for release in wanted.releases:
-        yield from unpinned_hooks(release.name, release.hooks, unmirrored=wanted.unmirrored)
+        yield from unpinned_hooks(release.name, release.hooks, unmirrored=wanted.unmirrored, untried=wanted.untried)

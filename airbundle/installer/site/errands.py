@@ -18,7 +18,7 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.process_mark import lives, own_mark
 from airbundle.installer.site.site_state import SiteState
 from airbundle.transfer.cluster_write import ClusterWriter
-from airbundle.transfer.pods import Maker, sweep
+from airbundle.transfer.pods import NAMESPACE, Maker, sweep
 
 LONGEST = 3600.0
 """Seconds after which nobody needs an errand any more: its maker has long given up waiting."""
@@ -52,13 +52,13 @@ def owner_of(site_state: SiteState) -> str:
     return sha256(f"{host}\0{os.path.realpath(site_state.root)}".encode())[7:39]
 
 
-def sweep_errands(cluster: ClusterWriter, site_state: SiteState) -> None:
-    """Delete the errands that killed runs of this host left for a site.
+def sweep_errands(cluster: ClusterWriter, site_state: SiteState, namespace: str = NAMESPACE) -> None:
+    """Delete the errands that killed runs of this host left for a site in a namespace.
 
     What can't be listed or deleted stays: it takes no room, and another run tries again.
     """
     with suppress(AirbundleError):
-        sweep(cluster, owner_of(site_state), abandoned)
+        sweep(cluster, owner_of(site_state), abandoned, namespace)
 
 
 def abandoned(process: str, age: float) -> bool:

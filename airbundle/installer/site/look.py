@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from airbundle.bundle.digest import sha256
 from airbundle.bundle.inventory import KubernetesTarget
 from airbundle.deploy.wanted import Wanted
 from airbundle.errors import AirbundleError, Finding, HostError, SiteError, Unreachable, UsageError
@@ -154,6 +155,7 @@ def _looked(checked: Checked, run: SiteRun, order: Order) -> Looked:
             nodes=look_at_nodes(run, order) if met.usable else None,
             unreachable=met.unreachable,
             pods=met.usable,
+            loaded=run.state.read().serves(sha256(run.trusted.bundle.statement_raw)),
             reporter=run.reporter,
         )
     known = {finding.code for finding in met.findings}

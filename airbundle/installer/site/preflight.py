@@ -13,7 +13,7 @@ from airbundle.deploy.wanted import Wanted
 from airbundle.errors import AirbundleError, Finding
 from airbundle.installer.options import CONTAINER, URL
 from airbundle.installer.site.facts import gather_facts, is_forbidden
-from airbundle.installer.site.hook_pulls import pull_problem
+from airbundle.installer.site.hook_pulls import pull_problem, untried
 from airbundle.installer.site.node_findings import node_findings
 from airbundle.installer.site.node_login import login_findings
 from airbundle.installer.site.order import PHASES, Order
@@ -62,6 +62,7 @@ def site_preflight(
     nodes: LookAtNodes | None = None,
     unreachable: str = "",
     pods: bool = True,
+    loaded: bool = True,
     reporter: Reporter = SILENT,
 ) -> list[Finding]:
     """Return all that stands in the way at the site, errors first; changes nothing.
@@ -75,6 +76,7 @@ def site_preflight(
         nodes: looks from the nodes; None where that is not wanted.
         unreachable: why the API does not answer, where that is known already.
         pods: whether a pod may be made, to find out whether nodes that a person set up pull what hooks run.
+        loaded: whether the registry has this bundle's images already.
         reporter: gets progress.
 
     Raises:
@@ -91,7 +93,7 @@ def site_preflight(
             wanted = replace(wanted, releases=(), findings=())
         facts = gather_facts(run.cluster, wanted, unreachable)
         if pods and not facts.unreachable:
-            wanted = replace(wanted, unmirrored=_unmirrored(run, wanted, phases))
+            wanted = _with_mirrors(run, wanted, phases, loaded)
         findings = run_rules(facts, wanted)
         if nodes is None or facts.unreachable:
             return findings
@@ -106,12 +108,13 @@ def look_at_nodes(run: SiteRun, order: Order) -> LookAtNodes | None:
     return lambda: [*login_findings(run), *node_findings(run, registry_runs=_registry_runs(run))]
 
 
-def _unmirrored(run: SiteLike, wanted: Wanted, phases: Sequence[str]) -> str:
-    """Return why hooks' images would not be pulled. Without the step, nodes have what an earlier run gave them, or a
+def _with_mirrors(run: SiteLike, wanted: Wanted, phases: Sequence[str], loaded: bool) -> Wanted:
+    """Add why hooks' images would not be pulled. Without the step, nodes have what an earlier run gave them, or a
     person: whether a person did is found out."""
     if NODES in phases or (run.site_state.root / NODES).is_dir():
-        return ""
-    return pull_problem(run, wanted)
+        return wanted
+    why = untried(wanted, loaded=loaded)
+    return replace(wanted, untried=why) if why else replace(wanted, unmirrored=pull_problem(run, wanted))
 
 
 def _is_there(run: SiteLike, namespace: str) -> bool:

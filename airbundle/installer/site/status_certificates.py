@@ -24,6 +24,7 @@ FEW_DAYS = 14
 _CERTIFICATE = ("cert-manager.io/v1", "Certificate")
 _DAY = timedelta(days=1)
 _SAID = 300
+_MANAGED = "cert-manager says no time for a renewal: see what it says of it, `kubectl describe certificate` there"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Expiry:
         what: which.
         ends: None where it can't be told.
         renewal: when cert-manager is to renew it; None where that is nobody's plan.
+        managed: whether cert-manager looks after it.
         problem: what else is wrong with it.
         said: what cert-manager says of a renewal.
     """
@@ -43,6 +45,7 @@ class Expiry:
     renewal: datetime | None = None
     problem: str = ""
     said: str = ""
+    managed: bool = False
 
     def days(self, now: datetime | None = None) -> int:
         """Return whole days until it ends; negative when it has, 0 where that can't be told."""
@@ -109,7 +112,7 @@ def _ending(each: Expiry, now: datetime) -> Finding:
     left = f"{each.left(now)} left"
     words = "the certificate ends soon" if each.days(now) >= 0 else "the certificate has ended"
     if each.renewal is None:
-        hint = "install the bundle again, which renews what is airbundle's"
+        hint = _MANAGED if each.managed else "install the bundle again, which renews what is airbundle's"
         return Finding(words, where=each.what, code="certificate", found=left, hint=hint)
     at = f"{each.renewal:%Y-%m-%dT%H:%M:%SZ}"
     if now < each.renewal:
@@ -132,9 +135,9 @@ def expiry_of(body: Mapping[str, Any]) -> Expiry:
     ends, renewal = (_time(text(body, "status", name)) for name in ("notAfter", "renewalTime"))
     said = text(ready, "message")[:_SAID]
     if ends is None:
-        return Expiry(what, None, problem=f"it has no certificate yet: {said}")
+        return Expiry(what, None, problem=f"it has no certificate yet: {said}", managed=True)
     problem = "" if ready.get("status") == "True" else f"it is not ready: {said}"
-    return Expiry(what, ends, renewal, problem, text(issuing, "message")[:_SAID])
+    return Expiry(what, ends, renewal, problem, text(issuing, "message")[:_SAID], managed=True)
 
 
 def _time(written: str) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.wanted import Wanted, WantedRelease
 from airbundle.errors import NotFound, RemoteError, Unauthorized
 from airbundle.installer.site.closed import closed, list_open
-from airbundle.installer.site.hook_pulls import SiteLike, pull_problem
+from airbundle.installer.site.hook_pulls import SiteLike, pull_problem, untried
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.transfer.cluster_api import Resource
@@ -29,7 +30,8 @@ class Answering:
     def __init__(self, answer: RemoteError | None) -> None:
         self._answer = answer
 
-    def objects(self, resource: Resource, namespace: str = "") -> Iterator[Mapping[str, Any]]:
+    def objects(self, resource: Resource, namespace: str = "", *, labels: str = "") -> Iterator[Mapping[str, Any]]:
+        del labels
         if self._answer:
             raise self._answer
         yield {"kind": resource.kind, "metadata": {"namespace": namespace}}
@@ -68,8 +70,22 @@ def test_without_hooks_nobody_is_asked(tmp_path: Path) -> None:
     assert pull_problem(here, want(release("", chart="app"))) == ""
 
 
-def test_who_may_not_try_can_not_tell_that_nodes_pull(tmp_path: Path) -> None:
+def with_hook() -> Wanted:
     made: WantedRelease = release(JOB)
-    wanted: Wanted = want(release(JOB, chart="app", hooks=hook_images(made.manifests, registry="registry.site")))
+    return want(release(JOB, chart="app", hooks=hook_images(made.manifests, registry="registry.site")))
+
+
+def test_what_can_not_be_tried_yet_is_not_tried(tmp_path: Path) -> None:
+    here = cast(SiteLike, Here(tmp_path, Unauthorized("pods is forbidden", status=403)))
+    assert pull_problem(here, with_hook()) == ""  # its namespace is made by this run
+    assert untried(with_hook(), loaded=True) == "there is no namespace shop yet for a pod that tries it"
+    there = replace(with_hook(), there=frozenset({"shop"}))
+    assert untried(there, loaded=True) == ""
+    assert untried(there, loaded=False) == "the registry does not have this bundle yet"
+    assert untried(want(release("", chart="app")), loaded=False) == ""
+
+
+def test_who_may_not_try_can_not_tell_that_nodes_pull(tmp_path: Path) -> None:
+    wanted = replace(with_hook(), there=frozenset({"shop"}))
     here = cast(SiteLike, Here(tmp_path, Unauthorized("pods is forbidden", status=403)))
     assert pull_problem(here, wanted) == "upstream.test/m:1: pods is forbidden"

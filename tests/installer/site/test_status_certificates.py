@@ -55,6 +55,9 @@ def test_one_that_is_short_and_has_time_until_its_renewal_is_a_warning() -> None
 def test_one_that_nobody_renews_or_has_ended() -> None:
     (finding,) = findings(certificate(notAfter=13 * DAY + HOUR))
     assert (finding.severity, finding.message, finding.found) == ("error", "the certificate ends soon", "13 days left")
+    assert "cert-manager says no time for a renewal" in finding.hint
+    (finding,) = expiry_findings([Expiry("Secret shop/registry-tls", NOW + DAY)], NOW)
+    assert "install the bundle again" in finding.hint
     assert not findings(certificate(notAfter=14 * DAY))
     (finding,) = findings(certificate(notAfter=-HOUR, renewalTime=-DAY))
     assert finding.message == "the certificate has ended, and cert-manager has not renewed it"
