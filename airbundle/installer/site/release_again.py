@@ -6,7 +6,7 @@ the chart lies in the bundle of that time, its values were kept, and the digest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,7 @@ from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Material, Materials
 from airbundle.installer.site.release_plan import scope_of
 from airbundle.installer.site.release_step import ReleaseStep
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.release_values import kept_values
 from airbundle.installer.site.release_works import ReleaseWorks
 from airbundle.installer.site.step import SiteRun
@@ -69,18 +70,45 @@ def again_problem(run: SiteRun, record: DeployedRelease) -> Finding | None:
         )
 
 
-def deploy_again(run: SiteRun, record: DeployedRelease) -> None:
+def deploy_again(run: SiteRun, record: DeployedRelease, restore: Callable[[], None] | None = None) -> None:
     """Deploy a release as it was recorded, wait until it is up, and record it. Safe to repeat after a kill.
 
     Definitions of custom resources that are there stay as they are, and so does data.
+
+    Args:
+        run: of the bundle of that time, and with its site file.
+        record: of a chart.
+        restore: puts its data back, and waits until it is up with them, which it may refuse to be without. Until that
+            ended well, the release counts as one that did not go back. By default data stay as they are.
 
     Raises:
         SiteError: it is not what was recorded, or does not come up.
         Conflict, Unauthorized, Refused, Unreachable, RemoteError: no good answer of the cluster.
     """
+    tracks = Tracks(run.site_state, record.name)
     with _opened(run, record) as again, SiteHelm(run) as helm, SILENT.phase("") as phase:
-        step = ReleaseStep(ReleaseWorks(run, again.materials, helm), again.carried, again.release, ())
-        step.run(phase)
+        if restore is not None:
+            tracks.restore()
+        changed = _StepBack(ReleaseWorks(run, again.materials, helm), again.carried, again.release, restore).run(phase)
+        if restore is not None and not changed:  # it is recorded as up: only its data were left
+            restore()
+            tracks.settle(tracks.read().objects)
+
+
+class _StepBack(ReleaseStep):
+    """The release's step; what is to be restored decides when it is up."""
+
+    def __init__(
+        self, works: ReleaseWorks, carried: CarriedRelease, release: Release, restore: Callable[[], None] | None
+    ) -> None:
+        super().__init__(works, carried, release, ())
+        self._restore = restore
+
+    def _come_up(self, record: DeployedRelease, timeout: float) -> None:
+        if self._restore is None:
+            super()._come_up(record, timeout)
+        else:
+            self._restore()
 
 
 @dataclass(frozen=True)

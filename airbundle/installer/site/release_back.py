@@ -23,7 +23,6 @@ from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials, timeout_of
 from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.release_told import told_as
-from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_plan import ReleaseMove, same_release
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
@@ -127,15 +126,10 @@ def go_back(
     Raises as `roll_back_release`, `deploy_again` and `Restores.run`.
     """
     with run.journal.step(f"rollback/{then.name}", afresh=afresh):
-        if not afresh:
+        if afresh:
+            deploy_again(run, then, restore)
+        else:
             roll_back_release(run, None, then, restore, force=force)
-            return
-        deploy_again(run, then)
-        if restore is not None:
-            tracks = Tracks(run.site_state, then.name)
-            tracks.restore()
-            restore()
-            tracks.settle(tracks.read().objects)
 
 
 def ways_back(run: SiteRun, helm: SiteHelm, moves: Sequence[ReleaseMove]) -> tuple[list[ReleaseMove], list[Finding]]:

@@ -99,12 +99,16 @@ class ReleaseStep(OfRelease):
             record = self._record(material, revision)
             if found.edited and material.chart:
                 put_back(run, applier, record)
-            wait_ready(run.cluster, list(map(parse_key, record.objects)), material.timeout, what=release.name)
+            self._come_up(record, material.timeout)
             self._prune(applier, record)
             self._prove(material, item)
         run.site_state.record(record)
         self._tracks.settle(record.objects)
         return True
+
+    def _come_up(self, record: DeployedRelease, timeout: float) -> None:
+        """Wait until it is up."""
+        wait_ready(self._works.run.cluster, list(map(parse_key, record.objects)), timeout, what=record.name)
 
     def _find(self, material: Material) -> _Found:
         run, track = self._works.run, self._tracks.read()
