@@ -6,18 +6,19 @@ deployment is recorded that is not complete, and each release in it as it comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from airbundle.errors import Finding, Interrupted, SiteError
+from airbundle.errors import Interrupted, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
 from airbundle.installer.server_up import is_down, start_again
+from airbundle.installer.site.as_planned import locked_as_planned
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
 from airbundle.installer.site.kept_run import kept_run
@@ -94,6 +95,7 @@ class _Work:
     then: Trusted
     restores: Restores
     origin: int
+    deployments: Sequence[Deployment]
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def roll_back(
 
     Raises:
         Interrupted: nobody agreed.
-        SiteError, RemoteError: a step failed; its `outcome` is `partial`, and the same command goes on from there.
+        SiteError, RemoteError: a step failed; its `outcome` is `partial`, and the same command goes on from there. Or
+            another run has changed the site since the plan was made.
     """
     with outcome("unchanged"):
         state.check_free()
@@ -157,7 +160,8 @@ def roll_back(
                 return RolledBack(work.plan)
             if not agree(work.plan):
                 raise Interrupted("nothing was rolled back")
-            with state.locked(f"airbundle rollback {work.plan.then.title}"), outcome("partial"):
+            command = f"airbundle rollback {work.plan.then.title}"
+            with locked_as_planned(state, site, work.deployments, command), outcome("partial"):
                 return _roll_back(state, work, reporter)
 
 
@@ -197,14 +201,9 @@ def _prepared(
         askable = plan.changes and not (plan.starts and state.read().mode == EMBEDDED)
         findings = [*problems, *(lacking_images(state, trusted, reporter) if askable else [])]
         if findings:
-            raise SiteError(
-                f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=_hint(findings)
-            )
-        yield _Work(run, plan, trusted, restores, newer.number)
-
-
-def _hint(findings: list[Finding]) -> str:
-    return findings[0].hint or "install the bundle of that version again, with --allow-older"
+            hint = findings[0].hint or "install the bundle of that version again, with --allow-older"
+            raise SiteError(f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=hint)
+        yield _Work(run, plan, trusted, restores, newer.number, deployments)
 
 
 def _other_settings(now: Deployment, then: Deployment) -> bool:

@@ -17,6 +17,7 @@ from airbundle.installer.install import install_checked
 from airbundle.installer.places import registry_place
 from airbundle.installer.report import Report
 from airbundle.installer.server_up import start_locked
+from airbundle.installer.site.as_planned import locked_as_planned
 from airbundle.installer.site.assembly import site_steps
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.history import history_of
@@ -29,6 +30,7 @@ from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
 from airbundle.installer.site.settings import SETTINGS
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.who import who_runs
 from airbundle.installer.steps import outcome
@@ -57,13 +59,17 @@ def install_site(asked: Asked, reporter: Reporter, *, review: Callable[[SitePlan
         VerificationError, CheckFailed, NoSpace, NoPermission: before anything changed (`unchanged`).
         Busy: another run is under way.
         SiteError: a step failed; its `outcome` is `rolled-back` or `partial`, and the same command goes on from there.
+            Or another run has changed the site since it was looked at (`unchanged`).
     """
     with outcome("unchanged"):
         asked.state.check_free()
+        site = SiteState(asked.state, asked.order.name)
+        planned = site.deployments()
         with _prepared(asked, reporter) as prepared:
             if review is not None:
                 review(prepared.plan())
-            with asked.state.locked(f"airbundle install --site {asked.order.name}"), outcome("partial"):
+            command = f"airbundle install --site {site.name}"
+            with locked_as_planned(asked.state, site, planned, command), outcome("partial"):
                 return _Bring(prepared, reporter).run()
 
 
