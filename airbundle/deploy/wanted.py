@@ -61,6 +61,7 @@ class Wanted:
         ours: `ObjectKey` texts of what airbundle deployed here before.
         releases_of_ours: (namespace, name) of releases that airbundle deployed here before.
         of_bundles: name of a release → the other bundle of this site that has it up.
+        unrestored: name of a release that went back, and whose data did not yet → whether the bundle can have them.
         made: (kind, namespace, name) of what airbundle itself makes beside the releases.
         findings: what rendering found.
         there: namespaces that are known to be there, also to a user who may not list them.
@@ -78,6 +79,7 @@ class Wanted:
     ours: frozenset[str] = frozenset()
     releases_of_ours: frozenset[tuple[str, str]] = frozenset()
     of_bundles: Mapping[str, str] = field(default_factory=dict)
+    unrestored: Mapping[str, bool] = field(default_factory=dict)
     made: frozenset[tuple[str, str, str]] = frozenset()
     findings: tuple[Finding, ...] = ()
     there: frozenset[str] = frozenset()

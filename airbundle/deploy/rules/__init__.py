@@ -71,6 +71,7 @@ RULES = (
     Rule("namespaces", references.namespaces),
     Rule("releases of others", owners.helm),
     Rule("releases of other bundles", owners.bundles),
+    Rule("data that went back", owners.data),
     Rule("objects of others", owners.objects),
     Rule("NodePorts", network.node_ports),
     Rule("load balancers", network.balancers, "warning"),

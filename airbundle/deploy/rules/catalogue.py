@@ -73,6 +73,7 @@ CODES: Mapping[str, Grade] = {
     "helm-pending": "warning",
     "helm-adopt": "warning",
     "bundle-adopt": "warning",
+    "data-unrestored": "either",
     "object-owner": "error",
     "object-exists": "warning",
     "crd-owner": "error",

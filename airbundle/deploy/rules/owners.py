@@ -74,6 +74,23 @@ def bundles(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
             )
 
 
+def data(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
+    """Yield the releases that went back, and whose data are yet to be restored."""
+    del facts
+    for release in wanted.releases:
+        takes = wanted.unrestored.get(release.name)
+        if takes is None:
+            continue
+        yield told(
+            "data-unrestored",
+            "it went back, and its data are yet to be restored: "
+            + ("this version goes on with them as they are" if takes else "they may be those of a newer version"),
+            where=f"release {release.namespace}/{release.name}",
+            hint=f"`airbundle rollback --site {wanted.site.name}` restores them; or go on with the newer version",
+            severity="warning" if takes else "error",
+        )
+
+
 def objects(facts: SiteFacts, wanted: Wanted) -> Iterator[Finding]:
     """Yield the objects that are there and belong to others."""
     existing = known(facts.existing, EXISTING)

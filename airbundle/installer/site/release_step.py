@@ -128,10 +128,14 @@ class ReleaseStep(OfRelease):
         same = record is not None and (record.inputs, record.namespace) == (material.inputs, material.namespace)
         up = newest == DEPLOYED
         recorded = same and up and record is not None and record.revision == revision
-        done = recorded and record is not None and self._untouched(record)
-        taken = not recorded and up and track.took(material.inputs, revision) and self._there(_texts(material))
+        whole = recorded and record is not None and self._untouched(record)
+        # While its data are yet to be restored it does not count as up, whatever its objects say.
+        done = whole and not track.restoring
+        taken = whole or (
+            not recorded and up and track.took(material.inputs, revision) and self._there(_texts(material))
+        )
         saved = track.saved and record is not None and release_changed(run, self._works.helm, record)
-        return _Found(record, track, revision, base, exists, done, taken, recorded and not done, saved)
+        return _Found(record, track, revision, base, exists, done, taken, recorded and not whole, saved)
 
     def _untouched(self, record: DeployedRelease) -> bool:
         """Tell whether a release is as it was applied; no when what was applied is not known any more."""

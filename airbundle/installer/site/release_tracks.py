@@ -9,6 +9,7 @@ from pathlib import Path
 
 from airbundle.errors import AirbundleError
 from airbundle.installer.files import PRIVATE_FILE, read_file, write_file
+from airbundle.installer.site.rollback_plan import FROM
 from airbundle.installer.site.site_state import SiteState
 
 _LIMIT = 16 * 1024 * 1024
@@ -27,6 +28,7 @@ class Track:
         saved: whether what is run `before` a change ended well for what was up before these attempts: what it kept is
             of that time, and would be of no time if it were run again.
         restoring: whether it was begun to go back to what was up before, and what is to be restored then is not yet.
+        left, serial: name of the bundle that was gone back from then, and its serial: nothing older can have its data.
     """
 
     objects: frozenset[str] = frozenset()
@@ -37,6 +39,12 @@ class Track:
     begun: bool = False
     saved: bool = False
     restoring: bool = False
+    left: str = ""
+    serial: int = 0
+
+    def takes(self, bundle: str, serial: int) -> bool:
+        """Tell whether a bundle can have the data as they are: those that are yet to be restored are of a newer one."""
+        return not self.restoring or (self.left == bundle and self.serial <= serial)
 
     def took(self, inputs: str, revision: int) -> bool:
         """Tell whether an attempt with these inputs gave this revision."""
@@ -55,11 +63,18 @@ class Tracks:
         raw = read_file(self._path, limit=_LIMIT)
         try:
             body = json.loads(raw or b"{}")
-            texts = [str(body.get(name, "")) for name in ("inputs", "trying")]
-            numbers = [int(body.get(name, 0)) for name in ("revision", "base")]
-            objects = frozenset(map(str, body.get("objects", ())))
-            marks = [bool(body.get(name)) for name in ("begun", "saved", "restoring")]
-            return Track(objects, texts[0], numbers[0], texts[1], numbers[1], *marks)
+            return Track(
+                objects=frozenset(map(str, body.get("objects", ()))),
+                inputs=str(body.get("inputs", "")),
+                revision=int(body.get("revision", 0)),
+                trying=str(body.get("trying", "")),
+                base=int(body.get("base", 0)),
+                begun=bool(body.get("begun")),
+                saved=bool(body.get("saved")),
+                restoring=bool(body.get("restoring")),
+                left=str(body.get("left", "")),
+                serial=int(body.get("serial", 0)),
+            )
         except (ValueError, TypeError, AttributeError, RecursionError, AirbundleError):
             return Track()
 
@@ -67,7 +82,8 @@ class Tracks:
         """Say what an attempt may make, on disk before it begins; `saved`: what is run before it ended well."""
         track = self.read()
         known = track.objects.union(objects)
-        self._write(Track(known, trying=inputs, base=base, begun=True, saved=saved, restoring=track.restoring))
+        begun = replace(track, objects=known, inputs="", revision=0, trying=inputs, base=base, begun=True, saved=saved)
+        self._write(begun)
 
     def taken(self, inputs: str, revision: int) -> None:
         """Say that an attempt was taken in whole."""
@@ -76,7 +92,14 @@ class Tracks:
 
     def restore(self) -> None:
         """Say that it goes back, and that what is to be restored then is not yet."""
-        self._write(replace(self.read(), restoring=True))
+        track, deployments = self.read(), self._state.deployments()
+        newest = deployments[-1] if deployments else None
+        number = newest.who.get(FROM) if newest else None
+        newer = next((each for each in deployments if each.number == number), newest)
+        left, serial = (newer.name, newer.serial) if newer else ("", 0)
+        if left == track.left:
+            serial = max(serial, track.serial)
+        self._write(replace(track, restoring=True, left=left, serial=serial))
 
     def settle(self, objects: Iterable[str]) -> None:
         """Say what is there and recorded, and that nothing else of ours is."""

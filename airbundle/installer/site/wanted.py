@@ -65,6 +65,11 @@ def wanted_of(trusted: Trusted, site: SiteDir, site_state: SiteState, rendered: 
         ),
         releases_of_ours=frozenset({(release.namespace or DEFAULT_NAMESPACE, release.name) for release in up} | begun),
         of_bundles={each.name: each.bundle for each in up if each.bundle != trusted.statement.name},
+        unrestored={
+            name: track.takes(trusted.statement.name, trusted.statement.serial)
+            for name, track in tracks.items()
+            if track.restoring
+        },
         made=frozenset(_made(site, rendered)),
         findings=rendered.warnings,
     )

@@ -40,6 +40,18 @@ def test_releases_of_helm(record: HelmFound, ours: bool, found: list[str]) -> No
     assert codes(owners.helm, good(helm={("shop", "app"): record}), wanted) == found
 
 
+@pytest.mark.parametrize(
+    ("unrestored", "found"),
+    [({}, []), ({"app": True}, ["warning"]), ({"app": False}, ["error"]), ({"else": False}, [])],
+)
+def test_data_that_are_yet_to_be_restored_are_not_for_an_older_version(
+    unrestored: dict[str, bool], found: list[str]
+) -> None:
+    told = list(owners.data(good(), want(release(), unrestored=unrestored)))
+    assert [each.severity for each in told] == found
+    assert all("airbundle rollback --site berlin" in each.hint for each in told)
+
+
 @pytest.mark.parametrize(("up", "found"), [({}, []), ({"app": "chat"}, ["bundle-adopt"]), ({"else": "chat"}, [])])
 def test_releases_of_another_bundle(up: dict[str, str], found: list[str]) -> None:
     assert codes(owners.bundles, good(), want(release(chart="app"), of_bundles=up)) == found

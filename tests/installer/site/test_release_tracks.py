@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.rollback_plan import FROM
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 
@@ -52,6 +54,24 @@ def test_that_a_backup_was_made_and_not_yet_restored_is_known_until_one_is_well(
     assert tracks.read() == Track(frozenset({"a"}), trying="two", base=1, begun=True, saved=True, restoring=True)
     tracks.settle([])
     assert tracks.read() == Track(begun=True)
+
+
+def test_data_that_are_yet_to_be_restored_are_for_nothing_older(tracks: Tracks, tmp_path: Path) -> None:
+    state = SiteState(StateDirectory(tmp_path / "state"), "berlin")
+    assert tracks.read().takes("shop", 1)
+    for number, serial in ((1, 10), (2, 20)):
+        state.write(Deployment(number, "shop", f"{number}.0.0", serial, f"sha256:{number}", "2026-01-01T00:00:00Z"))
+    tracks.restore()  # by the run of the newer one, which failed
+    wanted = [(10, False), (20, True), (30, True)]
+    assert [(serial, tracks.read().takes("shop", serial)) for serial, _ in wanted] == wanted
+    assert not tracks.read().takes("chat", 30)
+    back = Deployment(3, "shop", "1.0.0", 10, "sha256:1", "2026-01-01T00:00:00Z", who={FROM: 2})
+    state.write(back)
+    tracks.restore()  # by a rollback, which says what was up before it
+    tracks.begin([], "one", 3)
+    assert [(serial, tracks.read().takes("shop", serial)) for serial, _ in wanted] == wanted
+    tracks.settle([])
+    assert tracks.read().takes("shop", 1)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"objects": 1}', b'{"revision": "x"}', b'"text"'])

@@ -108,6 +108,11 @@ def test_what_a_bundle_would_deploy(workshop: Workshop, bundle: Path) -> None:
         site_state.write_cluster(SiteCluster("0a1b"))
         Tracks(site_state, "app").begin(["apps/v1/Deployment/shop/app"], "sha256:0", 0)
         again = wanted_of(trusted, site, site_state, rendered)
+        assert again.unrestored == {}
+        newer = Deployment(2, trusted.statement.name, "9.0.0", trusted.statement.serial + 1, "sha256:2", "")
+        site_state.write(newer)
+        Tracks(site_state, "app").restore()
+        assert wanted_of(trusted, site, site_state, rendered).unrestored == {"app": False}
 
     base, app = wanted.releases
     assert (base.namespace, base.chart, [each.name for each in base.manifests]) == ("default", "", ["base"])

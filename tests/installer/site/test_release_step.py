@@ -1,0 +1,105 @@
+"""installer.site.release_step: plain manifests at a cluster that is a dictionary; all of it runs in tests/site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from airbundle.bundle.release import Release
+from airbundle.deploy.desired import Desired
+from airbundle.deploy.objects import ObjectKey, key_of
+from airbundle.installer.journal import Journal
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.release_material import Material
+from airbundle.installer.site.release_step import ReleaseStep
+from airbundle.installer.site.release_tracks import Tracks
+from airbundle.installer.site.release_works import ReleaseWorks
+from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.state import StateDirectory
+from airbundle.progress import SILENT
+
+Body = Mapping[str, Any]
+CONFIG: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "app", "namespace": "shop"},
+    "data": {"greeting": "hello"},
+}
+KEY = key_of(CONFIG)
+
+
+class Site:
+    """A cluster, and a release of one ConfigMap; `controller` changes what is applied, as a controller does."""
+
+    def __init__(self, root: Path) -> None:
+        self.there: dict[ObjectKey, Body] = {}
+        self.applied: list[Body] = []
+        self.asked = 0
+        self.warned: list[str] = []
+        self.controller: Callable[[Body], Body] = lambda body: body
+        state = StateDirectory(root / "state")
+        state.root.mkdir()
+        self.state = SiteState(state, "berlin")
+        self.state.make()
+        reporter = SimpleNamespace(event=lambda _text: None, warn=self.warned.append)
+        self.run = cast(Any, SimpleNamespace(
+            cluster=self, journal=Journal(self.state.journal), site_state=self.state, reporter=reporter,
+            ask=lambda _question: False, trusted=SimpleNamespace(statement=SimpleNamespace(name="shop")),
+        ))  # fmt: skip
+        self.begin(1)
+
+    def begin(self, number: int) -> None:
+        """Begin a deployment."""
+        latest = self.state.latest()
+        up = latest.releases if latest else ()
+        self.state.write(Deployment(number, "shop", f"1.0.{number}", number, f"sha256:{number}", "", releases=up))
+
+    def step(self) -> ReleaseStep:
+        release = Release("app", "shop", timeout="1s")
+        material = Material(release, "shop", "", b"", (), (Desired(KEY, CONFIG),), (), "inputs")
+        materials = SimpleNamespace(of=lambda *_: material, pins=None, scope=lambda *_: True)
+        return ReleaseStep(ReleaseWorks(self.run, cast(Any, materials), cast(Any, None)), cast(Any, None), release, ())
+
+    def install(self) -> bool:
+        with SILENT.phase("") as phase:
+            return self.step().run(phase)
+
+    def get(self, key: ObjectKey) -> Body | None:
+        self.asked += 1
+        return self.there.get(key, {} if key.kind == "Namespace" else None)
+
+    def apply(self, body: Body, *, force: bool = False, dry_run: bool = False) -> Body:
+        del force
+        live = self.there.get(key_of(body), {})
+        after = {**live, **body, "metadata": {**live.get("metadata", {}), **body["metadata"], "uid": "1"}}
+        if not dry_run:
+            self.applied.append(body)
+            self.there[key_of(body)] = self.controller(after)
+        return after
+
+    def resource_of(self, *_: object) -> None:
+        return None
+
+    def forget(self) -> None: ...
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_what_is_up_is_done(site: Site) -> None:
+    assert site.install()
+    assert (site.step().plan(), site.install(), len(site.applied)) == ([], False, 1)
+
+
+def test_what_is_up_but_for_its_data_is_not_done(site: Site) -> None:
+    site.install()
+    Tracks(site.state, "app").restore()
+    assert [change.action for change in site.step().plan()] == ["change"]
+    assert (site.install(), len(site.applied)) == (True, 1)  # the API is not given again what it has
+    assert not Tracks(site.state, "app").read().restoring
