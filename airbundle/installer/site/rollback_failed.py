@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import NoReturn
 
 from airbundle.errors import AirbundleError, Finding, HostError, Outcome, SiteError
-from airbundle.installer.embedded import ask_health, local_client
 from airbundle.installer.journal import Journal
-from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import open_kept, serve_back
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
 from airbundle.installer.site.drift import release_changed
@@ -18,6 +16,7 @@ from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.release_back import Restores, go_back
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
+from airbundle.installer.site.rollback_told import failure_findings, registry_findings
 from airbundle.installer.site.settings import SETTINGS, set_back, settled_before
 from airbundle.installer.site.step import SiteRun
 from airbundle.store.host import host_errors
@@ -51,10 +50,10 @@ def roll_back_failed(
         SiteError: always. Its outcome is `rolled-back` when all that was up before is up again as it was, else
             `partial`.
     """
-    lost = list(_registry_findings(run))
+    lost = registry_findings(run)
     work = _Failed(run, before, others, failed)
     work.go_back([name for name in (*changed, *failed) if name.startswith(_STEP) and changed.get(name, True)])
-    findings = [finding for name, error in failed.items() for finding in _findings(name, error)]
+    findings = failure_findings(failed)
     whole = before is not None and work.whole
     if whole and before is not None:
         work.set_back([name for name in SETTINGS if changed.get(name) or name in failed])
@@ -67,29 +66,6 @@ def roll_back_failed(
         findings=[*lost, *findings, *work.findings],
         hint=work.hint,
     )
-
-
-def _findings(name: str, error: AirbundleError) -> list[Finding]:
-    if not error.findings:
-        return [Finding(error.problem, where=name, hint=error.hint)]
-    return [Finding(error.problem, where=name, hint=error.hint), *error.findings]
-
-
-def _registry_findings(run: SiteRun) -> Iterator[Finding]:
-    """Tell when this host's registry is gone, which nodes alone would tell, each of its own pulls."""
-    installed = run.state.read()
-    if installed.mode != EMBEDDED:
-        return
-    with local_client(run.state, installed.server_here) as client:
-        health = ask_health(client, installed.server_here)
-    if not health.answers:
-        yield Finding(
-            "the registry of this host does not answer, and nodes can't pull from it",
-            where=installed.registry,
-            code="service",
-            found=health.problem,
-            hint=f"run the same command again, which starts it; what it said last is in {run.state.path('log')}",
-        )
 
 
 class _Failed:
