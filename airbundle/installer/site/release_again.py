@@ -85,14 +85,10 @@ def deploy_again(run: SiteRun, record: DeployedRelease, restore: Callable[[], No
         SiteError: it is not what was recorded, or does not come up.
         Conflict, Unauthorized, Refused, Unreachable, RemoteError: no good answer of the cluster.
     """
-    tracks = Tracks(run.site_state, record.name)
     with _opened(run, record) as again, SiteHelm(run) as helm, SILENT.phase("") as phase:
         if restore is not None:
-            tracks.restore()
-        changed = _StepBack(ReleaseWorks(run, again.materials, helm), again.carried, again.release, restore).run(phase)
-        if restore is not None and not changed:  # it is recorded as up: only its data were left
-            restore()
-            tracks.settle(tracks.read().objects)
+            Tracks(run.site_state, record.name).restore()
+        _StepBack(ReleaseWorks(run, again.materials, helm), again.carried, again.release, restore).run(phase)
 
 
 class _StepBack(ReleaseStep):
