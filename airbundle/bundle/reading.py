@@ -267,9 +267,7 @@ class Reading:
         given = [name for name in spec.one_of if name in present]
         if spec.one_of and len(given) != 1:
             found = " and ".join(given) or "none of them"
-            self.wrong(
-                f"{spec.title} has one source", where, found=found, expected="exactly one of " + ", ".join(spec.one_of)
-            )
+            self.wrong(f"{spec.title} takes exactly one of {', '.join(spec.one_of)}", where, found=found)
         for name, others in spec.goes_with.items():
             for other in others:
                 if name in present and other not in present:
@@ -279,17 +277,17 @@ class Reading:
                 continue
             for name in when.needs:
                 if name not in present:
-                    self._missing(where, name, spec, because=f"{when.name}: {when.value} needs it")
+                    self._missing(where, name, spec, because=f"'{when.name}: {when.value}' needs it")
             for name in when.excludes:
                 if name in present:
-                    self.wrong(
-                        f"{name!r} does not go with {when.name}: {when.value}", where, hint="leave one of them out"
-                    )
+                    told = f"{name!r} does not go with '{when.name}: {when.value}'"
+                    self.wrong(told, where, hint="leave one of them out")
         return len(self.findings) == before
 
     def _missing(self, where: str, name: str, spec: Record, *, because: str = "") -> None:
         known = spec.fields[name].spec
-        expected = known.expected if isinstance(known, Text) else spec.fields[name].doc
+        doc = spec.fields[name].doc
+        expected = known.expected if isinstance(known, Text) else doc[:1].lower() + doc[1:]
         reason = f": {because}" if because else ""
         self.wrong(f"{spec.title} lacks {name!r}{reason}", where, code="missing-field", expected=expected)
 

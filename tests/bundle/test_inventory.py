@@ -180,11 +180,11 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ),
     (
         {"charts": [{"name": "x"}]},
-        "charts[0]: a chart has one source; found none of them; expected exactly one of repo",
+        "charts[0]: a chart takes exactly one of repo, path; found none of them",
     ),
     (
         {"charts": [{"name": "x", "repo": "https://h", "path": "p", "version": "1"}]},
-        "found repo and path; expected exactly",
+        "takes exactly one of repo, path; found repo and path",
     ),
     ({"charts": [{"name": "x", "repo": "https://h"}]}, "charts[0]: a chart lacks 'version': 'repo' needs it"),
     ({"charts": [{"name": "X", "path": "p"}]}, "charts[0].name: wrong value; found 'X'; expected a chart's name"),
@@ -230,8 +230,8 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"files": [{"url": "https://h/%2e%2e", "sha256": DIGEST}]}, "no plain name of its own; found '..'"),
     ({"files": [{"path": "f", "name": "a/b"}]}, "files[0].name: wrong value; found 'a/b'; expected a plain file name"),
     ({"files": [{"path": "a/f"}, {"path": "b/f"}]}, "two files are called f at the site"),
-    ({"ca": {"mode": "site", "key": "k"}}, "'key' does not go with mode: site (leave one of them out)"),
-    ({"ca": {"mode": "bundled", "cert": "c"}}, "ca lacks 'key': mode: bundled needs it"),
+    ({"ca": {"mode": "site", "key": "k"}}, "'key' does not go with 'mode: site' (leave one of them out)"),
+    ({"ca": {"mode": "bundled", "cert": "c"}}, "ca lacks 'key': 'mode: bundled' needs it"),
     ({"ca": {"mode": "site", "permitted": ["10.0.0.1/8"]}}, "ca.permitted[0]: '10.0.0.1/8' is no network"),
     (
         {"metadata": {"name": "A b", "version": "1"}},

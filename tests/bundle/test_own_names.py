@@ -43,7 +43,7 @@ def test_what_is_declared_comes_back() -> None:
         ({"domain": {"default": "x"}}, "site.domain is known to every bundle"),
         ({"storageClass": {"default": "x"}}, "site.storageClass is known to every bundle"),
         ({"a.b": {"default": "x"}}, "expected a name: a letter"),
-        ({"a": {}}, "expected exactly one of default, example"),
+        ({"a": {}}, "takes exactly one of default, example; found none of them"),
         ({"a": {"default": 1, "example": 2}}, "found default and example"),
         ({"a": {"default": None}}, "found nothing; expected text of one line"),
         ({"a": {"default": [1]}}, "found a list"),

@@ -57,7 +57,7 @@ def test_each_kind_is_read(written: dict[str, Any], kind: str, read: Check) -> N
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ({}, "a check has one source; found none of them; expected exactly one of http, tcp, tls, exec, sql, redis"),
+        ({}, "a check takes exactly one of http, tcp, tls, exec, sql, redis; found none of them"),
         ({"http": "http://a/", "tcp": "a:1"}, "found http and tcp"),
         ({"tcp": "a:1", "status": 200}, "a check lacks 'http': 'status' needs it"),
         ({"http": "http://a/", "days": 2}, "a check lacks 'tls': 'days' needs it"),
