@@ -20,7 +20,11 @@ MOST_PATIENCE = 86400
 def add_reach(parser: argparse.ArgumentParser, *, patience: float) -> None:
     """Add which site is meant, and how its cluster is reached."""
     group = parser.add_argument_group("site")
-    group.add_argument("--site", metavar="NAME", help="only this site; needed where this host has several")
+    group.add_argument(
+        "--site",
+        metavar="NAME",
+        help="only this site, by its name (`metadata.name` of its site file, no path); needed where this host has several",
+    )
     group.add_argument("--kubeconfig", metavar="FILE", help="by default what the install used")
     group.add_argument("--context", metavar="NAME", help="by default what the install used")
     group.add_argument(
@@ -58,11 +62,17 @@ def named_sites(args: argparse.Namespace, state: StateDirectory) -> list[SiteSta
     chosen = [site for site in found if args.site in (None, site.name)]
     if args.site is not None and not chosen:
         known = ", ".join(site.name for site in found) or "none"
-        raise UsageError(f"--site {args.site}: there is no such site in {state.root}", hint=f"sites here: {known}")
+        kind = "; --site takes a site's name here, no file" if _is_file(args.site) else ""
+        hint = f"sites here: {known}{kind}"
+        raise UsageError(f"--site {args.site}: there is no such site in {state.root}", hint=hint)
     if len(chosen) > 1 and (args.kubeconfig or args.context):
         names = ", ".join(site.name for site in chosen)
         raise UsageError(f"--kubeconfig and --context are of one site; here are {names}", hint="add --site NAME")
     return chosen
+
+
+def _is_file(text: str) -> bool:
+    return "/" in text or text.endswith((".yaml", ".yml"))
 
 
 def one_site(args: argparse.Namespace, state: StateDirectory) -> SiteState:

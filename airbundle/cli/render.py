@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_bundle(parser)
     add_base(parser)
-    parser.add_argument("--site", required=True, metavar="FILE", help="the site file; its values lie beside it")
+    parser.add_argument(
+        "--site", required=True, metavar="FILE", help="the path of the site file; its values lie beside it"
+    )
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="where to write: a new directory, or an earlier render's"
     )

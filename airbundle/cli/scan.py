@@ -64,7 +64,7 @@ def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="scan with this site's values and choices, too; may be repeated",
+        help="the path of a site file: scan with its values and choices, too; may be repeated",
     )
     parser.add_argument("--charts", metavar="DIR", help="scan NAME-VERSION.tgz from here, in the place of repositories")
     parser.add_argument(

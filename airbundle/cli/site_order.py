@@ -32,7 +32,9 @@ def add_site(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add the site file and what goes with it; return their group."""
     group = parser.add_argument_group("site")
     group.add_argument(
-        "--site", metavar="FILE", help="the site file: bring up nodes, DNS, trust, secrets, releases and checks, too"
+        "--site",
+        metavar="FILE",
+        help="the path of the site file: bring up nodes, DNS, trust, secrets, releases and checks, too",
     )
     group.add_argument(
         "--phases",

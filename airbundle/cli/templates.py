@@ -103,10 +103,11 @@ registry:
   # auth: {username: installer, passwordFile: /root/harbor.password}
   # ca: /etc/pki/site-ca.pem
 
-# How the nodes learn of the registry.
+# How the nodes learn of the registry. `local`: this host is the cluster's only node. Where there are more: `ssh`, with
+# their hosts below; `daemonset`, a pod on each; or `manual`, a person runs a script on each.
 nodes:
   runtime: containerd                         # or k3s, rke2, crio, docker
-  access: local                               # or ssh (with hosts), daemonset, manual
+  access: local                               # or ssh, daemonset, manual
   # hosts: [root@node-1, root@node-2]
   restart: manual                             # or rolling: cordon, restart, uncordon, node by node
 

@@ -51,7 +51,10 @@ def test_passwords_are_not_in_the_representation() -> None:
     [
         ({"registry": {"mode": "external"}}, "registry lacks 'url': 'mode: external' needs it"),
         ({"registry": {"mode": "embeded"}}, "(did you mean 'embedded'?)"),
-        ({"nodes": {"access": "ssh"}}, "nodes lacks 'hosts': 'access: ssh' needs it; expected the nodes, for access by ssh"),
+        (
+            {"nodes": {"access": "ssh"}},
+            "nodes lacks 'hosts': 'access: ssh' needs it; expected the nodes, for access by ssh",
+        ),
         ({"nodes": {"runtime": "cri-o"}}, "(did you mean 'crio'?)"),
         ({"dns": {"zone": "Z_"}}, "dns.zone: wrong value; found 'Z_'; expected a DNS name"),
         ({"dns": {"zone": "z", "records": {"a b": "x"}}}, "dns.records.a b: wrong value"),

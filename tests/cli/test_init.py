@@ -41,6 +41,7 @@ def test_writes_a_site_file(tmp_path: Path) -> None:
     assert main(["init", str(tmp_path / "berlin"), "--site"]) == 0
     site = parse_site((tmp_path / "berlin" / "site.yaml").read_bytes())
     assert (site.name, site.registry.mode) == ("berlin", "embedded")
+    assert "`local`: this host is the cluster's only node" in (tmp_path / "berlin" / "site.yaml").read_text()
 
 
 def test_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

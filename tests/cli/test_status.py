@@ -22,6 +22,7 @@ from airbundle.installer.state import StateDirectory
         (["--watch", "nan"], "at least 1"),
         (["--patience", "-1"], "at most a day"),
         (["--site", "none"], "no such site"),
+        (["--site", "site.yaml"], "--site takes a site's name here, no file"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
