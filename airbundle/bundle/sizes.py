@@ -1,4 +1,4 @@
-"""Sizes as people write them: `4GiB`, `4.7GB`, `650M`, or plain bytes."""
+"""Sizes as people write them, `4GiB`, `4.7GB`, `650M` or plain bytes, and numbers of things as they read them."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def counted(number: int, word: str, plural: str = "") -> str:
+    """Return `1 image` or `2 images`; `plural` where that is not the word with an s."""
+    return f"{number} {word if number == 1 else plural or word + 's'}"

@@ -213,15 +213,15 @@ def output_path(name: str, file: str) -> Path:
 def _tell(result: BuildResult, lock: Lock, args: argparse.Namespace, console: Console) -> None:
     import shlex
 
-    from airbundle.bundle.sizes import human
+    from airbundle.bundle.sizes import counted, human
 
     built = result.bundle
     images = sum(root.kind == "image" for root in lock.roots)
     charts = sum(root.kind == "chart" for root in lock.roots)
     for path in built.files:
         console.say(str(path))
-    others = len(lock.roots) - images - charts
-    console.say(f"  {human(built.size)}, {images} images, {charts} charts, {others} other entries")
+    others = counted(len(lock.roots) - images - charts, "other entry", "other entries")
+    console.say(f"  {human(built.size)}, {counted(images, 'image')}, {counted(charts, 'chart')}, {others}")
     parts = {"reused": result.reused, "fetched": result.fetched, "from an earlier run": result.resumed}
     if result.changed:
         console.say(

@@ -148,7 +148,7 @@ def _platforms(root: RootRow, lock: LockGlance) -> str:
 
 
 def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
-    from airbundle.bundle.sizes import human
+    from airbundle.bundle.sizes import counted, human
 
     statement = bundle.statement
     volumes = f" in {len(bundle.file.parts)} volumes" if len(bundle.file.parts) > 1 else ""
@@ -156,7 +156,7 @@ def _show_head(bundle: BundleFile, lock: LockGlance, console: Console) -> None:
     rows = [
         ("created", f"{statement.created}  (serial {statement.serial})"),
         ("expires", statement.expires or "never"),
-        ("size", f"{human(bundle.size)}{volumes}, {statement.contents.blobs} blobs"),
+        ("size", f"{human(bundle.size)}{volumes}, {counted(statement.contents.blobs, 'blob')}"),
         ("signed by", "\n             ".join(signers) + "  (a claim: `airbundle verify --key PUB` checks it)")
         if signers
         else ("signed by", "NOBODY: sites will refuse it"),

@@ -23,7 +23,7 @@ def add_reach(parser: argparse.ArgumentParser, *, patience: float) -> None:
     group.add_argument(
         "--site",
         metavar="NAME",
-        help="only this site, by its name (`metadata.name` of its site file, no path); needed where this host has several",
+        help="only this site, by its name (`metadata.name` in its file, no path); needed where this host has several",
     )
     group.add_argument("--kubeconfig", metavar="FILE", help="by default what the install used")
     group.add_argument("--context", metavar="NAME", help="by default what the install used")

@@ -67,8 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _tell(loaded: Loaded, console: Console) -> None:
-    from airbundle.bundle.sizes import human
-    from airbundle.installer.report import counted
+    from airbundle.bundle.sizes import counted, human
 
     result, statement = loaded.result, loaded.statement
     where = loaded.target.url + (f"/{loaded.target.prefix}" if loaded.target.prefix else "")

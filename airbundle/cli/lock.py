@@ -56,6 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from airbundle.builder.lock import Locker, LockOptions
     from airbundle.builder.lock_file import read_lock, write_lock
     from airbundle.builder.tools import parse_helm
+    from airbundle.bundle.sizes import counted
     from airbundle.cli.arguments import open_cache
     from airbundle.errors import UsageError
     from airbundle.store.inventory_dir import open_inventory
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     changed = previous != lock
     _tell(lock, previous, console)
     tidy_cache(cache, console)
-    console.say(f"{path}: {'written' if changed else 'unchanged'}, {len(lock.roots)} entries")
+    console.say(f"{path}: {'written' if changed else 'unchanged'}, {counted(len(lock.roots), 'entry', 'entries')}")
     return {"path": str(path), "changed": changed, "serial": lock.serial, "entries": len(lock.roots)}
 
 
@@ -93,6 +94,7 @@ def _command(args: argparse.Namespace) -> str:
 def _check(locker: Locker, lock: Lock | None, command: str, console: Console) -> dict[str, Any]:
     from airbundle.builder.check import check_lock, moved_findings
     from airbundle.bundle.lockfit import lock_misfits
+    from airbundle.bundle.sizes import counted
     from airbundle.errors import CheckFailed, UsageError
 
     if lock is None:
@@ -103,7 +105,8 @@ def _check(locker: Locker, lock: Lock | None, command: str, console: Console) ->
     if findings:
         count = "one entry is" if len(findings) == 1 else f"{len(findings)} entries are"
         raise CheckFailed(f"{count} no longer what the lock says", findings=findings)
-    console.say(f"{len(lock.roots)} entries are what the lock says")
+    are = "is" if len(lock.roots) == 1 else "are"
+    console.say(f"{counted(len(lock.roots), 'entry', 'entries')} {are} what the lock says")
     return {"checked": len(lock.roots)}
 
 

@@ -84,8 +84,7 @@ def _tell(plan: Pruning, state: StateDirectory, console: Console, *, done: bool,
 
 
 def _lines(plan: Pruning, *, done: bool) -> Iterator[str]:
-    from airbundle.bundle.sizes import human
-    from airbundle.installer.report import counted
+    from airbundle.bundle.sizes import counted, human
 
     if not plan.versions:
         yield "nothing is installed"

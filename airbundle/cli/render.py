@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _tell(title: str, output: Path, rendered: Rendered, written: Written, console: Console) -> None:
-    from airbundle.installer.report import counted
+    from airbundle.bundle.sizes import counted
 
     for each in rendered.releases:
         namespace = f" → {each.release.namespace}" if each.release.namespace else ""

@@ -124,11 +124,14 @@ def _check(args: argparse.Namespace, console: Console) -> Check:
 def _tell(url: str, app: App, console: Console) -> None:
     import sys
 
+    from airbundle.bundle.sizes import counted
+
     for opened in app.library.bundles:
         console.say(f"{opened.statement.name} {opened.statement.version}: {opened.bundle.path}")
     if app.repositories is not None:
         tags = sum(len(repository.tags) for repository in app.repositories.values())
-        console.say(f"registry: {tags} tags in {len(app.repositories)} repositories")
+        repositories = counted(len(app.repositories), "repository", "repositories")
+        console.say(f"registry: {counted(tags, 'tag')} in {repositories}")
     for name, shelf in app.shelves.items():
         if shelf:
             console.say(f"{name}: {url}/{name}/")

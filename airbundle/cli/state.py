@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _backup(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from airbundle.bundle.sizes import human
+    from airbundle.bundle.sizes import counted, human
     from airbundle.installer.backup import back_up, check_something, write_backup
     from airbundle.installer.files import check_new_file
 
@@ -58,7 +58,7 @@ def _backup(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     passphrase = console.passphrase("the new backup", file=args.passphrase_file, new=True)
     backup = back_up(state)
     size = write_backup(backup, passphrase, output)
-    console.say(f"{output}  {len(backup.files)} files of {state.root}, {human(size)}, sealed")
+    console.say(f"{output}  {counted(len(backup.files), 'file')} of {state.root}, {human(size)}, sealed")
     console.say("without its passphrase it is worth nothing: keep that in another place, and try it once")
     for bundle in backup.bundles:
         console.say(f"not in it  {bundle.name} {bundle.version}, statement {bundle.statement}: keep the bundle, too")

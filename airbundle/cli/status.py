@@ -125,8 +125,7 @@ def _judged(status: Status, console: Console) -> dict[str, Any]:
 
 
 def _tell(status: Status, state: StateDirectory, console: Console) -> None:
-    from airbundle.bundle.sizes import human
-    from airbundle.installer.report import counted
+    from airbundle.bundle.sizes import counted, human
 
     installed = status.installed
     if not installed.mode:

@@ -153,17 +153,19 @@ def _record(bundle: BundleFile, before: Sequence[os.stat_result], args: argparse
 
 
 def _tell(bundle: BundleFile, signers: list[str], console: Console, *, checked: bool) -> None:
-    from airbundle.bundle.sizes import human
+    from airbundle.bundle.sizes import counted, human
     from airbundle.cli.main import running_bundle
     from airbundle.store.delta import base_of
 
     statement = bundle.statement
-    console.say(f"{statement.name} {statement.version}: whole: {len(bundle.toc.blobs)} blobs, {human(bundle.size)}")
+    blobs = counted(len(bundle.toc.blobs), "blob")
+    console.say(f"{statement.name} {statement.version}: whole: {blobs}, {human(bundle.size)}")
     for key_id in signers:
         console.say(f"  signed by {key_id}")
     console.say(f"  created {statement.created}, expires {statement.expires or 'never'}")
     if bundle.toc.external:
-        left = f"{len(bundle.toc.external)} blobs, {human(sum(size for _, size in bundle.toc.external))}"
+        size = human(sum(size for _, size in bundle.toc.external))
+        left = f"{counted(len(bundle.toc.external), 'blob')}, {size}"
         there = "all are in --base" if checked else "--base checks that they are there"
         console.say(f"  a delta on {base_of(statement)}: leaves out {left}; {there}")
     if not signers:

@@ -19,6 +19,7 @@ from airbundle.bundle.docker_save import CONFIG_LIMIT, config_diff_ids
 from airbundle.bundle.index import IMAGE, ref_of
 from airbundle.bundle.oci import Descriptor, Manifest, Platform, canonical_json, parse_json
 from airbundle.bundle.reference import Reference, parse_reference
+from airbundle.bundle.sizes import counted
 from airbundle.bundle.tar import BLOBS, BLOCK, END, LARGEST_OCTAL, header
 from airbundle.errors import DigestMismatch, SiteError, UsageError, VerificationError
 from airbundle.progress import Item
@@ -143,8 +144,9 @@ def _candidates(bundle: BundleFile, wanted: str) -> list[Descriptor]:
         return found
     found = [root for root in images if is_registry(ref_of(root))]
     if not found:
+        found_here = counted(len(images), "image")
         raise SiteError(
-            f"{bundle.path.name} carries no registry to run in a container: none of its {len(images)} images is one",
+            f"{bundle.path.name} carries no registry to run in a container: found {found_here}, none that is one",
             outcome="unchanged",
             hint="add docker.io/library/registry:2 to the images in bundle.yaml and build again, "
             "or use --registry embedded, which needs no image",

@@ -14,7 +14,7 @@ from pathlib import Path
 import airbundle
 from airbundle.bundle.digest import sha256
 from airbundle.bundle.index import CHART, IMAGE
-from airbundle.bundle.sizes import human
+from airbundle.bundle.sizes import counted, human
 from airbundle.errors import Finding, SiteError
 from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copies import Copies
@@ -28,7 +28,7 @@ from airbundle.installer.options import CONTAINER, URL, Options
 from airbundle.installer.places import keep_registry_ca, notes, registry_name, registry_place, server_place, target_here
 from airbundle.installer.preflight import Preflight, raise_findings
 from airbundle.installer.program import check_not_older, files_outside, install_program
-from airbundle.installer.report import Report, counted
+from airbundle.installer.report import Report
 from airbundle.installer.server_up import bring_up
 from airbundle.installer.service import Service
 from airbundle.installer.site_ca import ensure_ca, ensure_certificate

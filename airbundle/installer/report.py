@@ -9,6 +9,7 @@ from typing import Any
 
 from airbundle.bundle.index import CHART, IMAGE, kind_of
 from airbundle.bundle.oci import Descriptor
+from airbundle.bundle.sizes import counted
 from airbundle.installer.load_plan import LoadPlan, Tag
 from airbundle.installer.options import EMBEDDED
 
@@ -141,11 +142,6 @@ def _is_loopback(place: Place) -> bool:
     """Tell whether helm 3 would talk plain HTTP to a registry, whatever it is told, because of its name."""
     name = place.here.rpartition(":")[0] or place.here
     return not place.plain and (name == "localhost" or name.startswith("127.") or name == "[::1]")
-
-
-def counted(number: int, word: str) -> str:
-    """Return `1 image` or `2 images`."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _podman_access(place: Place) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from airbundle.bundle.sizes import counted
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import URL
@@ -94,7 +95,7 @@ def uninstall(
         _end(state, done)
     if done.failed:
         raise SiteError(
-            f"{len(done.failed)} things could not be taken away; {len(done.removed)} were",
+            f"{counted(len(done.failed), 'thing')} could not be taken away; {len(done.removed)} were",
             findings=done.failed,
             hint="mend what is said, then run `airbundle uninstall` again",
         )

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from airbundle import __version__
 from airbundle.bundle.chart_index import ChartEntry
 from airbundle.bundle.serving import CHARTS, CLAMAV, FILES
+from airbundle.bundle.sizes import counted
 from airbundle.bundle.statement import Statement
 from airbundle.server.repositories import Repository
 from airbundle.server.shelf import Shelf
@@ -56,7 +57,7 @@ def front_page(served: Served, *, host: str, scheme: str) -> bytes:
 def _registry_part(repositories: Mapping[str, Repository], host: str) -> list[str]:
     images = [f"{name}:{tag}" for name, repository in repositories.items() for tag in sorted(repository.images)]
     example = [_pre(f"docker pull {host}/{images[0]}")] if images else []
-    return [f"<h2>Registry: {len(images)} images</h2>", *example, _list(images)]
+    return [f"<h2>Registry: {counted(len(images), 'image')}</h2>", *example, _list(images)]
 
 
 def _charts_part(charts: Sequence[ChartEntry], url: str) -> list[str]:

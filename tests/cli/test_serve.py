@@ -78,7 +78,7 @@ def test_it_tells_its_url_and_ends_cleanly(tmp_path: Path, bundle: Path, redis: 
         server.process._process.wait(60)
         assert server.process.returncode == 0
         text = server.process.text()
-    assert "registry: 1 tags in 1 repositories" in text
+    assert "registry: 1 tag in 1 repository" in text
     assert "Traceback" not in text
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port), timeout=5)

@@ -114,7 +114,7 @@ def test_the_one_that_is_wanted(opened: Opened) -> None:
 
 
 def test_no_registry(opened: Opened) -> None:
-    with pytest.raises(SiteError, match="none of its 1 images is one") as caught:
+    with pytest.raises(SiteError, match="found 1 image, none that is one") as caught:
         find_registry_image(opened({"docker.io/library/redis:2": tiny_image("redis")}), AMD64)
     assert "bundle.yaml" in caught.value.hint
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from airbundle.bundle.release import RELEASE_NAME
+from airbundle.bundle.sizes import counted
 from airbundle.errors import UsageError
 from airbundle.installer.files import read_file
 from airbundle.installer.journal import Journal
 from airbundle.installer.owned_directory import OwnedDirectory, OwnedFile, Written
-from airbundle.installer.report import counted
 from airbundle.installer.site.handoff_content import README, Handoff, HandoffMaker, statement_of
 from airbundle.installer.site.handoff_readme import readme
 from airbundle.installer.site.handoff_scripts import ORDER

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airbundle.bundle.sizes import counted
 from airbundle.errors import Finding
-from airbundle.installer.report import Report, counted
+from airbundle.installer.report import Report
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.order import PHASES
 from airbundle.installer.site.step import Change
