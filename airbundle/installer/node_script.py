@@ -312,9 +312,17 @@ def _files(setup: NodeSetup) -> Iterator[str]:
         yield f"\n{command} {shlex.quote(path)} <<'{_END}'\n{text.rstrip(chr(10))}\n{_END}\n"
 
 
+def hosts_line(name: str, address: str) -> str:
+    """Return our line of `/etc/hosts` as it stands there; empty without an address."""
+    return f"{_hosts_entry(name, address)} # airbundle" if address else ""
+
+
+def _hosts_entry(name: str, address: str) -> str:
+    return f"{address} {name}" if address else ""
+
+
 def _hosts(name: str, address: str) -> str:
-    line = f"{address} {name}" if address else ""
-    return f"put_hosts {shlex.quote(line)}\n"
+    return f"put_hosts {shlex.quote(_hosts_entry(name, address))}\n"
 
 
 def _checks(setup: NodeSetup, url: str, name: str, address: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from airbundle.deploy.zone import Zone, hosts_file, zone_file
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.site.step import Change
 from airbundle.store.host import host_errors
 
 DIRECTORY = "dns"
@@ -24,6 +25,16 @@ def dns_files(site_state: SiteState, zones: Sequence[Zone]) -> dict[str, bytes]:
     wanted = {"hosts": hosts_file(tuple(zones))} if zones else {}
     wanted.update({f"{zone.name}.zone": zone_file(zone, int(time.time())) for zone in zones})
     return {name: text.encode() for name, text in wanted.items() if _plain(_read(site_state, name)) != _plain(text)}
+
+
+def file_changes(site_state: SiteState, zones: Sequence[Zone]) -> list[Change]:
+    """Return which files would be made, changed and taken away; reads only."""
+    directory = site_state.root / DIRECTORY
+    changes = [
+        Change(str(directory / name), "change" if (directory / name).exists() else "create")
+        for name in dns_files(site_state, zones)
+    ]
+    return changes + [Change(str(directory / name), "delete") for name in stale_files(site_state, zones)]
 
 
 def stale_files(site_state: SiteState, zones: Sequence[Zone]) -> list[str]:

@@ -12,7 +12,7 @@ from airbundle.deploy.zone import Zone, zones_of
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.site.dns_check import check_from_host, check_from_pod, touch_coredns
 from airbundle.installer.site.dns_config import DnsConfig, change_config, changes, put_text, read_config, wanted_text
-from airbundle.installer.site.dns_files import DIRECTORY, dns_files, stale_files, write_dns_files
+from airbundle.installer.site.dns_files import dns_files, file_changes, stale_files, write_dns_files
 from airbundle.installer.site.node_facts import registry_addresses, registry_name
 from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Phase
@@ -36,14 +36,7 @@ class DnsStep:
             SiteError: CoreDNS can't have these zones; says why.
         """
         zones, config = zones_at(self._run), read_config(self._run)
-        found = [
-            Change(str(self._run.site_state.root / DIRECTORY / name), "change")
-            for name in dns_files(self._run.site_state, zones)
-        ]
-        found += [
-            Change(str(self._run.site_state.root / DIRECTORY / name), "delete")
-            for name in stale_files(self._run.site_state, zones)
-        ]
+        found = file_changes(self._run.site_state, zones)
         if not config.form:
             return found
         old, new = wanted_text(self._run, config, zones)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from airbundle.errors import Finding
 from airbundle.installer.files import FILE, read_file, write_file
 from airbundle.installer.mirrors import NodeSetup, node_setup
-from airbundle.installer.node_script import node_script
+from airbundle.installer.node_script import hosts_line, node_script
 from airbundle.installer.site.node_facts import (
     SCRIPTS,
     mirrored,
@@ -24,11 +24,12 @@ _LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Given:
-    """What every node is given, and the registry's URL."""
+    """What every node is given, and the registry's URL; `hosts` is the line for `/etc/hosts`, empty for none."""
 
     setup: NodeSetup
     script: bytes
     url: str
+    hosts: str = ""
 
 
 def given_at(run: SiteRun) -> Given:
@@ -37,8 +38,9 @@ def given_at(run: SiteRun) -> Given:
     setup = node_setup(run.site.site.nodes.runtime, registry)
     name = urlsplit(registry.url).hostname or ""
     addresses = registry_addresses(run) if registry_name(run) else ()
-    script = node_script(setup, url=registry.url, name=name, address=addresses[0] if addresses else "")
-    return Given(setup, script.encode(), registry.url)
+    address = addresses[0] if addresses else ""
+    script = node_script(setup, url=registry.url, name=name, address=address)
+    return Given(setup, script.encode(), registry.url, hosts_line(name, address))
 
 
 def keep_script(run: SiteRun, node: str, script: bytes) -> None:

@@ -6,7 +6,6 @@ and taken back. A copy of what each node was given stays in the site's state, `n
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from airbundle.deploy.node_answers import NodePlan, read_plan, written, wrongs
@@ -15,6 +14,7 @@ from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.site.errands import maker_at
 from airbundle.installer.site.node_each import at_each
 from airbundle.installer.site.node_facts import SCRIPTS, Ways, cluster_nodes, probe_images, ways_to
+from airbundle.installer.site.node_plan import changes_on
 from airbundle.installer.site.node_restart import release_cordon, restart_runtime
 from airbundle.installer.site.node_scripts import (
     NAME,
@@ -25,13 +25,10 @@ from airbundle.installer.site.node_scripts import (
     said_finding,
 )
 from airbundle.installer.site.node_undo import journalled
-from airbundle.installer.site.step import Action, Change, SiteRun
+from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Phase
 from airbundle.transfer.node_access import BY_HAND, NodeAccess
 from airbundle.transfer.pull_probe import PullProbe
-
-_ACTIONS: dict[str, Action] = {"create": "create", "remove": "delete"}
-_DIFF_LINES = 200
 
 
 class NodesStep:
@@ -150,7 +147,7 @@ class NodesStep:
         if access.way == "manual":
             return self._plan_by_hand(node, given)
         answer = access.run(node.name, given.script, "plan")
-        return list(_changes(node.name, read_plan(node.name, answer.text), given, self._rolling))
+        return changes_on(node.name, read_plan(node.name, answer.text), given, rolling=self._rolling)
 
     def _plan_by_hand(self, node: ClusterNode, given: Given) -> list[Change]:
         installed = bool(self._run.state.read().registry)
@@ -203,16 +200,3 @@ class NodesStep:
 
 class _RestartFailed(SiteError):
     """A runtime did not come back."""
-
-
-def _changes(node: str, planned: NodePlan, given: Given, rolling: bool) -> list[Change]:
-    changes = []
-    for doing, path in planned.files:
-        new = given.setup.files.get(path, "").splitlines()[:_DIFF_LINES]
-        shown = doing in ("create", "replace", "change") and not path.endswith(".crt")
-        diff = "\n".join(difflib.unified_diff([], new, "", path, lineterm="")) if shown else ""
-        what = f"{node} {path}" + (" (has settings of others, and is not touched)" if doing == "refuse" else "")
-        changes.append(Change(what, _ACTIONS.get(doing, "change"), diff))
-    if rolling and planned.restart:
-        changes.append(Change(f"{node}: cordon, {given.setup.restarting} its runtime, uncordon", "restart"))
-    return changes

@@ -47,8 +47,19 @@ def check_steps(steps: Sequence[Step]) -> None:
 
 
 def plan_steps(steps: Sequence[Step]) -> dict[str, Sequence[Change]]:
-    """Return what each step would change, in the order given; reads only."""
-    return {step.name: step.plan() for step in steps}
+    """Return what each step would change, in the order given; reads only.
+
+    What an earlier step makes, such as a namespace that a release has, too, is told once; a step that would make
+    nothing else tells it all the same.
+    """
+    planned: dict[str, Sequence[Change]] = {}
+    made: set[str] = set()
+    for step in steps:
+        changes = step.plan()
+        creates = {change.what for change in changes if change.action == "create"}
+        planned[step.name] = [change for change in changes if change.what not in made & creates] or changes
+        made |= creates
+    return planned
 
 
 def run_steps(steps: Sequence[Step], journal: Journal, reporter: Reporter, *, at_once: int = AT_ONCE) -> Ran:

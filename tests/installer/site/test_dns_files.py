@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from airbundle.deploy.zone import Zone
-from airbundle.installer.site.dns_files import DIRECTORY, dns_files, stale_files, write_dns_files
+from airbundle.installer.site.dns_files import DIRECTORY, dns_files, file_changes, stale_files, write_dns_files
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 
@@ -21,6 +21,18 @@ def put(site: SiteState, *zones: Zone) -> list[str]:
     """Write the files for zones; return those that there are then."""
     write_dns_files(site, dns_files(site, zones), stale_files(site, zones))
     return sorted(path.name for path in (site.root / DIRECTORY).iterdir())
+
+
+def test_a_plan_says_which_files_are_new(tmp_path: Path) -> None:
+    site = make(tmp_path)
+
+    def planned(*zones: Zone) -> dict[str, str]:
+        return {Path(each.what).name: each.action for each in file_changes(site, zones)}
+
+    assert planned(SHOP) == {"hosts": "create", "shop.internal.zone": "create"}
+    put(site, SHOP)
+    assert planned(SHOP) == {}
+    assert planned(OTHER) == {"hosts": "change", "other.internal.zone": "create", "shop.internal.zone": "delete"}
 
 
 def test_a_changed_zone_leaves_no_files_of_the_old_one(tmp_path: Path) -> None:

@@ -33,6 +33,23 @@ class Recorded:
         return self.action()
 
 
+@dataclass
+class Planned(Recorded):
+    """A step that would change what it is told."""
+
+    changes: Sequence[Change]
+
+    def plan(self) -> Sequence[Change]:
+        return self.changes
+
+
+def test_what_an_earlier_step_makes_is_planned_once() -> None:
+    space, web, other = (Change(what, "create") for what in ("Namespace shop", "Service shop/web", "Service shop/x"))
+    lists = {"trust": [space], "release/web": [space, web], "release/only": [space], "release/x": [other]}
+    steps = [Planned(name, (), bool, changes) for name, changes in lists.items()]
+    assert plan_steps(steps) == {**lists, "release/web": [web]}
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "journal.jsonl")
