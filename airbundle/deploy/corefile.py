@@ -21,6 +21,8 @@ _OWNER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TARGET = re.compile(r"[0-9a-zA-Z.:\[\]-]{1,253}")
 _WAS = "#airbundle was:"
 _ADDED = ", after a line end of ours"
+_FORWARDS = re.compile(rf"# airbundle begin ({_OWNER.pattern}) forward")
+_MARK = re.compile(rf"# airbundle (begin|end) ({_OWNER.pattern}) (?:zones|forward)(?:{_ADDED})?")
 
 
 def server_blocks(zones: Sequence[Zone], port: int = 53) -> str:
@@ -63,6 +65,26 @@ def without_zones(corefile: str, owner: str) -> str:
     return _without(_without(corefile, owner, "zones"), owner, "forward")
 
 
+def owners_of(corefile: str) -> set[str]:
+    """Return the owners of parts that a Corefile has: names of sites."""
+    found = (_MARK.fullmatch(line.strip()) for line in _lines(corefile))
+    return {match[2] for match in found if match}
+
+
+def with_owner(corefile: str, owner: str, heir: str) -> str:
+    """Return a Corefile in which what belongs to one owner belongs to another; all else stays byte for byte."""
+    if not _OWNER.fullmatch(heir):
+        raise ValueError(f"owner {heir!r}")
+
+    def marked(line: str) -> str:
+        match = _MARK.fullmatch(line.strip())
+        if not match or match[2] != owner:
+            return line
+        return line.replace(f"# airbundle {match[1]} {owner} ", f"# airbundle {match[1]} {heir} ", 1)
+
+    return "".join(map(marked, _lines(corefile)))
+
+
 def _marks(owner: str, part: str) -> tuple[str, str]:
     if not _OWNER.fullmatch(owner):
         raise ValueError(f"owner {owner!r}")
@@ -101,6 +123,13 @@ def _with_forward(text: str, owner: str, root: Block, forward: Sequence[str]) ->
     for target in forward:
         if not _TARGET.fullmatch(target):
             raise ValueError(f"forward {target!r}")
+    others = [match[1] for match in map(_FORWARDS.fullmatch, map(str.strip, _lines(text))) if match]
+    if others:
+        raise SiteError(
+            f"the Corefile of CoreDNS has forwarders of the site {others[0]}",
+            outcome="unchanged",
+            hint="they hold for all of the cluster: leave `dns.forward` out of this site file",
+        )
     there = [each for each in root.directives if each.words[:2] == ("forward", ".")]
     if len(there) > 1:
         raise SiteError(

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from airbundle.deploy.corefile import server_blocks, with_zones, without_zones
+from airbundle.deploy.dns_parts import COREFILE, CUSTOM, custom_key, other_parts
 from airbundle.deploy.objects import ObjectKey
 from airbundle.deploy.zone import Zone
 from airbundle.errors import Conflict, SiteError
 from airbundle.installer.files import PRIVATE_FILE, write_file
 from airbundle.installer.site.step import Action, Change, SiteRun
 
-NAMESPACE = "kube-system"
-COREFILE = ObjectKey("v1", "ConfigMap", NAMESPACE, "coredns")
-CUSTOM = ObjectKey("v1", "ConfigMap", NAMESPACE, "coredns-custom")
-"""k3s puts `coredns` back as it was, and imports what is in this one; so does AKS."""
 KUBEADM, K3S = "kubeadm", "k3s"
 _IMPORTS = re.compile(r"^[ \t]*import[ \t]+(?:/etc/coredns/)?custom/\*\.server[ \t]*$", re.MULTILINE)
 _ATTEMPTS = 5
@@ -75,8 +72,9 @@ def wanted_text(run: SiteRun, config: DnsConfig, zones: Sequence[Zone]) -> tuple
             outcome="unchanged",
             hint="start k3s with --resolv-conf and a file that names these resolvers; leave `dns.forward` out",
         )
-    with_zones(config.corefile, owner, zones)  # refuses what others serve, and what would hide the cluster's names
-    text = _data(config.body).get(_custom_key(run))
+    # Refuses what others serve, other sites among them, and what would hide the cluster's names.
+    with_zones("\n".join([config.corefile, *other_parts(config.body, owner).values()]), owner, zones)
+    text = _data(config.body).get(custom_key(owner))
     return (text if isinstance(text, str) else ""), server_blocks(zones)
 
 
@@ -111,8 +109,10 @@ def change_config(run: SiteRun, config: DnsConfig, old: str, new: str) -> None:
 def put_text(run: SiteRun, config: DnsConfig, text: str, was: str) -> None:
     """Make our part of the configuration `text`, where it is `was`. Raises as `change_config`."""
     if config.form == K3S:
-        data = {_custom_key(run): text} if text else {}
-        metadata = {"name": CUSTOM.name, "namespace": NAMESPACE}
+        # What is applied is all that is ours: what other sites applied must be in it, too.
+        own = {custom_key(run.site_state.name): text} if text else {}
+        data = {**other_parts(run.cluster.get(CUSTOM), run.site_state.name), **own}
+        metadata = {"name": CUSTOM.name, "namespace": CUSTOM.namespace}
         run.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}, force=True)
         return
     for _ in range(_ATTEMPTS):
@@ -125,10 +125,6 @@ def put_text(run: SiteRun, config: DnsConfig, text: str, was: str) -> None:
             continue
         return
     raise SiteError(f"{COREFILE.title}: somebody else changes it at the same time", hint="run this again")
-
-
-def _custom_key(run: SiteRun) -> str:
-    return f"airbundle-{run.site_state.name}.server"
 
 
 def _data(body: Mapping[str, Any] | None) -> Mapping[str, Any]:

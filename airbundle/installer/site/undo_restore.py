@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from airbundle.bundle.oci import parse_json
-from airbundle.deploy.corefile import without_zones
+from airbundle.deploy.dns_parts import CONFIGS, data_of, sites_in, without_part
 from airbundle.deploy.keeping import as_made_anew, changed_by_others, metadata_of
 from airbundle.deploy.objects import ObjectKey, key_of
 from airbundle.errors import AirbundleError, Conflict, NotFound, SiteError
@@ -50,6 +50,35 @@ def put_back(site: SiteState, cluster: ClusterWriter, key: ObjectKey, file: str)
     return False
 
 
+def take_part_out(site: SiteState, cluster: ClusterWriter, key: ObjectKey) -> bool:
+    """Take a site's part out of a ConfigMap of CoreDNS's, and leave all else; return whether there was one.
+
+    Raises:
+        SiteError: somebody took away one mark of two.
+        RemoteError: the cluster did not do it.
+    """
+    return change_config(cluster, key, lambda live: without_part(live, site.name))
+
+
+def change_config(
+    cluster: ClusterWriter, key: ObjectKey, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> bool:
+    """Change an object as it is at that moment; return whether anything changed. Raises as `put_back`."""
+    for attempt in range(_ATTEMPTS):
+        live = cluster.get(key)
+        wanted = live and change(live)
+        if not live or not wanted or _same(wanted, live):
+            return False
+        try:
+            cluster.replace(wanted)
+        except Conflict:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return True
+    return False
+
+
 def _make(cluster: ClusterWriter, before: Mapping[str, Any]) -> bool:
     try:
         cluster.create(as_made_anew(before))
@@ -63,13 +92,14 @@ def _wanted(
 ) -> dict[str, Any]:
     """Return the object as it is to be, over the state that `live` is of."""
     others = changed_by_others(before, live)
+    if key in CONFIGS and (sites_in(live) | sites_in(before)) - {site.name}:
+        return without_part(live, site.name)  # another site of this cluster came or went since
     if not others:
         body = as_made_anew(before)
         version = metadata_of(live).get("resourceVersion")
         return {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
-    data = live.get("data")
-    if isinstance(data, Mapping) and isinstance(data.get(_COREFILE), str):
-        return {**live, "data": {**data, _COREFILE: without_zones(data[_COREFILE], site.name)}}
+    if isinstance(data_of(live).get(_COREFILE), str):
+        return without_part(live, site.name)
     raise SiteError(
         f"{key.title}: {', '.join(others)} changed it since airbundle did; it is left as it is",
         hint=f"put back by hand what is to be as in {site.root / file}",
