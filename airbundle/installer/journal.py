@@ -80,13 +80,17 @@ class Journal:
 
     def undo(self) -> list[Mapping[str, str]]:
         """Return how to take away all that was made, newest first, each once."""
-        found: dict[str, Mapping[str, str]] = {}
+        return [action for _, action in self.made()]
+
+    def made(self) -> list[tuple[str, Mapping[str, str]]]:
+        """Return the same, each with the step that made it last."""
+        found: dict[str, tuple[str, Mapping[str, str]]] = {}
         for entry in self.read():
             for action in entry.undo:
                 key = json.dumps(action, sort_keys=True)
                 # What was made again later is taken away earlier.
                 found.pop(key, None)
-                found[key] = action
+                found[key] = entry.step, action
         return list(reversed(found.values()))
 
     def note(

@@ -42,6 +42,7 @@ from airbundle.store.reader import BundleFile, open_bundle
 from airbundle.store.supplement import Supplement
 
 DEFAULT_KEEP = 2
+_ALL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,31 @@ def prune(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
             return pruning
 
 
-def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
+def plan_drop(state: StateDirectory, bundle: str, reporter: Reporter) -> Pruning:
+    """Look what goes with all versions of one bundle, as `plan_prune`."""
+    with outcome("unchanged"):
+        return _plan(state, _ALL, reporter, without=bundle)
+
+
+def drop_bundle(state: StateDirectory, bundle: str, reporter: Reporter) -> Pruning:
+    """Let go of all versions of one bundle, where others stay; the lock of the state is held. Raises as `prune`."""
+    pruning = plan_drop(state, bundle, reporter)
+    if pruning.changes:
+        with outcome("partial"):
+            _run(pruning, state, _ALL, reporter)
+    return pruning
+
+
+def dropped_lines(pruning: Pruning, *, done: bool) -> Iterator[str]:
+    """Yield what of copies and registry goes with a bundle, or went; one line each."""
+    titles = {each.bundle.statement: f"{each.bundle.name} {each.bundle.version}" for each in pruning.versions}
+    yield from (f"copy of {titles[statement]}" for statement in pruning.dropped if statement in titles)
+    registry = pruning.registry
+    if registry is not None and (registry.deleted if done else registry.going):
+        yield f"{registry.target.url}: {len(registry.tags)} tags and {len(registry.manifests)} manifests"
+
+
+def _plan(state: StateDirectory, keep: int, reporter: Reporter, without: str = "") -> Pruning:
     installed, entries = state.read(), Journal(state.journal).read()
     check_not_older(installed.program)
     if not installed.mode:
@@ -171,7 +196,7 @@ def _plan(state: StateDirectory, keep: int, reporter: Reporter) -> Pruning:
     histories = {site.name: site.deployments() for site in sites_of(state)}
     failed = never_up(histories.values())
     at_sites = {what: why for name, each in histories.items() for what, why in needed_at(each, name).items()}
-    kept = choose_kept([copy.held for copy in copies], keep, failed, at_sites)
+    kept = choose_kept([copy.held for copy in copies], keep, failed, at_sites, without)
     _check(copies, kept)
     staying = tuple(bundle for bundle in installed.bundles if bundle.statement in kept)
     files, statements, unfinished = _left_over(entries, installed)

@@ -47,7 +47,11 @@ class Held:
 
 
 def choose_kept(
-    bundles: Sequence[Held], keep: int, failed: Collection[str] = (), needed: Mapping[str, str] | None = None
+    bundles: Sequence[Held],
+    keep: int,
+    failed: Collection[str] = (),
+    needed: Mapping[str, str] | None = None,
+    without: str = "",
 ) -> dict[str, str]:
     """Choose which bundles stay.
 
@@ -56,12 +60,13 @@ def choose_kept(
         keep: how many versions of each name, at least 1.
         failed: statements of those that never came up.
         needed: statements of those that sites need now, and why.
+        without: the name of which none stays but what others need.
 
     Returns:
         By statement, why each stays; what is not in it goes.
     """
     kept: dict[str, str] = {}
-    for name in dict.fromkeys(each.name for each in bundles):
+    for name in dict.fromkeys(each.name for each in bundles if each.name != without):
         own = [each for each in bundles if each.name == name]
         were_up = [each for each in own if each.statement not in failed]
         newest = sorted(were_up, key=lambda each: each.serial, reverse=True)

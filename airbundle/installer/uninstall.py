@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,42 +18,43 @@ from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.options import URL
 from airbundle.installer.os_trust import OsTrust
-from airbundle.installer.program import running_archive
-from airbundle.installer.removed import Removed
+from airbundle.installer.prune import drop_bundle, dropped_lines, plan_drop
+from airbundle.installer.removed import Loss, Removed
 from airbundle.installer.service import Service
-from airbundle.installer.site.leave import Leaving, leave_sites, others_left, what_sites_lose
+from airbundle.installer.site.leave import LeavingSites
+from airbundle.installer.site.leaving import Leaving, check_bundle, drops_content, needed_by
 from airbundle.installer.site.site_state import sites_of
-from airbundle.installer.state import LAYOUT, Installed, StateDirectory
-from airbundle.progress import SILENT, Reporter
-
-KEPT = frozenset({"bundles", "ca", "certs"})
-"""Directories that `--keep-data` leaves."""
-
-_FILES = ("state.json", "trust.json", "uploads.json", "journal.jsonl", "lock")
-_KEPT_FILES = frozenset({"trust.json", "journal.jsonl", "lock"})
+from airbundle.installer.state import Installed, StateDirectory
+from airbundle.installer.uninstall_plan import DIRECTORIES, FILES, KEPT, KEPT_FILES, host_losses, native_caches, undo_of
+from airbundle.progress import SILENT, Phase, Reporter
 
 
-def what_goes(state: StateDirectory, *, keep_data: bool, leaving: Leaving | None = None) -> list[str]:
-    """Return what an uninstall takes away, for the question before it.
+def what_goes(
+    state: StateDirectory, *, keep_data: bool, leaving: Leaving | None = None, reporter: Reporter = SILENT
+) -> list[Loss]:
+    """Return what an uninstall takes away and what it leaves, in that order; changes nothing.
 
     Args:
         state: of this host.
         keep_data: see `uninstall`.
         leaving: the sites that are left; None: all, without their clusters.
+        reporter: gets warnings and long waits.
 
     Raises:
+        UsageError: there is no such bundle.
         SiteError, RemoteError: a site's cluster can't be reached (`unchanged`).
     """
     leaving = leaving or Leaving(sites_of(state), keep_cluster=True)
-    lost = list(what_sites_lose(leaving))
-    return lost if others_left(state, leaving) else lost + _host_goes(state, keep_data=keep_data)
-
-
-def _host_goes(state: StateDirectory, *, keep_data: bool) -> list[str]:
-    found = [name if kind == "file" else f"{kind} {name}" for kind, name in _undo(state)]
-    names = [*LAYOUT, *_FILES]
-    stays = KEPT | _KEPT_FILES if keep_data else frozenset()
-    return found + [str(state.path(name)) for name in names if name not in stays and state.path(name).exists()]
+    installed = _read(state)
+    check_bundle(leaving, installed)
+    lost = list(LeavingSites(state, leaving, reporter).losses())
+    stays = needed_by(state, leaving, installed)
+    if not stays:
+        return [*lost, *host_losses(state, installed, keep_data=keep_data)]
+    if not keep_data and drops_content(state, leaving):
+        pruning = plan_drop(state, leaving.bundle, reporter)
+        lost += [Loss("registry", line) for line in dropped_lines(pruning, done=False)]
+    return [*lost, Loss("registry", "registry and server", f"{stays[0]} need them: {stays[1]}")]
 
 
 def uninstall(
@@ -72,9 +73,10 @@ def uninstall(
         state: of this host.
         keep_data: leave copies of bundles, the CA, trust, journal, and the volume of a registry's container.
         leaving: the sites that are left; None: all, without their clusters.
-        reporter: gets warnings and long waits.
+        reporter: is told of each part as it begins and ends.
 
     Raises:
+        UsageError: there is no such bundle.
         Busy: another run is under way.
         SiteError: something could not be taken away; lists it.
     """
@@ -82,24 +84,43 @@ def uninstall(
         return Removed()
     with state.locked("airbundle uninstall"):
         leaving = leaving or Leaving(sites_of(state), keep_cluster=True)
-        done = leave_sites(state, leaving, reporter)
-        stays = others_left(state, leaving)
+        installed = _read(state)
+        check_bundle(leaving, installed)
+        whole = {site.name for site in leaving.affected if leaving.whole(site)}
+        stays, drops = needed_by(state, leaving, installed), not keep_data and drops_content(state, leaving)
+        done = LeavingSites(state, leaving, reporter).run()
+        left = any(site.root.exists() for site in leaving.sites if site.name in whole)
         if stays:
-            done.kept.append(f"registry and server, which other sites need: {', '.join(stays)}")
+            if drops and not done.failed:
+                _drop(state, leaving.bundle, done, reporter)
+            done.kept.append(f"registry and server, which {stays[0]} need: {stays[1]}")
         elif done.failed:
             done.kept.append("registry, server and program, until all is taken back at the site")
         else:
-            done.add(_Uninstall(state, _read(state), keep_data=keep_data).run())
-    whole = not stays and not any(site.root.exists() for site in leaving.sites)
-    if whole and not keep_data:
+            with reporter.phase("uninstall") as phase:
+                done.add(_Uninstall(state, installed, reporter, phase, keep_data=keep_data).run())
+    if not stays and not left and not keep_data:
         _end(state, done)
     if done.failed:
         raise SiteError(
             f"{counted(len(done.failed), 'thing')} could not be taken away; {len(done.removed)} were",
             findings=done.failed,
-            hint="mend what is said, then run `airbundle uninstall` again",
+            hint="mend what is said, then run the same command again",
         )
     return done
+
+
+def _drop(state: StateDirectory, bundle: str, done: Removed, reporter: Reporter) -> None:
+    """Take away what only a bundle has on this host and in the registry."""
+
+    def run() -> bool:
+        pruning = drop_bundle(state, bundle, reporter)
+        done.removed += dropped_lines(pruning, done=True)
+        done.kept += pruning.warnings
+        return False
+
+    with reporter.phase("uninstall") as phase, done.told(reporter, phase, f"registry: {bundle}"):
+        done.attempt(f"registry: {bundle}", run)
 
 
 def _read(state: StateDirectory) -> Installed:
@@ -110,42 +131,39 @@ def _read(state: StateDirectory) -> Installed:
         return Installed()
 
 
-def _undo(state: StateDirectory) -> Iterator[tuple[str, str]]:
-    try:
-        actions: list[Mapping[str, str]] = list(Journal(state.journal).undo())
-    except AirbundleError:
-        actions = []
-    for action in actions:
-        for kind, name in action.items():
-            if kind != "file" or _is_ours(state, Path(name)):
-                yield kind, name
-
-
-def _is_ours(state: StateDirectory, path: Path) -> bool:
-    """Tell whether a file outside the state directory is still the link into it that was made: all of ours are."""
-    return path.is_symlink() and state.root in path.readlink().parents
-
-
 class _Uninstall:
-    def __init__(self, state: StateDirectory, installed: Installed, *, keep_data: bool) -> None:
+    def __init__(
+        self, state: StateDirectory, installed: Installed, reporter: Reporter, phase: Phase, *, keep_data: bool
+    ) -> None:
         self._state = state
         self._installed = installed
+        self._reporter = reporter
+        self._phase = phase
         self._keep_data = keep_data
         self._done = Removed()
 
     def run(self) -> Removed:
         """Stop what runs, then take away files, the program last."""
-        self._try("the server", Service.of(self._state).remove)
-        for kind, name in list(_undo(self._state)):
-            if kind == "container":
+        with self._told("server"):
+            self._try("the server", Service.of(self._state).remove)
+        undo = list(undo_of(self._state))
+        for name in (name for kind, name in undo if kind == "container"):
+            with self._told(f"container {name}"):
                 self._try(f"container {name}", partial(self._container, name))
-            elif kind == "file":
+        with self._told("files"):
+            for name in (name for kind, name in undo if kind == "file"):
                 self._try(name, partial(_unlink, Path(name)))
+            self._files()
+        return self._done
+
+    def _told(self, name: str) -> AbstractContextManager[None]:
+        return self._done.told(self._reporter, self._phase, name)
+
+    def _files(self) -> None:
         if not self._keep_data:
             self._try("the CA in the trust store of the OS", self._os_trust)
-        for name in LAYOUT:
-            if name != "bin":
-                self._directory(name)
+        for name in DIRECTORIES:
+            self._directory(name)
         for path in native_caches():
             self._try(str(path), partial(_remove_tree, path))
         if not self._done.failed:
@@ -156,8 +174,7 @@ class _Uninstall:
             self._file("state.json")
             self._file("uploads.json")
             self._try("", self._note)
-            self._done.kept += [str(self._state.path(name)) for name in sorted(_KEPT_FILES - {"lock"})]
-        return self._done
+            self._done.kept += [str(self._state.path(name)) for name in sorted(KEPT_FILES - {"lock"})]
 
     def _note(self) -> bool:
         Journal(self._state.journal).note("uninstall")
@@ -187,15 +204,6 @@ class _Uninstall:
         self._done.attempt(what, action)
 
 
-def native_caches() -> list[Path]:
-    """Return where the zip application unpacked native code for this user; none where airbundle is a package."""
-    if running_archive() is None:
-        return []
-    from airbundle.bootstrap.native import cache_candidates
-
-    return [path for path in (base / "native" for base in cache_candidates()) if path.is_dir()]
-
-
 def _unlink(path: Path) -> bool:
     try:
         path.unlink()
@@ -219,7 +227,7 @@ def _remove_tree(path: Path) -> bool:
 
 def _end(state: StateDirectory, done: Removed) -> None:
     """Take away the files of the state directory and itself, where nothing else lies in it."""
-    for name in _FILES:
+    for name in FILES:
         if done.failed and name in ("journal.jsonl", "lock"):
             continue  # the next uninstall needs to know
         try:

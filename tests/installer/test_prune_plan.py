@@ -37,8 +37,8 @@ def blobs(letters: str) -> frozenset[Blob]:
     return frozenset((letter, 1) for letter in letters)
 
 
-def kept_titles(bundles: list[Held], keep: int) -> dict[str, str]:
-    kept = choose_kept(bundles, keep)
+def kept_titles(bundles: list[Held], keep: int, without: str = "") -> dict[str, str]:
+    kept = choose_kept(bundles, keep, without=without)
     return {each.title: kept[each.statement] for each in bundles if each.statement in kept}
 
 
@@ -50,6 +50,12 @@ def test_the_newest_of_each_name_stay() -> None:
     assert kept_titles(bundles, 2) == {"other 1.5": "", "test 1.3": "", "test 1.2": ""}
     assert kept_titles(bundles, 1) == {"other 1.5": "", "test 1.3": ""}
     assert kept_titles(bundles, 9).keys() == {each.title for each in bundles}
+
+
+def test_of_a_bundle_that_goes_only_what_others_need_stays() -> None:
+    bundles = [held(3), held(2, "a"), held(5, needs="a", name="other")]
+    assert kept_titles(bundles, 9, "test") == {"test 1.2": "the delta other 1.5 needs a blob of it", "other 1.5": ""}
+    assert kept_titles(bundles, 9, "other").keys() == {"test 1.3", "test 1.2"}
 
 
 def test_what_was_installed_last_stays_though_it_is_older() -> None:

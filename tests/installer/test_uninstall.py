@@ -18,7 +18,7 @@ def test_outside_the_state_directory_only_links_into_it_are_taken_away(tmp_path:
         ours.symlink_to(state.path("bin", "airbundle"))
         file.write_text("another program of that name")
         link.symlink_to(file)
-    goes = what_goes(state, keep_data=False)
+    goes = [each.what for each in what_goes(state, keep_data=False)]
     assert str(ours) in goes and not {str(file), str(link)} & set(goes)
     assert str(ours) in uninstall(state).removed
     assert not ours.is_symlink()
@@ -36,9 +36,9 @@ def test_what_was_handed_over_stays_and_who_takes_it_away_is_told(tmp_path: Path
         site = SiteState(state, "berlin")
         site.make()
         site.write(Deployment(1, "shop", "1.0.0", 1, "sha256:2", "2026-01-01T00:00:00Z", True, releases=releases))
-    told = "site berlin: release base, which was handed over; an administrator takes it away: undo.sh"
-    (line,) = [each for each in what_goes(state, keep_data=False) if "handed over" in each]
-    assert line.startswith(f"not taken away: {told}")
+    (loss,) = [each for each in what_goes(state, keep_data=False) if "handed over" in each.what]
+    assert (loss.site, loss.what) == ("berlin", "release base (handed over)")
+    assert loss.stays.startswith("an administrator takes it away: undo.sh")
     (kept,) = uninstall(state).kept
-    assert kept.startswith(told)
+    assert kept.startswith("site berlin: release base, which was handed over; an administrator takes it away: undo.sh")
     assert not state.root.exists()

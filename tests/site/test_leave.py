@@ -112,6 +112,10 @@ def _versions(world: World, *namespaces: str) -> list[str | None]:
         return [(found.get("data") or {}).get("version") if (found := cluster.get(key)) else None for key in keys]
 
 
+def _corefile(site: Site) -> str:
+    return str(site.get("configmap", "coredns", "-n", "kube-system")["data"]["Corefile"])
+
+
 def _pulled(world: World) -> str:
     """Return what clients get from the registry under the name of the bundle's image."""
     url = f"https://127.0.0.1:{world.port}/v2/docker.io/library/app/manifests/1"
@@ -125,17 +129,29 @@ def test_two_sites_of_one_host_come_and_go_by_themselves(site: Site, world: Worl
     bundles = [world.bundle("1.0.0"), world.bundle("1.1.0")]
     words = ["--key", world.host.key.public, "--listen", f"127.0.0.1:{world.port}"]
     words += ["--kubeconfig", world.kubeconfig, "--phases", "registry,trust,releases"]
+    corefile = _corefile(site)
     for name, namespace in (("berlin", first), ("oslo", second)):
         code, answer = world.command("install", bundles[0], "--site", _site_file(world, name, namespace), *words)
         assert code == 0, answer
+    # DNS is the cluster's: oslo sets it, and both need it.
+    dns = [*words[:-1], "dns"]
+    code, answer = world.command("install", bundles[0], "--site", world.host.root / "oslo.yaml", *dns)
+    assert code == 0, answer
+    assert "# airbundle begin oslo zones" in _corefile(site)
     assert _versions(world, first, second) == ["1.0.0", "1.0.0"]
     # One goes on to the next version; the other stays where it is, and what it runs is still there.
     code, answer = world.command("install", bundles[1], "--site", world.host.root / "oslo.yaml", *words)
     assert code == 0, answer
     assert _versions(world, first, second) == ["1.0.0", "1.1.0"]
+    code, plan = world.command("uninstall", "--dry-run", "--site", "oslo")
+    dns_stays = "ConfigMap kube-system/coredns: as it was before: site berlin of the same cluster needs it"
+    assert code == 0 and f"site oslo: {dns_stays}" in plan["kept"]
+    assert _versions(world, first, second) == ["1.0.0", "1.1.0"]
     code, answer = world.command("uninstall", "--yes", "--site", "oslo")
     assert code == 0, answer
     assert "registry and server, which other sites need: berlin" in answer["kept"]
+    assert "ConfigMap kube-system/coredns: site berlin of the same cluster needs it" in answer["kept"]
+    assert "# airbundle begin berlin zones" in _corefile(site) and "oslo zones" not in _corefile(site)
     assert _versions(world, first, second) == ["1.0.0", None]
     assert second not in site.kubectl("get", "namespaces", "-o", "name")
     assert _pulled(world) == world.images["1.1.0"].digest
@@ -145,6 +161,7 @@ def test_two_sites_of_one_host_come_and_go_by_themselves(site: Site, world: Worl
     code, answer = world.command("uninstall", "--yes", "--site", "berlin")
     assert code == 0, answer
     assert _versions(world, first, second) == [None, None]
+    assert _corefile(site) == corefile
     assert not world.state.root.exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"https://127.0.0.1:{world.port}/v2/", trust_env=False)
@@ -164,3 +181,31 @@ def test_the_registry_stays_as_long_as_another_site_needs_it(world: World) -> No
     code, answer = world.command("uninstall", "--yes", "--site", "oslo")
     assert code == 0, answer
     assert not world.state.root.exists()
+
+
+def test_of_two_bundles_one_goes_and_the_other_stays_as_it_is(site: Site, world: World) -> None:
+    assert not world.deploy(world.bundle("1.0.0"))
+    assert not world.deploy(world.tools("5.0.0"))
+    code, answer = world.command("uninstall", "--yes", "--bundle", "none")
+    assert (code, answer["errors"][0]["hint"]) == (2, "bundles there: test 1.0.0, tools 5.0.0")
+    code, plan = world.command("uninstall", "--dry-run", "--bundle", "tools")
+    assert code == 0, plan
+    assert plan["removed"] == [f"site berlin: release {world.namespace}/gauge", "copy of tools 5.0.0"]
+    assert (world.config(), world.config("gauge-config")) == ("1.0.0", "5.0.0")
+    code, answer = world.command("uninstall", "--yes", "--bundle", "tools")
+    assert code == 0, answer
+    assert answer["removed"] == [f"release {world.namespace}/gauge", "copy of tools 5.0.0"]
+    assert (world.config(), world.config("plain"), world.config("gauge-config")) == ("1.0.0", "1.0.0", None)
+    assert [each.title for each in world.there()] == ["test 1.0.0"]
+    code, status = world.command("status")
+    assert code == 0, status["findings"]
+    # It comes again as on the first day; and what is the last takes the site and the host along.
+    assert not world.deploy(world.tools("5.1.0"))
+    assert world.config("gauge-config") == "5.1.0"
+    code, answer = world.command("uninstall", "--yes", "--bundle", "test")
+    assert code == 0, answer
+    assert (world.config(), world.config("gauge-config")) == (None, "5.1.0")
+    code, answer = world.command("uninstall", "--yes", "--bundle", "tools", "--delete-data")
+    assert code == 0, answer
+    assert not world.state.root.exists()
+    assert world.namespace not in site.kubectl("get", "namespaces", "-o", "name")

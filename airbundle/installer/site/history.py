@@ -13,6 +13,9 @@ from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.rollback_plan import FROM, ROLLBACK
 
+UNINSTALLED = "uninstalled"
+"""Under which name `Deployment.who` says that the bundle was taken away after it; what comes then begins anew."""
+
 
 def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deployment]:
     """Return the deployments of one bundle, each with only its releases.
@@ -22,9 +25,12 @@ def history_of(deployments: Sequence[Deployment], bundle: str) -> list[Deploymen
         bundle: its name.
 
     Returns:
-        Oldest first. The newest has its releases as they are up now, whatever was deployed since.
+        Oldest first. The newest has its releases as they are up now, whatever was deployed since. What was before an
+        uninstall of the bundle is none of it.
     """
     own = [_only(each, each, bundle) for each in deployments if each.name == bundle]
+    ended = [number for number, each in enumerate(own, 1) if UNINSTALLED in each.who]
+    own = own[ended[-1] :] if ended else own
     return [*own[:-1], _only(own[-1], deployments[-1], bundle)] if own else []
 
 
@@ -41,7 +47,7 @@ def bundles_at(deployments: Sequence[Deployment]) -> list[Deployment]:
         deployments: of the site, oldest first.
     """
     names = list(dict.fromkeys(each.name for each in reversed(deployments)))[::-1]  # the one last changed last
-    newest = [history_of(deployments, name)[-1] for name in names]
+    newest = [own[-1] for own in (history_of(deployments, name) for name in names) if own]
     had = {release.bundle for each in deployments for release in each.releases}
     there = [each for each in newest if each.releases or not each.complete or each.name not in had]
     return there or newest[-1:]

@@ -79,14 +79,16 @@ def _claims(cluster: Reads, namespaces: Collection[str]) -> Sequence[Mapping[str
     return [claim for namespace in sorted(namespaces) for claim in cluster.objects(_CLAIMS, namespace)]
 
 
-def made_claims(site: SiteState, cluster: Reads) -> list[ObjectKey]:
-    """Return the claims that StatefulSets of the site's releases made for their pods.
+def made_claims(site: SiteState, cluster: Reads, bundle: str = "") -> list[ObjectKey]:
+    """Return the claims that StatefulSets of the site's releases made for their pods; with `bundle`, of its own.
 
     They are told by the manifests that were applied, so that they are found when the StatefulSets are gone already.
     """
     patterns: dict[str, list[re.Pattern[str]]] = {}
     for deployment in site.deployments():
         for release in deployment.releases:
+            if bundle not in ("", release.bundle):
+                continue
             for body in _applied(site, release.manifest):
                 pattern = claims_made_by(body)
                 namespace = (body.get("metadata") or {}).get("namespace") or release.namespace

@@ -1,4 +1,4 @@
-"""Takes back what a site's journal says was made in its cluster, on its nodes and on this host: newest first.
+"""Takes back what a site's journal says was made in its cluster, on its nodes and on this host (`undo_order`).
 
 One function for each kind of undo. What fails is noted, and the rest goes on; what is done already is nothing to do, so
 that a run which was cut off goes on when the same is run again. Objects that hold data, and those whose end would take
@@ -7,12 +7,14 @@ volumes along, are kept and listed unless data may go; so is a namespace with su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from airbundle.deploy.dns_parts import CONFIGS, sites_in
 from airbundle.deploy.keeping import is_ours
 from airbundle.deploy.objects import NAMESPACE, ObjectKey, parse_key
 from airbundle.errors import AirbundleError, Finding, SiteError
@@ -21,12 +23,25 @@ from airbundle.installer.removed import Removed
 from airbundle.installer.site.kept_data import KeptData, made_claims
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.undo_helm import HelmUninstalls, uninstall_release
-from airbundle.installer.site.undo_restore import put_back
+from airbundle.installer.site.undo_order import (
+    DNS,
+    FILES,
+    NAMESPACES,
+    NODES,
+    ORDER,
+    RELEASES,
+    Action,
+    in_order,
+    name_of,
+)
+from airbundle.installer.site.undo_restore import put_back, take_part_out
+from airbundle.progress import SILENT, Reporter
 from airbundle.transfer.cluster_write import ClusterWriter
 
 WAIT = 60.0
 """Seconds for which an object may take to be gone: its controller may have work to do before."""
 NAMESPACE_WAIT = 180.0
+_TOLD = {RELEASES: "objects", DNS: "DNS", NODES: "nodes", FILES: "files", NAMESPACES: "namespaces"}
 
 
 class NodeUndo(Protocol):
@@ -47,6 +62,9 @@ class Undoing:
         helm: gives helm at this cluster; made when the first release is taken away.
         nodes: takes back what nodes were given.
         delete_data: whether data may go, too.
+        reporter: is told of each part as it begins and ends.
+        chosen: tells which of the journal's actions are taken back.
+        bundle: the one whose releases go; empty for all of the site.
         done: what was taken away, kept, and what failed.
         kept_in: namespaces that something was kept in.
     """
@@ -57,6 +75,9 @@ class Undoing:
     helm: Callable[[], HelmUninstalls]
     nodes: NodeUndo
     delete_data: bool = False
+    reporter: Reporter = SILENT
+    chosen: Callable[[Action], bool] = lambda _action: True
+    bundle: str = ""
     done: Removed = field(default_factory=Removed)
     kept_in: dict[str, list[str]] = field(default_factory=dict)
 
@@ -66,33 +87,50 @@ class Undoing:
         self.kept_in.setdefault(key.namespace, []).append(key.title)
 
 
-def undo_all(work: Undoing, actions: Sequence[Mapping[str, str]] | None = None) -> Removed:
-    """Take everything back.
+def undo_all(work: Undoing) -> Removed:
+    """Take everything back, part by part, each told as it begins and ends.
 
     Args:
         work: the site.
-        actions: what to take back, newest first; by default all that the site's journal has.
 
     Returns:
         What was done; nothing is raised for what failed.
     """
-    listed = list(Journal(work.site.journal).undo()) if actions is None else list(actions)
-    claims = made_claims(work.site, work.cluster) if actions is None and work.delete_data else []
-    for action in listed:
-        if not _is_namespace(action):
-            _undo_one(work, action)
-    for key in claims:
-        work.done.attempt(key.title, partial(work.cluster.delete, key, wait=WAIT))
-    # Namespaces last, whenever they were made: what lies in them may have been noted before them, or not at all; and
-    # the way to a node may have needed one just now.
-    listed = list(Journal(work.site.journal).undo()) if actions is None else listed
-    for action in listed:
-        if _is_namespace(action):
-            _undo_one(work, action)
+    claims = made_claims(work.site, work.cluster, work.bundle) if work.delete_data else []
+    with work.reporter.phase("uninstall") as phase:
+        for part in ORDER:
+            # Read anew: to get to a node, something may have been made just now.
+            for name, actions in groupby(_actions(work, part), name_of):
+                with work.done.told(work.reporter, phase, f"{work.site.name}: {name or _TOLD[part]}"):
+                    for action in actions:
+                        _undo_one(work, action)
+            if part == RELEASES and claims:
+                with work.done.told(work.reporter, phase, f"{work.site.name}: volume claims"):
+                    for key in claims:
+                        work.done.attempt(key.title, partial(work.cluster.delete, key, wait=WAIT))
     return work.done
 
 
-def _undo_one(work: Undoing, action: Mapping[str, str]) -> None:
+def _actions(work: Undoing, part: str) -> list[Action]:
+    found = filter(work.chosen, Journal(work.site.journal).undo())
+    return next(actions for name, actions in in_order(found) if name == part)
+
+
+def keep_shared(work: Undoing, action: Action, why: str) -> None:
+    """Note that what an action made stays, for another site."""
+    text = action.get("object") or action.get("restore")
+    if text:
+        key = parse_key(text)
+        if key.kind == NAMESPACE:
+            work.done.kept.append(f"{key.title}: {why}")
+        else:
+            work.keep(key, why)
+    else:
+        what = f"what node {action['node']} was given" if "node" in action else f"release {action.get('helm')}"
+        work.done.kept.append(f"{what}: {why}")
+
+
+def _undo_one(work: Undoing, action: Action) -> None:
     kind = next((kind for kind in KINDS if kind in action), "")
     try:
         if not kind:
@@ -105,17 +143,13 @@ def _undo_one(work: Undoing, action: Mapping[str, str]) -> None:
         work.done.failed.append(Finding(error.strerror or str(error), where=error.filename or action.get(kind, "")))
 
 
-def _is_namespace(action: Mapping[str, str]) -> bool:
-    return action.get("object", "").startswith(f"v1/{NAMESPACE}/")
-
-
-def undo_node(work: Undoing, node: str, action: Mapping[str, str]) -> None:
+def undo_node(work: Undoing, node: str, action: Action) -> None:
     """Have a node's own script take back what it did."""
     if work.nodes.undo(node, action.get("access", "")):
         work.done.removed.append(f"what node {node} was given")
 
 
-def undo_object(work: Undoing, text: str, action: Mapping[str, str]) -> None:  # noqa: ARG001 - one signature for all
+def undo_object(work: Undoing, text: str, action: Action) -> None:  # noqa: ARG001 - one signature for all
     """Delete an object that airbundle made, unless it holds data."""
     key = parse_key(text)
     live = work.cluster.get(key)
@@ -123,6 +157,9 @@ def undo_object(work: Undoing, text: str, action: Mapping[str, str]) -> None:  #
         return
     if key.kind == NAMESPACE:  # who has set its labels says little of whose it is; what lies in it says more
         _undo_namespace(work, key)
+    elif key in CONFIGS and sites_in(live) - {work.site.name}:
+        if take_part_out(work.site, work.cluster, key):  # other sites of this cluster have theirs in it
+            work.done.removed.append(f"{key.title}: the part of {work.site.name}")
     elif not is_ours(live):
         work.keep(key, "airbundle has set nothing of it")
     else:
@@ -147,14 +184,14 @@ def _undo_namespace(work: Undoing, key: ObjectKey) -> None:
         work.done.removed.append(key.title)
 
 
-def undo_restore(work: Undoing, text: str, action: Mapping[str, str]) -> None:
+def undo_restore(work: Undoing, text: str, action: Action) -> None:
     """Put an object back as it was before airbundle changed it."""
     key = parse_key(text)
     if put_back(work.site, work.cluster, key, action.get("file", "")):
         work.done.removed.append(f"{key.title}: as it was before")
 
 
-def undo_helm(work: Undoing, text: str, action: Mapping[str, str]) -> None:  # noqa: ARG001 - one signature for all
+def undo_helm(work: Undoing, text: str, action: Action) -> None:  # noqa: ARG001 - one signature for all
     """Take a release of helm's away; what of it holds data stays."""
     namespace, _, name = text.partition("/")
     gone, kept = uninstall_release(
@@ -166,7 +203,7 @@ def undo_helm(work: Undoing, text: str, action: Mapping[str, str]) -> None:  # n
         work.done.removed.append(f"release {text}")
 
 
-def undo_file(work: Undoing, text: str, action: Mapping[str, str]) -> None:  # noqa: ARG001 - one signature for all
+def undo_file(work: Undoing, text: str, action: Action) -> None:  # noqa: ARG001 - one signature for all
     """Take away a file on this host."""
     path = Path(text)
     if not path.is_absolute() or (path.is_dir() and not path.is_symlink()):
@@ -176,7 +213,7 @@ def undo_file(work: Undoing, text: str, action: Mapping[str, str]) -> None:  # n
         work.done.removed.append(text)
 
 
-Undo = Callable[[Undoing, str, Mapping[str, str]], None]
+Undo = Callable[[Undoing, str, Action], None]
 
 KINDS: Mapping[str, Undo] = {
     "restore": undo_restore,  # before `file`, which stands beside it

@@ -10,7 +10,15 @@ import pytest
 
 from airbundle.errors import UsageError
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
-from airbundle.installer.site.history import bundles_at, choose_bundle, failed_since, history_of, needed_at, never_up
+from airbundle.installer.site.history import (
+    UNINSTALLED,
+    bundles_at,
+    choose_bundle,
+    failed_since,
+    history_of,
+    needed_at,
+    never_up,
+)
 
 
 def release(name: str, bundle: str, revision: int = 1) -> DeployedRelease:
@@ -120,3 +128,16 @@ def test_the_newest_install_that_failed_and_was_gone_back_from(
 ) -> None:
     assert failed_since(deployments, "shop") is failed
     assert failed_since(deployments, "tools") is None
+
+
+def test_an_uninstalled_bundle_begins_anew() -> None:
+    ended = replace(SHOP, who={UNINSTALLED: "yes"}, releases=())
+    tools = deployment(2, "tools", "9", GAUGE)
+    again = deployment(3, "shop", "1.0", GAUGE, WEB)
+    assert history_of([ended, tools], "shop") == []
+    assert [each.name for each in bundles_at([ended, tools])] == ["tools"]
+    assert [each.number for each in history_of([ended, tools, again], "shop")] == [3]
+    assert [each.name for each in bundles_at([ended, tools, again])] == ["tools", "shop"]
+    # Also one that has images alone, and one that never came up.
+    alone = replace(IMAGES, who={UNINSTALLED: "yes"}, releases=())
+    assert [each.name for each in bundles_at([tools, alone, replace(alone, name="x", complete=False)])] == ["tools"]
