@@ -1,4 +1,4 @@
-"""A ledger in PostgreSQL, whose versions after the first all fail, two of them after they migrated the database."""
+"""A ledger in PostgreSQL: versions that fail, two of them after they migrated the database, and two that come up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ NO_BACKUP = "1.0.1"
 """Its backup fails."""
 BROKEN, BROKEN_TOO = "1.1.0", "1.1.1"
 """They migrate the database and then crash."""
+GOOD = SECOND, THIRD = "1.4.0", "1.5.0"
+"""They change what is written, come up, and keep each backup by its name."""
 
 _CHARTS = CHECKOUT / "manifests-index" / "messenger-small" / "charts"
 _PROGRAM = """\
@@ -73,8 +75,8 @@ def _write(root: Path, version: str) -> None:
         "charts/app/Chart.yaml": f"apiVersion: v2\nname: app\nversion: {version}\n",
         "charts/app/templates/schema.yaml": _schema(version),
         "charts/app/templates/app.yaml": _app(version),
-        "backup/dump.yaml": _CLAIM + _job("dump", _dump(version), volume=True),
-        "backup/restore.yaml": _job("restore", _RESTORE, volume=True),
+        "backup/dump.yaml": _CLAIM + _job("dump", _dump(version), volume=True, apart=version in GOOD),
+        "backup/restore.yaml": _job("restore", _restore(version), volume=True, apart=version in GOOD),
     }
     for name, text in files.items():
         path = root / name
@@ -122,9 +124,10 @@ env:
 
 
 def _app(version: str) -> str:
-    program = _PROGRAM if version == FIRST else 'die "the ledger does not start\\n";\n'
+    comes_up = version in (FIRST, *GOOD)
+    program = _PROGRAM if comes_up else 'die "the ledger does not start\\n";\n'
     # A controller that gives up early is a test that ends early.
-    deadline = 600 if version == FIRST else 8
+    deadline = 600 if comes_up else 8
     return f"""\
 apiVersion: v1
 kind: Service
@@ -159,7 +162,8 @@ spec:
 
 
 def _schema(version: str) -> str:
-    sql = _TABLE if version == FIRST else _MIGRATION
+    changed = f"UPDATE entries SET body = body || ' in {version}'"
+    sql = _TABLE if version == FIRST else changed if version in GOOD else _MIGRATION
     hook = "annotations: {helm.sh/hook: 'pre-install,pre-upgrade', helm.sh/hook-delete-policy: before-hook-creation}"
     return _job("schema", f"psql -X -1 -v ON_ERROR_STOP=1 <<'END'\n{sql}\nEND\n", hook)
 
@@ -171,16 +175,24 @@ metadata: {name: backup}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}
 ---
 """
-_RESTORE = "pg_restore --clean --if-exists --single-transaction -d ledger /backup/ledger.dump\n"
+_KEPT = '"/backup/$AIRBUNDLE_BACKUP.dump"'
+
+
+def _restore(version: str) -> str:
+    kept = _KEPT if version in GOOD else "/backup/ledger.dump"
+    return f"pg_restore --clean --if-exists --single-transaction -d ledger {kept}\n"
 
 
 def _dump(version: str) -> str:
     if version == NO_BACKUP:
         return "echo 'the disk of the backups is full' >&2; exit 1\n"
+    if version in GOOD:
+        return f"pg_dump -Fc -f {_KEPT} ledger\n"
     return "pg_dump -Fc -f /backup/new ledger && mv /backup/new /backup/ledger.dump\n"
 
 
-def _job(name: str, script: str, annotations: str = "", *, volume: bool = False) -> str:
+def _job(name: str, script: str, annotations: str = "", *, volume: bool = False, apart: bool = False) -> str:
+    container = _CONTAINER + ("  - {name: AIRBUNDLE_BACKUP}\n" if apart else "")
     mounted = "volumeMounts: [{name: backup, mountPath: /backup}]" if volume else ""
     volumes = "volumes: [{name: backup, persistentVolumeClaim: {claimName: backup}}]" if volume else ""
     return f"""\
@@ -203,5 +215,5 @@ spec:
             - |
 {textwrap.indent(script, " " * 14)}
           {mounted}
-{textwrap.indent(_CONTAINER, " " * 10)}
+{textwrap.indent(container, " " * 10)}
 """

@@ -71,7 +71,7 @@ def up(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]
     with open_desk(root) as desk:
         made = Ledger(site, root, desk.public_key)
         whole = made.bundles[ledger.FIRST] = ledger.build(desk, ledger.FIRST)
-        for version in (ledger.NO_BACKUP, ledger.BROKEN, ledger.BROKEN_TOO):
+        for version in (ledger.NO_BACKUP, ledger.BROKEN, ledger.BROKEN_TOO, *ledger.GOOD):
             made.bundles[version] = ledger.build(desk, version, "--base", whole)
     ledger.site_file(root)
     try:
@@ -138,7 +138,7 @@ def test_where_nobody_can_be_asked_it_stays_until_a_person_takes_it_back(first: 
     terminal.wait_for(rb"\[y/N\]", patience=LIMIT)
     asked = " ".join(terminal.written.decode().split())
     assert re.search(r"release/app failed: app: .*Take app back to what was up before, and run backup/restore.yaml, "
-                     r"after which what was written since the backup is lost\? \[y/N\]", asked)  # fmt: skip
+                     r"after which what was written since the backup of 1.0.0 made \S+ is lost\? ", asked)  # fmt: skip
     terminal.type(b"y\n")
     assert terminal.finish(patience=LIMIT) == 6
     assert "ledger 1.0.0 serves as before (app went back)" in terminal.written.decode()
@@ -155,3 +155,19 @@ def test_who_says_no_may_still_go_back_later(first: Ledger) -> None:
     answer = first.rollback("--yes")
     assert (answer["to"]["version"], answer["done"]) == (ledger.FIRST, ["app"])
     assert first.jobs("restore") == restored + 1
+
+
+def test_back_over_versions_the_backup_made_when_that_one_was_left_is_restored(first: Ledger) -> None:
+    backups = first.jobs("dump")
+    for version in ledger.GOOD:
+        first.run(*first.install(version))
+    assert first.jobs("dump") == backups + 2
+    assert first.served().splitlines()[0] == f"{ROWS[0]} in {ledger.SECOND} in {ledger.THIRD}"
+    plan = first.rollback("--to", ledger.FIRST, "--dry-run")
+    (move,) = plan["releases"]
+    assert (move["backup"]["version"], move["warning"], move["asks"]) == (ledger.FIRST, "", True)
+    answer = first.rollback("--to", ledger.FIRST, "--yes")
+    assert (answer["done"], answer["releases"][0]["backup"]) == (["app"], move["backup"])
+    # Forth again: nothing was backed up on the way back, so nothing is there to be restored.
+    plan = first.rollback("--to", ledger.THIRD, "--dry-run")
+    assert [(each["restores"], each["backup"]) for each in plan["releases"]] == [([], None)]

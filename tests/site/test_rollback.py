@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from airbundle.errors import SiteError
+from airbundle.installer.server_up import is_down
+from airbundle.installer.service import Service
 from tests.site.deployed import World
 from tests.support.sealed import Site
 
@@ -27,8 +29,10 @@ def test_to_what_was_up_before_and_forth_again(world: World) -> None:
     assert not world.deploy(world.bundle("1.0.0"))
     assert not world.deploy(world.bundle("1.1.0", more=True))
     assert (world.config(), world.config("plain"), world.served) == ("1.1.0", "1.1.0", "1.1.0")
+    Service.of(world.state).stop()  # as after a reboot without systemd
     code, plan = world.command("rollback", "--dry-run")
     assert code == 0, plan
+    assert plan["starts"] and is_down(world.state)
     assert [(each["name"], each["move"]) for each in plan["releases"]] == [
         ("app", "back"),
         ("plain", "back"),
@@ -115,6 +119,9 @@ def test_a_failed_upgrade_goes_back_by_itself(world: World) -> None:
     assert world.config("restored") == ""
     latest = world.latest()
     assert (latest.number, latest.version, latest.complete) == (3, "1.0.0", True)
+    code, status = world.command("status")
+    assert code == 0, status["findings"]
+    assert status["sites"][0]["bundles"][0]["failed"]["version"] == "1.1.0"
     # What is up can be installed again, as `status` says, though a newer one was seen; and the next one comes up.
     assert not world.deploy(good)
     assert not world.deploy(world.bundle("1.2.0", policy="auto"))

@@ -83,6 +83,16 @@ class Deployment:
         return replace(self, releases=tuple(each for each in self.releases if each.name != name))
 
 
+def same_release(one: DeployedRelease, other: DeployedRelease) -> bool:
+    """Tell whether two records are of the same thing; helm counts a rollback as a revision of its own."""
+    return (one.namespace, one.kind, one.inputs, one.manifest) == (
+        other.namespace,
+        other.kind,
+        other.inputs,
+        other.manifest,
+    )
+
+
 def with_bundles(deployments: Iterable[Deployment]) -> list[Deployment]:
     """Say of each release whose it is, where its record does not: of the deployment that brought or changed it."""
     found: list[Deployment] = []

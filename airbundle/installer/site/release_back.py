@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
+from airbundle.deploy.desired import Desired
 from airbundle.deploy.objects import parse_key
 from airbundle.errors import AirbundleError, Finding, SiteError
 from airbundle.installer.releases import carried_releases
 from airbundle.installer.render import chosen_release
 from airbundle.installer.served import open_kept
 from airbundle.installer.site.apply import Applier
-from airbundle.installer.site.deployment import DeployedRelease, Deployment
+from airbundle.installer.site.backups import declares
+from airbundle.installer.site.deployment import DeployedRelease, Deployment, same_release
 from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.release_again import again_problem, deploy_again, has_revision
@@ -23,7 +25,7 @@ from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials, timeout_of
 from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.release_told import told_as
-from airbundle.installer.site.rollback_plan import ReleaseMove, same_release
+from airbundle.installer.site.rollback_moves import ReleaseMove
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wait import begin_anew, wait_ready
@@ -47,13 +49,16 @@ class Restores:
 
     @classmethod
     @contextmanager
-    def of(cls, state: StateDirectory, site: SiteState, now: Deployment, run: SiteRun) -> Iterator[Restores]:
-        """Open the bundle that is up now, and yield what it runs after a rollback."""
+    def of(
+        cls, state: StateDirectory, site: SiteState, now: Deployment, run: SiteRun, *, needed: bool = True
+    ) -> Iterator[Restores]:
+        """Open the bundle of a newer deployment, and yield what it runs after a rollback; warn where it is `needed`."""
         with ExitStack() as stack:
             try:
                 trusted = stack.enter_context(open_kept(state, now.statement))
             except AirbundleError as error:
-                run.reporter.warn(f"{now.title}: nothing is run after the rollback: {error.problem}")
+                if needed:
+                    run.reporter.warn(f"{now.title}: nothing is run after the rollback: {error.problem}")
                 yield cls()
                 return
             newer = kept_run(
@@ -90,20 +95,32 @@ class Restores:
         """
         if self.run_of is None or move.name not in self.releases or move.then is None:
             return
-        run, (carried, release) = self.run_of, self.releases[move.name]
+        run, release = self.run_of, self.releases[move.name][1]
         applier = Applier(run.cluster, run.journal, run.site_state, f"restore/{move.name}", run.reporter)
-        with Materials(run.trusted, run.site, run.cluster) as materials:
-            objects = materials.manifests(carried, release, release.restore)
+        objects, backup = self._objects(run, move.name), move.backup.name if move.backup else ""
         keys = list(map(parse_key, move.then.objects))
         try:
             wait_ready(run.cluster, keys, _WHILE, what=move.name)
         except SiteError as error:
             run.reporter.event(f"{move.name}: its data are restored before it is up: {error.problem}")
-        with run.journal.step(f"restore/{move.name}", manifests=list(release.restore)):
+        with run.journal.step(f"restore/{move.name}", manifests=list(release.restore), backup=backup):
             with told_as(f"{move.name} is back, but its data are not restored"):
-                run_manifests(applier, objects, run.journal.run[:8], timeout_of(release))
+                run_manifests(applier, objects, run.journal.run[:8], timeout_of(release), backup=backup)
         begin_anew(run.cluster, keys)
         wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
+
+    def keeps_apart(self, move: ReleaseMove) -> bool:
+        """Tell whether what a release runs then takes the name of a backup.
+
+        Raises as `run`, before it changes anything.
+        """
+        run = self.run_of
+        return run is not None and bool(self.names(move)) and declares(self._objects(run, move.name))
+
+    def _objects(self, run: SiteRun, name: str) -> list[Desired]:
+        carried, release = self.releases[name]
+        with Materials(run.trusted, run.site, run.cluster) as materials:
+            return materials.manifests(carried, release, release.restore)
 
 
 def go_back(

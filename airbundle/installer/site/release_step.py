@@ -19,10 +19,9 @@ from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.drift import is_changed, release_changed
 from airbundle.installer.site.release_apply import apply_definitions, apply_manifests, put_back
-from airbundle.installer.site.release_before import run_manifests
+from airbundle.installer.site.release_before import back_up
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
-from airbundle.installer.site.release_told import told_as
 from airbundle.installer.site.release_tracks import Track, Tracks
 from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
@@ -162,8 +161,7 @@ class ReleaseStep(OfRelease):
             run.reporter.event(f"{self.name}: {names} ran before the attempt that failed, and is not run again")
             return True
         objects = self._works.materials.manifests(self._carried, release, release.before)
-        with told_as(f"{release.name} was not changed: what runs before it does did not end well"):
-            run_manifests(applier, objects, run.journal.run[:8], material.timeout)
+        back_up(run, applier, objects, release=release.name, record=found.record, timeout=material.timeout)
         return True
 
     def _deploy(self, applier: Applier, material: Material, found: _Found, saved: bool) -> int:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
 
 from airbundle.errors import Interrupted, SiteError
 from airbundle.installer.journal import Journal
@@ -19,23 +18,18 @@ from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
 from airbundle.installer.server_up import is_down, start_again
 from airbundle.installer.site.as_planned import locked_as_planned
+from airbundle.installer.site.backups import Backup
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.history import bundles_at, choose_bundle, history_of
 from airbundle.installer.site.kept_run import kept_run
 from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.reach_kept import Reach, reach_kept
 from airbundle.installer.site.release_back import Restores, changed_since, go_back, ways_back
+from airbundle.installer.site.release_data import DataBack
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_remove import remove_release
-from airbundle.installer.site.rollback_plan import (
-    FROM,
-    ROLLBACK,
-    ReleaseMove,
-    RollbackPlan,
-    came_from,
-    choose_target,
-    moves_between,
-)
+from airbundle.installer.site.rollback_moves import ReleaseMove, moves_between
+from airbundle.installer.site.rollback_plan import FROM, ROLLBACK, RollbackPlan, RolledBack, came_from, choose_target
 from airbundle.installer.site.settings import SETTINGS, settings_steps
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
@@ -47,53 +41,13 @@ from airbundle.progress import Reporter
 
 
 @dataclass
-class RolledBack:
-    """What a rollback did.
-
-    Attributes:
-        plan: what it was to do.
-        deployment: number of the deployment that records it; 0 where nothing was to do.
-        done: releases that went back or came back.
-        removed, kept: what was taken away of releases that are gone, and what of them stays.
-    """
-
-    plan: RollbackPlan
-    deployment: int = 0
-    done: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-
-    def lines(self) -> Iterator[str]:
-        """Yield the report's text."""
-        title = self.plan.then.title
-        if not self.deployment:
-            yield f"{title} is up at {self.plan.site}: nothing to do"
-            return
-        yield f"{title} is up again at {self.plan.site}; deployment {self.deployment}"
-        yield from (f"  release/{name} is back" for name in self.done)
-        yield from (f"  removed {each}" for each in self.removed)
-        yield from (f"  kept    {each}" for each in self.kept)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for `--json`."""
-        return {
-            **self.plan.to_json(),
-            "changed": bool(self.deployment),
-            "deployment": self.deployment or None,
-            "done": self.done,
-            "removed": self.removed,
-            "kept": self.kept,
-        }
-
-
-@dataclass
 class _Work:
     """A rollback under way: the run of what is gone back to, what of the newer bundle is needed, and its deployment."""
 
     run: SiteRun
     plan: RollbackPlan
     then: Trusted
-    restores: Restores
+    data: DataBack
     origin: int
     deployments: Sequence[Deployment]
 
@@ -181,11 +135,19 @@ def _prepared(
         trusted = stack.enter_context(open_kept(state, then.statement))
         run = kept_run(state, site, cluster, reporter, trusted=trusted, deployment=then, patience=reach.patience)
         newer = came_from(deployments, now, then)
+
+        def made_by(backup: Backup) -> Restores:
+            maker = next((each for each in deployments if each.number == backup.deployment), newer)
+            if maker.statement == newer.statement:
+                return restores
+            return stack.enter_context(Restores.of(state, site, maker, run, needed=False))
+
         restores = stack.enter_context(Restores.of(state, site, newer, run))
+        data = DataBack(restores, run.journal, then, history_of(deployments, bundle), made_by)
         with SiteHelm(run) as helm:
             theirs = [each for other in others for each in other.releases]
             moves = [each for each in moves_between(now, then, theirs) if changed_since(run, helm, now, each)]
-            moves = [replace(each, restores=restores.names(each)) for each in moves]
+            moves = [data.of(each) for each in moves]
             moves, problems = ways_back(run, helm, moves)
         plan = RollbackPlan(
             site.name,
@@ -203,7 +165,7 @@ def _prepared(
         if findings:
             hint = findings[0].hint or "install the bundle of that version again, with --allow-older"
             raise SiteError(f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=hint)
-        yield _Work(run, plan, trusted, restores, newer.number, deployments)
+        yield _Work(run, plan, trusted, data, newer.number, deployments)
 
 
 def _other_settings(now: Deployment, then: Deployment) -> bool:
@@ -239,7 +201,7 @@ def _move(work: _Work, move: ReleaseMove, done: RolledBack) -> None:
         done.removed += removed.removed
         done.kept += removed.kept
     elif move.move in ("back", "again") and move.then is not None:
-        restore = partial(work.restores.run, move) if move.restores else None
+        restore = partial(work.data.run, move) if move.restores else None
         go_back(work.run, move.then, restore, afresh=move.afresh)
         done.done.append(move.name)
 

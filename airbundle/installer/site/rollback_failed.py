@@ -10,12 +10,14 @@ from typing import NoReturn
 from airbundle.errors import AirbundleError, Finding, HostError, Outcome, SiteError
 from airbundle.installer.journal import Journal
 from airbundle.installer.served import open_kept, serve_back
-from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
+from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment, same_release
 from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.release_back import Restores, go_back
+from airbundle.installer.site.release_data import DataBack
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.rollback_plan import ROLLBACK, ReleaseMove, in_order, same_release
+from airbundle.installer.site.rollback_moves import ReleaseMove, in_order
+from airbundle.installer.site.rollback_plan import ROLLBACK
 from airbundle.installer.site.rollback_told import failure_findings, registry_findings
 from airbundle.installer.site.settings import SETTINGS, set_back, settled_before
 from airbundle.installer.site.step import SiteRun
@@ -95,12 +97,13 @@ class _Failed:
         """Bring releases back, those first that others need."""
         moves = [move for move in map(self._move, dict.fromkeys(steps)) if move is not None]
         restores = Restores.within(self._run) if moves else Restores()
+        data = DataBack(restores, self._run.journal, self._before)
         for move in in_order(moves):
             release = restores.release(move.name)
             policy = release.rollback if release else move.policy
             try:
                 with host_errors(f"take back {move.name}", self._run.site_state.root):
-                    self._one(replace(move, policy=policy, restores=restores.names(move)), restores)
+                    self._one(data.of(replace(move, policy=policy)), data)
             except AirbundleError as error:
                 self.left.append(move.name)
                 self.findings += [
@@ -115,20 +118,20 @@ class _Failed:
             return None  # it was only waited for
         return ReleaseMove(name, "back", None, then, then.rollback)
 
-    def _one(self, move: ReleaseMove, restores: Restores) -> None:
+    def _one(self, move: ReleaseMove, data: DataBack) -> None:
         then = move.then
         assert then is not None  # noqa: S101 - `_move` makes no other
         with SiteHelm(self._run) as helm:
             if not release_changed(self._run, helm, then):
                 self._recorded(then)
                 return
-        if move.policy == "never" or (move.policy == "ask" and not self._run.ask(self._question(move))):
+        if move.policy == "never" or (move.asks and not self._run.ask(self._question(move))):
             self._stays(move)
             return
         self._run.reporter.event(f"{_STEP}{move.name}: goes back")
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
             # The way forth left alone what others had set, unless somebody agreed: so does the way back.
-            go_back(self._run, then, (lambda: restores.run(move)) if move.restores else None, force=False)
+            go_back(self._run, then, (lambda: data.run(move)) if move.restores else None, force=False)
         self.back.append(move.name)
 
     def _question(self, move: ReleaseMove) -> str:
@@ -136,14 +139,16 @@ class _Failed:
         back = f"{why}\nTake {move.name} back to what was up before"
         if not move.restores:
             return f"{back}?"
-        return f"{back}, and run {_runs(move)}, after which what was written since the backup is lost?"
+        told = f"{back}, and run {_runs(move)}, after which {move.lost}"
+        return f"{told} (warning: {move.warning})?" if move.warning else f"{told}?"
 
     def _stays(self, move: ReleaseMove) -> None:
         self.left.append(move.name)
         why, hint, code = "its `rollback` is never", "", ""
-        if move.policy == "ask":
+        if move.asks:
             self.asking = True
-            why, code = "its `rollback` is ask, and nobody agreed", "agreement"
+            code, why = "agreement", move.warning or "its `rollback` is ask"
+            why += ", and nobody agreed"
             runs = f", and runs {_runs(move)}" if move.restores else ""
             hint = f"`{self._command}` takes it back{runs}; with --yes a failed install does so by itself"
         message = f"stays as the failed run left it: {why}"

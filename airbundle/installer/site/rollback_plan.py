@@ -1,74 +1,19 @@
-"""What a rollback goes back to, and what that means for each release. Pure: records in, a plan out."""
+"""What a rollback goes back to, what it would do, and what it did. Pure: records in, a plan out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from airbundle.errors import Finding, UsageError
-from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment
+from airbundle.errors import UsageError
+from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.rollback_moves import ReleaseMove
 
 ROLLBACK = "rollback"
 """Under which name `Deployment.who` has the number of the deployment that a rollback goes back to."""
 FROM = "rollback-from"
 """The same of the deployment that was up before."""
-
-Move = Literal["back", "again", "remove", "stay"]
-
-
-@dataclass(frozen=True)
-class ReleaseMove:
-    """What happens to one release.
-
-    Attributes:
-        move: `back` to an earlier state; `again`: it was taken away since, and comes back; `remove`: only the newer
-            deployment has it; `stay`: it would go back, and its `rollback` says never, or an
-            administrator deployed it.
-        now, then: its records; None where there is none.
-        restores: manifests that are run after it went back, such as a job that restores a database.
-        afresh: helm has no revision to go back to: it is deployed again, from the bundle of that time.
-        owner: the other bundle that has it now, for which it stays; empty otherwise.
-        policy: `auto`, `ask` or `never`, as the newer one says.
-    """
-
-    name: str
-    move: Move
-    now: DeployedRelease | None
-    then: DeployedRelease | None
-    policy: str = "ask"
-    restores: tuple[str, ...] = ()
-    owner: str = ""
-    afresh: bool = False
-
-    @property
-    def asks(self) -> bool:
-        """Whether a person must agree to it."""
-        return self.move == "remove" or (self.policy == "ask" and self.move in ("back", "again"))
-
-    @property
-    def _why(self) -> str:
-        if self.owner:
-            return f": it is of the bundle {self.owner} now"
-        handed_over = any(each is not None and each.kind == HANDED_OVER for each in (self.now, self.then))
-        return ": it was handed over" if handed_over else " (rollback: never)"
-
-    def __str__(self) -> str:
-        """Return a line for people."""
-        words = {
-            "back": "goes back",
-            "again": "comes back: it was taken away since",
-            "remove": "is removed: the earlier version had no such release; its data stays",
-            "stay": f"stays as it is{self._why}",
-        }[self.move]
-        revision = (
-            f" to revision {self.then.revision}" if self.move == "back" and self.then and self.then.revision else ""
-        )
-        if self.afresh:
-            revision = "; it is deployed again from the bundle of that time: helm has no revision of it"
-        names = ", ".join(self.restores)
-        runs = f"; then runs {names}: what was written since the backup is lost" if names else ""
-        return f"release/{self.name} {words}{revision}{runs}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +57,8 @@ class RollbackPlan:
             yield f"  {name}: as the site file said then"
         for each in self.moves:
             yield f"  {each}"
+            if each.warning:
+                yield f"    warning: {each.warning}"
         for title in self.others:
             yield f"  {title} stays as it is"
         if not self.changes:
@@ -128,10 +75,47 @@ class RollbackPlan:
             "starts": self.starts,
             "settings": list(self.settings),
             "others": list(self.others),
-            "releases": [
-                {"name": each.name, "move": each.move, "asks": each.asks, "restores": list(each.restores)}
-                for each in self.moves
-            ],
+            "releases": [each.to_json() for each in self.moves],
+        }
+
+
+@dataclass
+class RolledBack:
+    """What a rollback did.
+
+    Attributes:
+        plan: what it was to do.
+        deployment: number of the deployment that records it; 0 where nothing was to do.
+        done: releases that went back or came back.
+        removed, kept: what was taken away of releases that are gone, and what of them stays.
+    """
+
+    plan: RollbackPlan
+    deployment: int = 0
+    done: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report's text."""
+        title = self.plan.then.title
+        if not self.deployment:
+            yield f"{title} is up at {self.plan.site}: nothing to do"
+            return
+        yield f"{title} is up again at {self.plan.site}; deployment {self.deployment}"
+        yield from (f"  release/{name} is back" for name in self.done)
+        yield from (f"  removed {each}" for each in self.removed)
+        yield from (f"  kept    {each}" for each in self.kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {
+            **self.plan.to_json(),
+            "changed": bool(self.deployment),
+            "deployment": self.deployment or None,
+            "done": self.done,
+            "removed": self.removed,
+            "kept": self.kept,
         }
 
 
@@ -197,62 +181,3 @@ def _differs(one: Deployment, other: Deployment) -> bool:
 
 def _inputs(deployment: Deployment) -> set[tuple[str, str, str]]:
     return {(each.name, each.inputs, each.manifest) for each in deployment.releases}
-
-
-def same_release(one: DeployedRelease, other: DeployedRelease) -> bool:
-    """Tell whether two records are of the same thing; helm counts a rollback as a revision of its own."""
-    return (one.namespace, one.kind, one.inputs, one.manifest) == (
-        other.namespace,
-        other.kind,
-        other.inputs,
-        other.manifest,
-    )
-
-
-def moves_between(now: Deployment, then: Deployment, others: Sequence[DeployedRelease] = ()) -> list[ReleaseMove]:
-    """Return what happens to each release: first those that go back, what others need first; then those that go.
-
-    Args:
-        now, then: of one bundle.
-        others: what other bundles have up.
-    """
-    found = []
-    owners = {each.name: each.bundle for each in others}
-    for release in then.releases:
-        current = now.release(release.name)
-        if release.name in owners:
-            found.append(ReleaseMove(release.name, "stay", None, release, "never", owner=owners[release.name]))
-        elif HANDED_OVER in (release.kind, current.kind if current else ""):
-            if current is None or not same_release(current, release):
-                found.append(ReleaseMove(release.name, "stay", current, release, "never"))
-        elif current is None:
-            found.append(ReleaseMove(release.name, "again", None, release, release.rollback))
-        elif not (same_release(current, release) and now.complete):
-            policy = current.rollback
-            found.append(ReleaseMove(release.name, "stay" if policy == "never" else "back", current, release, policy))
-    left = [each for each in reversed(now.releases) if then.release(each.name) is None]
-    return in_order(found) + [
-        ReleaseMove(each.name, "stay" if each.kind == HANDED_OVER else "remove", each, None, each.rollback)
-        for each in left
-    ]
-
-
-def in_order(moves: Sequence[ReleaseMove]) -> list[ReleaseMove]:
-    """Return moves with each after those that it needs."""
-    left, ordered = list(moves), list[ReleaseMove]()
-    while left:
-        names = {each.name for each in left}
-        ready = [each for each in left if each.then is None or not names.intersection(each.then.needs)]
-        chosen = ready or left[:1]  # a circle can't come from a bundle; whoever made one gets some order
-        ordered += chosen
-        left = [each for each in left if each not in chosen]
-    return ordered
-
-
-def lacking_agreement(moves: Sequence[ReleaseMove]) -> list[Finding]:
-    """Return a finding for each move that a person must agree to."""
-    return [
-        Finding(f"{each}: nobody agreed to it", where=f"release/{each.name}", code="agreement", hint="--yes agrees")
-        for each in moves
-        if each.asks
-    ]

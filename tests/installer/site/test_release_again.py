@@ -23,7 +23,8 @@ from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.release_back import changed_since, go_back
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_tracks import Tracks
-from airbundle.installer.site.rollback_plan import ROLLBACK, moves_between
+from airbundle.installer.site.rollback_moves import moves_between
+from airbundle.installer.site.rollback_plan import ROLLBACK
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import StateDirectory
 from airbundle.progress import SILENT

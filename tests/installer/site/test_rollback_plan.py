@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 
 from airbundle.errors import UsageError
-from airbundle.installer.site.deployment import DeployedRelease, Deployment
-from airbundle.installer.site.rollback_plan import (
-    FROM,
-    ROLLBACK,
-    RollbackPlan,
-    came_from,
-    choose_target,
-    in_order,
-    moves_between,
-    same_release,
-)
+from airbundle.installer.site.backups import Backup
+from airbundle.installer.site.deployment import DeployedRelease, Deployment, same_release
+from airbundle.installer.site.rollback_moves import in_order, moves_between
+from airbundle.installer.site.rollback_plan import FROM, ROLLBACK, RollbackPlan, came_from, choose_target
 
 
 def release(name: str, inputs: str = "a", **more: Any) -> DeployedRelease:
@@ -166,3 +159,28 @@ def test_what_is_restored_says_what_is_lost() -> None:
     assert str(replace(move, restores=("a.yaml", "b.yaml"))) == (
         "release/web goes back; then runs a.yaml, b.yaml: what was written since the backup is lost"
     )
+
+
+def test_what_is_restored_is_told_with_what_is_doubtful_and_then_somebody_is_asked() -> None:
+    now, then = deployment(2, "1.1", release("web", "b", rollback="auto")), ONE
+    (move,) = moves_between(now, then)
+    assert not move.asks
+    backup = Backup("1.0-x", "1.0", "a", 2, "sha256:2", apart=False, time="2026-01-02T03:04:05Z")
+    sure = replace(move, restores=("restore.yaml",), backup=backup)
+    assert not sure.asks
+    told = "then runs restore.yaml: what was written since the backup of 1.0 made 2026-01-02T03:04:05Z is lost"
+    assert told in str(sure)
+    doubtful = replace(sure, warning="it is another one")
+    assert doubtful.asks and not replace(doubtful, policy="never").asks
+    plan = RollbackPlan("berlin", now, then, (doubtful,))
+    assert list(plan.lines())[-1] == "    warning: it is another one"
+    (body,) = plan.to_json()["releases"]
+    assert body["backup"] == {"name": "1.0-x", "version": "1.0", "time": "2026-01-02T03:04:05Z"}
+    assert (body["warning"], body["asks"], body["restores"]) == ("it is another one", True, ["restore.yaml"])
+    assert move.to_json()["backup"] is None
+
+
+def test_that_the_server_is_started_first_is_in_the_plan() -> None:
+    plan = RollbackPlan("berlin", TWO, ONE, (), starts=True)
+    assert "server is down, and is started first" in "".join(plan.lines())
+    assert plan.to_json()["starts"] and not plan.changes
