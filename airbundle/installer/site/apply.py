@@ -34,6 +34,9 @@ class Applier:
         step: its name, for the journal.
         reporter: is told what stays.
         ask: asks a person whether fields are taken over that others have set.
+
+    Attributes:
+        declined: objects of which fields were not taken over.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Applier:
         self._step = step
         self._reporter = reporter
         self._ask = ask
+        self.declined: set[ObjectKey] = set()
 
     def namespace(self, name: str) -> bool:
         """Make a namespace where there is none; return whether it was made."""
@@ -137,6 +141,7 @@ class Applier:
             if not told:
                 raise
             if not self._ask(f"{key.title}: set by others: {told}. Take it over?"):
+                self.declined.add(key)
                 error.hint = f"{error.hint}, which --yes does"
                 raise
         return self.cluster.apply(body, force=True)

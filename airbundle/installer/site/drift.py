@@ -8,6 +8,7 @@ from typing import Any
 
 from airbundle.deploy.desired import Desired, chart_applied, objects_of_manifest
 from airbundle.deploy.diff import unified
+from airbundle.deploy.difference import difference_digest
 from airbundle.deploy.handover import INPUTS, stamp_of
 from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.deploy.objects import ObjectKey, parse_key
@@ -35,6 +36,7 @@ class Drift:
         gone: whether it isn't there.
         found, expected: lines that differ, without secrets; a few of them.
         wanted: the object as it was applied; empty where that isn't known.
+        mark: tells it, with all that differs, from any other; empty where it is gone.
     """
 
     key: ObjectKey
@@ -42,6 +44,7 @@ class Drift:
     found: str = ""
     expected: str = ""
     wanted: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    mark: str = field(default="", repr=False, compare=False)
 
 
 def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) -> Iterator[Drift]:
@@ -104,7 +107,8 @@ def _drift(cluster: ClusterWriter, desired: Desired, scaled: _Scaled) -> Drift |
     if not any(line[:1] in "+-" for line in lines):
         return None
     was, wanted = (_lines(lines, sign) for sign in "-+")
-    return Drift(desired.key, found=was or "nothing", expected=wanted or "nothing", wanted=body)
+    mark = f"{desired.key} {difference_digest(live, after)}"
+    return Drift(desired.key, found=was or "nothing", expected=wanted or "nothing", wanted=body, mark=mark)
 
 
 def _lines(lines: list[str], sign: str) -> str:

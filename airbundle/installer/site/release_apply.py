@@ -7,11 +7,12 @@ nobody, is put back here, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airbundle.deploy.desired import chart_applied, helm_writes
 from airbundle.deploy.helm_marks import owned
+from airbundle.deploy.objects import ObjectKey
 from airbundle.errors import Conflict
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
@@ -54,17 +55,34 @@ def apply_manifests(run: SiteRun, applier: Applier, material: Material, *, edite
             _apply(run, applier, each.body, edited)
 
 
-def put_back(run: SiteRun, applier: Applier, record: DeployedRelease) -> None:
-    """Put back what helm leaves as it was edited: of custom resources it only writes what is new in the chart."""
+def apply_again(run: SiteRun, applier: Applier, material: Material, keys: Collection[ObjectKey]) -> bool:
+    """Put some objects back that nobody agreed to put back before; return whether anybody does by now."""
+    name, namespace = material.release.name, material.namespace
+    wanted = [each for each in material.running if each.key in keys]
+    bodies = [chart_applied(each, name, namespace) if material.chart else each.body for each in wanted]
+    changed = [_apply(run, applier, body, True) for body in bodies]
+    return any(changed)
+
+
+def put_back(run: SiteRun, applier: Applier, record: DeployedRelease, *, but: Collection[str] = ()) -> None:
+    """Put back what helm leaves as it was edited: of custom resources it only writes what is new in the chart.
+
+    Args:
+        run: of a site.
+        applier: of the release's step.
+        record: of the release.
+        but: marks of what stays, as it was when all of it was up; such as what a hook sets after each upgrade.
+    """
     for each in list(drifts(run.cluster, run.site_state, record)):
-        if each.wanted:
+        if each.wanted and each.mark not in but:
             applier.apply(owned(each.wanted, record.name, record.namespace), force=True)
 
 
-def _apply(run: SiteRun, applier: Applier, body: Mapping[str, Any], edited: bool) -> None:
+def _apply(run: SiteRun, applier: Applier, body: Mapping[str, Any], edited: bool) -> bool:
     try:
-        applier.apply(body)
+        return applier.apply(body)
     except Conflict as error:
         if not edited:
             raise
         run.reporter.warn(f"{error.problem}; it stays as it is{': --yes puts it back' if error.fields else ''}")
+        return False

@@ -7,55 +7,27 @@ may have made is known from before it began.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.deploy.desired import images_of, objects_of_manifest
-from airbundle.deploy.helm_history import DEPLOYED, recovery_of
 from airbundle.deploy.objects import parse_key
-from airbundle.errors import Conflict, DocumentError, SiteError
+from airbundle.errors import SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
-from airbundle.installer.site.drift import is_changed, release_changed
-from airbundle.installer.site.release_apply import apply_definitions, apply_manifests, put_back
+from airbundle.installer.site.release_apply import apply_again, apply_definitions, apply_manifests, put_back
 from airbundle.installer.site.release_before import back_up
+from airbundle.installer.site.release_found import Found, find_release, texts_of
+from airbundle.installer.site.release_lasting import lasting_marks, tell_lasting
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
-from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready, why_not
 from airbundle.progress import Item, Phase
-from airbundle.transfer.helm_release import check_owner
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is there of a release.
-
-    Attributes:
-        record: what was recorded last.
-        track: of its attempts.
-        revision: helm's last one that is deployed; 0 where none is.
-        base: the last one that helm counts from.
-        exists: whether there is anything that an upgrade would change.
-        done: nothing is to be done at all.
-        taken: an earlier attempt with the same inputs was taken in whole: only waiting is left.
-        edited: all of it was up once, and is not as it was applied then.
-        saved: what is run before a change was run for what was up before, which an attempt has changed since.
-    """
-
-    record: DeployedRelease | None
-    track: Track
-    revision: int
-    base: int
-    exists: bool
-    done: bool
-    taken: bool
-    edited: bool
-    saved: bool
 
 
 class ReleaseStep(OfRelease):
@@ -70,14 +42,21 @@ class ReleaseStep(OfRelease):
         run = self._works.run
         material = self._works.materials.of(self._carried, self._release)
         found = self._find(material)
-        if found.done:
+        if found.done and not found.asks:
             return []
         changes = list(planned_changes(run.cluster, material, applied_before(run.site_state, found.record)))
+        if found.done:
+            titles = {key.title for key in found.asks}
+            return [replace(each, inputs=material.inputs) for each in changes if each.what in titles]
         runs = self._release.before if found.exists and not (found.taken or found.saved) else ()
         before = [Change(path, "run") for path in runs]
         told = [*before, *changes] or [Change(f"release {self._release.name}", "change")]
         # What is made anew has no diff, and secrets are hidden in one: a review holds for what was rendered then alone.
         return [replace(change, inputs=material.inputs) for change in told]
+
+    def deploys(self) -> bool:
+        """Tell whether the release would be deployed."""
+        return not self._find(self._works.materials.of(self._carried, self._release)).done
 
     def run(self, phase: Phase) -> bool:
         """Deploy it, as far as it isn't; return whether anything changed."""
@@ -87,9 +66,9 @@ class ReleaseStep(OfRelease):
             # A helm that an earlier run started may have outlived it.
             self._works.helm.releases.wait(material.namespace, release.name, timeout=material.timeout)
         found = self._find(material)
-        if found.done:
-            return False
         applier = Applier(run.cluster, run.journal, run.site_state, self.name, run.reporter, ask=run.ask)
+        if found.done:
+            return self._leave(applier, material, found)
         with phase.item(release.name, 0) as item:
             applier.namespace(material.namespace)
             revision = found.revision
@@ -97,58 +76,38 @@ class ReleaseStep(OfRelease):
                 revision = self._deploy(applier, material, found, self._before(applier, material, found))
             record = self._record(material, revision)
             if found.edited and material.chart:
-                put_back(run, applier, record)
+                put_back(run, applier, record, but=found.track.lasting)
             self._come_up(record, material.timeout)
             self._prune(applier, record)
             self._prove(material, item)
         run.site_state.record(record)
-        self._tracks.settle(record.objects)
+        self._settle(applier, record)
         return True
 
     def _come_up(self, record: DeployedRelease, timeout: float) -> None:
         """Wait until it is up."""
         wait_ready(self._works.run.cluster, list(map(parse_key, record.objects)), timeout, what=record.name)
 
-    def _find(self, material: Material) -> _Found:
-        run, track = self._works.run, self._tracks.read()
-        latest = run.site_state.latest()
-        record = latest.release(self._release.name) if latest else None
-        newest = DEPLOYED if not material.chart else ""
-        revision, base, exists = 0, 0, record is not None
-        if material.chart:
-            history = self._works.helm.releases.history(material.namespace, self._release.name)
-            check_owner(material.namespace, self._release.name, material.chart, history)
-            newest = history[-1].status if history else ""
-            revision = history[-1].number if newest == DEPLOYED else 0
-            dropped = recovery_of(history).drop
-            base = max((each.number for each in history if each.number not in dropped), default=0)
-            exists = exists or any(each.status == DEPLOYED for each in history)
-        check_same(record, material)
-        same = record is not None and (record.inputs, record.namespace) == (material.inputs, material.namespace)
-        up = newest == DEPLOYED
-        recorded = same and up and record is not None and record.revision == revision
-        whole = recorded and record is not None and self._untouched(record)
-        # While its data are yet to be restored it does not count as up, whatever its objects say.
-        done = whole and not track.restoring
-        taken = whole or (
-            not recorded and up and track.took(material.inputs, revision) and self._there(_texts(material))
-        )
-        saved = track.saved and record is not None and release_changed(run, self._works.helm, record)
-        return _Found(record, track, revision, base, exists, done, taken, recorded and not whole, saved)
+    def _settle(self, applier: Applier, record: DeployedRelease) -> None:
+        """Remember what is there, and what of it is other than it was applied all the same."""
+        run = self._works.run
+        left = lasting_marks(run.cluster, run.site_state, record)
+        self._tracks.settle(record.objects, lasting=left, declined=map(str, applier.declined))
 
-    def _untouched(self, record: DeployedRelease) -> bool:
-        """Tell whether a release is as it was applied; no when what was applied is not known any more."""
-        if not self._there(record.objects):
+    def _leave(self, applier: Applier, material: Material, found: Found) -> bool:
+        """Leave it as it is; what was set by hand is put back where a person agrees by now."""
+        run, record = self._works.run, found.record
+        tell_lasting(run, self.name, [each for each in found.lasting if each.key not in found.asks])
+        if record is None or not apply_again(run, applier, material, found.asks):
             return False
-        try:
-            return not is_changed(self._works.run.cluster, self._works.run.site_state, record)
-        except DocumentError:
-            return False
+        self._come_up(record, material.timeout)
+        self._settle(applier, record)
+        return True
 
-    def _there(self, objects: Sequence[str]) -> bool:
-        return all(self._works.run.cluster.get(parse_key(text)) is not None for text in objects)
+    def _find(self, material: Material) -> Found:
+        return find_release(self._works, material, self._tracks.read())
 
-    def _before(self, applier: Applier, material: Material, found: _Found) -> bool:
+    def _before(self, applier: Applier, material: Material, found: Found) -> bool:
         """Run what is to be run before an upgrade, such as a backup: it must end well. Return whether it ever did.
 
         Never of what a failed attempt left: a backup of that would take the place of the one that a rollback restores.
@@ -164,16 +123,16 @@ class ReleaseStep(OfRelease):
         back_up(run, applier, objects, release=release.name, record=found.record, timeout=material.timeout)
         return True
 
-    def _deploy(self, applier: Applier, material: Material, found: _Found, saved: bool) -> int:
+    def _deploy(self, applier: Applier, material: Material, found: Found, saved: bool) -> int:
         """Have helm, or the API, take it; return helm's revision."""
         run = self._works.run
         if material.chart:
             run.journal.note(self.name, undo=[{"helm": f"{material.namespace}/{material.release.name}"}])
-        self._tracks.begin(_texts(material), material.inputs, found.base, saved=saved)
+        self._tracks.begin(texts_of(material), material.inputs, found.base, saved=saved)
         apply_definitions(run, applier, material, edited=found.edited)
         revision = 0
         if material.chart:
-            lacking = set(found.record.objects if found.record else ()) - set(_texts(material))
+            lacking = set(found.record.objects if found.record else ()) - set(texts_of(material))
             applier.protect(sorted(map(parse_key, lacking)))
             revision = self._upgrade(material, found)
         else:
@@ -182,7 +141,7 @@ class ReleaseStep(OfRelease):
         self._tracks.taken(material.inputs, revision)
         return revision
 
-    def _upgrade(self, material: Material, found: _Found) -> int:
+    def _upgrade(self, material: Material, found: Found) -> int:
         """Have helm take it, and its hooks end; of those that don't, tell more than helm does."""
         works = self._works
         try:
@@ -234,22 +193,3 @@ class ReleaseStep(OfRelease):
             works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
         if works.check is not None:
             works.check(works.run, release, material.namespace, item)
-
-
-def _texts(material: Material) -> list[str]:
-    return [str(each.key) for each in material.running]
-
-
-def check_same(record: DeployedRelease | None, material: Material) -> None:
-    """Refuse to deploy a release elsewhere, or as another kind of thing, than where and what it is.
-
-    Raises:
-        Conflict: it would.
-    """
-    kind = "chart" if material.chart else "manifests"
-    if record is not None and (record.namespace, record.kind) != (material.namespace, kind):
-        raise Conflict(
-            f"the release {record.name} is up as {record.kind} in {record.namespace}, and would be deployed as {kind} "
-            f"in {material.namespace}",
-            hint="give it another name, or take the old one away first: data does not move along",
-        )

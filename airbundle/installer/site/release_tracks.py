@@ -28,6 +28,8 @@ class Track:
         saved: whether what is run `before` a change ended well for what was up before these attempts: what it kept is
             of that time, and would be of no time if it were run again.
         restoring: whether it was begun to go back to what was up before, and what is to be restored then is not yet.
+        lasting: marks of what was other than it was applied when all of it was up (`release_lasting`).
+        declined: `ObjectKey` texts of what somebody else sets, and nobody agreed to put back.
         left, serial: name of the bundle that was gone back from then, and its serial: nothing older can have its data.
     """
 
@@ -39,6 +41,8 @@ class Track:
     begun: bool = False
     saved: bool = False
     restoring: bool = False
+    lasting: frozenset[str] = frozenset()
+    declined: frozenset[str] = frozenset()
     left: str = ""
     serial: int = 0
 
@@ -72,6 +76,8 @@ class Tracks:
                 begun=bool(body.get("begun")),
                 saved=bool(body.get("saved")),
                 restoring=bool(body.get("restoring")),
+                lasting=frozenset(map(str, body.get("lasting", ()))),
+                declined=frozenset(map(str, body.get("declined", ()))),
                 left=str(body.get("left", "")),
                 serial=int(body.get("serial", 0)),
             )
@@ -101,9 +107,9 @@ class Tracks:
             serial = max(serial, track.serial)
         self._write(replace(track, restoring=True, left=left, serial=serial))
 
-    def settle(self, objects: Iterable[str]) -> None:
-        """Say what is there and recorded, and that nothing else of ours is."""
-        self._write(Track(frozenset(objects), begun=True))
+    def settle(self, objects: Iterable[str], *, lasting: Iterable[str] = (), declined: Iterable[str] = ()) -> None:
+        """Say what is there and recorded, and that nothing else of ours is; the rest as `Track` has it."""
+        self._write(Track(frozenset(objects), begun=True, lasting=frozenset(lasting), declined=frozenset(declined)))
 
     def forget(self) -> None:
         """Say that nothing is there any more."""
@@ -111,5 +117,5 @@ class Tracks:
 
     def _write(self, track: Track) -> None:
         directory: Path = self._state.directory("releases")
-        body = {**asdict(track), "objects": sorted(track.objects)}
+        body = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(track).items()}
         write_file(directory / self._path.name, (json.dumps(body) + "\n").encode(), PRIVATE_FILE)

@@ -9,7 +9,7 @@ from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials
-from airbundle.installer.site.step import SiteRun
+from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Item
 
 Check = Callable[[SiteRun, Release, str, Item], None]
@@ -50,6 +50,14 @@ class OfRelease:
     def name(self) -> str:
         """`release/NAME`."""
         return f"release/{self._release.name}"
+
+    def plan(self) -> Sequence[Change]:
+        """Return what would change."""
+        raise NotImplementedError
+
+    def deploys(self) -> bool:
+        """Tell whether the release would be deployed: putting back what a person keeps, who agrees by now, is less."""
+        return bool(self.plan())
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from airbundle.installer.site.kept_site import SITE_FILE, keep_site
 from airbundle.installer.site.look import Asked, Looked, look_around
 from airbundle.installer.site.order import REGISTRY, Order
 from airbundle.installer.site.release_remove import remove_release
+from airbundle.installer.site.release_works import OfRelease
 from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
@@ -214,8 +215,8 @@ class _Bring:
         )
 
     def _will_change(self) -> bool:
-        releases = (step for step in self._prepared.steps if step.name.startswith("release/"))
-        return bool(self._prepared.gone()) or any(step.plan() for step in releases)
+        releases = (step for step in self._prepared.steps if isinstance(step, OfRelease))
+        return bool(self._prepared.gone()) or any(step.deploys() for step in releases)
 
     def _remove(self) -> tuple[str, ...]:
         """Take away releases that the bundle no longer has, those that the operator agrees to; data stays."""

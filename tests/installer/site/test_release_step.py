@@ -12,6 +12,7 @@ import pytest
 from airbundle.bundle.release import Release
 from airbundle.deploy.desired import Desired
 from airbundle.deploy.objects import ObjectKey, key_of
+from airbundle.errors import Conflict
 from airbundle.installer.journal import Journal
 from airbundle.installer.site.deployment import Deployment
 from airbundle.installer.site.release_material import Material
@@ -39,6 +40,7 @@ class Site:
         self.there: dict[ObjectKey, Body] = {}
         self.applied: list[Body] = []
         self.asked = 0
+        self.others = False
         self.warned: list[str] = []
         self.controller: Callable[[Body], Body] = lambda body: body
         state = StateDirectory(root / "state")
@@ -73,11 +75,13 @@ class Site:
         return self.there.get(key, {} if key.kind == "Namespace" else None)
 
     def apply(self, body: Body, *, force: bool = False, dry_run: bool = False) -> Body:
-        del force
+        if self.others and not force:
+            raise Conflict("ConfigMap shop/app: kubectl-edit sets it", fields=(("kubectl-edit", ".data"),))
         live = self.there.get(key_of(body), {})
         after = {**live, **body, "metadata": {**live.get("metadata", {}), **body["metadata"], "uid": "1"}}
         if not dry_run:
             self.applied.append(body)
+            after["metadata"]["resourceVersion"] = str(len(self.applied))
             self.there[key_of(body)] = self.controller(after)
         return after
 
@@ -103,3 +107,50 @@ def test_what_is_up_but_for_its_data_is_not_done(site: Site) -> None:
     assert [change.action for change in site.step().plan()] == ["change"]
     assert (site.install(), len(site.applied)) == (True, 1)  # the API is not given again what it has
     assert not Tracks(site.state, "app").read().restoring
+
+
+def hand(greeting: str) -> Body:
+    return {**CONFIG, "metadata": {**CONFIG["metadata"], "uid": "1"}, "data": {"greeting": greeting}}
+
+
+def test_what_somebody_edited_since_is_put_back_and_then_it_is_done(site: Site) -> None:
+    site.install()
+    site.there[KEY] = hand("by hand")
+    assert [change.action for change in site.step().plan()] == ["change"]
+    assert (site.install(), site.there[KEY]["data"]) == (True, {"greeting": "hello"})
+    assert (site.step().plan(), site.install(), site.warned) == ([], False, [])
+
+
+def test_what_a_controller_sets_again_is_told_and_nothing_is_done_about_it(site: Site) -> None:
+    site.controller = lambda body: {**body, "data": {"greeting": "by a controller"}}
+    site.install()
+    assert (site.step().plan(), site.install(), len(site.applied)) == ([], False, 1)
+    (told,) = site.warned
+    assert "ConfigMap shop/app stays as something in the cluster sets it each time" in told
+    assert "found greeting: by a controller; expected greeting: hello" in told
+    site.there[KEY] = hand("by hand")
+    assert (site.install(), len(site.applied)) == (True, 2)  # that is another thing
+    assert (site.step().plan(), site.install()) == ([], False)
+
+
+def test_what_a_person_keeps_is_asked_for_again_and_is_no_deployment(site: Site) -> None:
+    site.install()
+    site.there[KEY] = hand("by hand")
+    site.others = True
+    assert (site.step().deploys(), site.install()) == (True, True)
+    for _ in range(2):
+        (change,) = site.step().plan()
+        assert (change.then, site.step().deploys(), site.install()) == ("asks", False, False)
+    assert [told.rpartition("; ")[2] for told in site.warned] == ["it stays as it is: --yes puts it back"] * 3
+    site.run.ask = lambda _question: True
+    assert site.step().deploys() is False
+    assert (site.install(), site.there[KEY]["data"]) == (True, {"greeting": "hello"})
+    site.others = False
+    assert (site.step().plan(), site.install()) == ([], False)
+
+
+def test_what_was_deleted_is_made_again(site: Site) -> None:
+    site.install()
+    del site.there[KEY]
+    assert site.install()
+    assert (KEY in site.there, site.install()) == (True, False)
