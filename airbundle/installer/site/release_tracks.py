@@ -63,7 +63,10 @@ class Tracks:
         self._state = state
 
     def read(self) -> Track:
-        """Return it; one that does not parse is as none: it only makes a run look again."""
+        """Return it; one that does not parse is as none.
+
+        What is there is looked at again then. That data were backed up, or are yet to be restored, is lost with it.
+        """
         raw = read_file(self._path, limit=_LIMIT)
         try:
             body = json.loads(raw or b"{}")
@@ -81,7 +84,7 @@ class Tracks:
                 left=str(body.get("left", "")),
                 serial=int(body.get("serial", 0)),
             )
-        except (ValueError, TypeError, AttributeError, RecursionError, AirbundleError):
+        except (ValueError, OverflowError, TypeError, AttributeError, RecursionError, AirbundleError):
             return Track()
 
     def begin(self, objects: Iterable[str], inputs: str, base: int, *, saved: bool = False) -> None:

@@ -74,7 +74,9 @@ def test_data_that_are_yet_to_be_restored_are_for_nothing_older(tracks: Tracks, 
     assert tracks.read().takes("shop", 1)
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"objects": 1}', b'{"revision": "x"}', b'"text"'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{", b'{"objects": 1}', b'{"revision": "x"}', b'{"base": 1e999}', b'"text"']
+)
 def test_a_file_that_is_damaged_is_as_none(tracks: Tracks, tmp_path: Path, raw: bytes) -> None:
     tracks.begin(["a"], "one", 0)
     path = tmp_path / "state/sites/berlin/releases/app.json"
