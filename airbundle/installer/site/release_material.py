@@ -116,12 +116,13 @@ class Materials:
         """Return what a release is; as `of`, but with other values than the bundle's and the site's, where given."""
         with self._lock:
             source = self._opened(carried)
-            values = source.values(carried, release)[0] if given is None else list(given)
-            renderings, findings = source.renderings(carried, release, given)
+            values, findings = source.values(carried, release) if given is None else (list(given), [])
+            _raise(release, findings)
+            renderings, problems = source.renderings(carried, release, values)
             archive = source.chart(carried.chart) if carried.chart else b""
         pinned, more = self._pinned(release, renderings)
         objects, odd = desired_objects(pinned, _namespace(release), self.scope, f"release {release.name}")
-        _raise(release, [*findings, *more, *odd])
+        _raise(release, [*problems, *more, *odd])
         chart = _chart_name(archive, carried.chart) if archive else ""
         inputs = _inputs(release, archive, values, objects, pinned)
         return Material(
