@@ -18,7 +18,6 @@ from airbundle.errors import SiteError
 from airbundle.installer.site.check_run import Desk, check_findings, run_checks
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.verify import Trusted
-from airbundle.progress import SILENT
 from tests.site.importing import import_images
 from tests.site.running import site_run
 from tests.support.real_images import POSTGRES, REDIS
@@ -97,8 +96,7 @@ def test_checks_come_true_while_the_release_comes_up(run: SiteRun, space: str) -
         Check(exec=PodCheck("Deployment/web", "web", LOOKUP)),
         Check(exec=PodCheck("app=web", command=LOOKUP)),
     )
-    with SILENT.phase("test").item("x", 0) as item:
-        run_checks(run, Release("app", checks=checks, timeout="3m"), space, item)
+    run_checks(run, Release("app", checks=checks, timeout="3m"), space)
 
 
 def test_what_does_not_hold_is_told(run: SiteRun, space: str, site: Site) -> None:
@@ -122,8 +120,8 @@ def test_what_does_not_hold_is_told(run: SiteRun, space: str, site: Site) -> Non
     assert "sidecar" in told[4]
     assert "psql" in told[5]
     assert f"one of Pod/none in {space}" in told[6]
-    with pytest.raises(SiteError, match="1 of 1 checks do not hold") as failed, SILENT.phase("t").item("x", 0) as item:
-        run_checks(run, Release("app", checks=checks[:1], timeout="1s"), space, item)
+    with pytest.raises(SiteError, match="1 of 1 checks do not hold") as failed:
+        run_checks(run, Release("app", checks=checks[:1], timeout="1s"), space)
     assert failed.value.findings[0].expected == "418"
 
 
@@ -138,8 +136,7 @@ def test_real_databases(run: SiteRun, space: str, site: Site, tmp_path: Path) ->
         Check(sql=PodCheck("Pod/db", "postgres", (), "postgres", "postgres", "select count(*) from pg_database")),
         Check(redis=PodCheck("StatefulSet/cache")),
     )
-    with SILENT.phase("test").item("x", 0) as item:
-        run_checks(run, Release("db", checks=checks, timeout="5m"), space, item)
+    run_checks(run, Release("db", checks=checks, timeout="5m"), space)
     wrong = (
         Check(sql=PodCheck(db, user="postgres", query="select * from nothing")),
         Check(sql=PodCheck(db, user="nobody-here")),

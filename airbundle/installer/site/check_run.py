@@ -39,7 +39,6 @@ from airbundle.deploy.zone import zones_of
 from airbundle.errors import AirbundleError, DocumentError, Finding, SiteError, Unauthorized
 from airbundle.installer.ca import SiteCa
 from airbundle.installer.site.step import SiteRun
-from airbundle.progress import Item
 from airbundle.store.reader import BundleFile
 from airbundle.transfer.cluster import Resource
 from airbundle.transfer.cluster_write import ClusterWriter
@@ -80,7 +79,7 @@ class Desk:
         return cls(run.site.site, run.cluster, ca.trust_pem if ca.exists else b"", own=bundle.lock.site)
 
 
-def run_checks(run: SiteRun, release: Release, namespace: str, _item: Item) -> None:
+def run_checks(run: SiteRun, release: Release, namespace: str) -> None:
     """Wait until all checks of a release hold.
 
     Args:

@@ -50,12 +50,12 @@ class HandedOverStep(OfRelease):
         self._check_foreign()
         if self._done(material):
             return False
-        with phase.item(release.name, 0) as item:
+        with phase.item(release.name, 0):
             closed = self._wait(material)
             keys = [key for key in _keys(material) if key not in closed]
             wait_ready(run.cluster, keys, material.timeout, what=f"{release.name}, which was handed over")
             if self._works.check is not None:
-                self._works.check(run, release, material.namespace, item)
+                self._works.check(run, release, material.namespace)
         if closed:
             kinds = ", ".join(sorted({key.kind for key in closed}))
             run.reporter.warn(f"release {release.name}: {len(closed)} objects may not be looked at ({kinds})")

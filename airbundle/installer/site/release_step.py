@@ -27,7 +27,7 @@ from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.step import Change
 from airbundle.installer.site.wait import wait_ready, why_not
-from airbundle.progress import Item, Phase
+from airbundle.progress import Phase
 
 
 class ReleaseStep(OfRelease):
@@ -69,7 +69,7 @@ class ReleaseStep(OfRelease):
         applier = Applier(run.cluster, run.journal, run.site_state, self.name, run.reporter, ask=run.ask)
         if found.done:
             return self._leave(applier, material, found)
-        with phase.item(release.name, 0) as item:
+        with phase.item(release.name, 0):
             applier.namespace(material.namespace)
             revision = found.revision
             if not found.taken:
@@ -79,7 +79,7 @@ class ReleaseStep(OfRelease):
                 put_back(run, applier, record, but=found.track.lasting)
             self._come_up(record, material.timeout)
             self._prune(applier, record)
-            self._prove(material, item)
+            self._prove(material)
         run.site_state.record(record)
         self._settle(applier, record)
         return True
@@ -186,10 +186,10 @@ class ReleaseStep(OfRelease):
         known = self._tracks.read().objects.union(before.objects if before else ())
         applier.delete(map(parse_key, known - kept))
 
-    def _prove(self, material: Material, item: Item) -> None:
+    def _prove(self, material: Material) -> None:
         """Run helm's tests and the declared checks: a release is up only when they say so."""
         works, release = self._works, material.release
         if release.test and material.chart:
             works.helm.releases.test(material.namespace, release.name, timeout=material.timeout)
         if works.check is not None:
-            works.check(works.run, release, material.namespace, item)
+            works.check(works.run, release, material.namespace)

@@ -10,9 +10,8 @@ from airbundle.bundle.release_artifact import CarriedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials
 from airbundle.installer.site.step import Change, SiteRun
-from airbundle.progress import Item
 
-Check = Callable[[SiteRun, Release, str, Item], None]
+Check = Callable[[SiteRun, Release, str], None]
 """Runs the checks of a release in its namespace, and raises when one does not come true in time."""
 
 
