@@ -110,7 +110,7 @@ class Shelf:
 
     Attributes:
         tags: the digest that each leads to.
-        below: the digests in each index that one of them leads to, straight or through others.
+        below: the digests in each index that one of them leads to, straight or through others, and each of `untagged`.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -159,6 +159,16 @@ def is_candidate(ours: Ours, needed: Needed) -> bool:
     """Tell whether anything in a repository may go, so that it is worth asking the registry."""
     sure = (each for each in (*ours.manifests, *ours.tags) if each not in ours.unsure)
     return any(each not in needed.manifests and each not in needed.tags for each in sure)
+
+
+def untagged(ours: Ours, needed: Needed) -> list[str]:
+    """Return what may stay though no tag leads to it, so that what is below it has to be known.
+
+    Such are referrers whose subject stays, and what a bundle may need that was being loaded. A run that was cut off may
+    have deleted their tags.
+    """
+    spare = ((digest, subject) for digest, subject in ours.manifests.items() if digest not in needed.manifests)
+    return [digest for digest, subject in spare if subject or digest in ours.unsure]
 
 
 def plan_repository(ours: Ours, needed: Needed, shelf: Shelf) -> Going:

@@ -12,7 +12,7 @@ from airbundle.errors import NotFound, Refused, VerificationError
 from airbundle.installer.journal import Journal
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.placed import REMOVED, Ours, Placed, Placing, Recorder
-from airbundle.installer.prune_plan import Going, Needed, Shelf, is_candidate, plan_repository
+from airbundle.installer.prune_plan import Going, Needed, Shelf, is_candidate, plan_repository, untagged
 from airbundle.installer.target import Target
 from airbundle.installer.workers import Stop, for_each
 from airbundle.progress import Reporter
@@ -106,8 +106,9 @@ def plan_registry(plan: RegistryPlan, placed: Placed, needed: Mapping[str, Neede
     with plan.target.client(reporter) as client:
 
         def look(name: str) -> None:
-            shelf = read_shelf(client.repository(f"{plan.target.host}/{name}").direct())
-            going = plan_repository(placed.repositories[name], needed.get(name, nothing), shelf)
+            ours, wanted = placed.repositories[name], needed.get(name, nothing)
+            shelf = read_shelf(client.repository(f"{plan.target.host}/{name}").direct(), untagged(ours, wanted))
+            going = plan_repository(ours, wanted, shelf)
             with lock:
                 found[name] = going
 
@@ -128,8 +129,13 @@ def tell_others(plan: RegistryPlan, placed: Placed, dropped: Iterable[LoadPlan],
                 plan.keep(NOT_OURS, f"{tag.repository}:{tag.tag}")
 
 
-def read_shelf(repository: Repository) -> Shelf:
-    """Ask what a repository has: each tag, and what is below it."""
+def read_shelf(repository: Repository, others: Iterable[str] = ()) -> Shelf:
+    """Ask what a repository has: each tag, and what is below it.
+
+    Args:
+        repository: which.
+        others: digests of manifests, below which it is looked as well.
+    """
     tags: dict[str, str] = {}
     below: dict[str, Sequence[str]] = {}
     with suppress(NotFound):
@@ -137,6 +143,8 @@ def read_shelf(repository: Repository) -> Shelf:
             digest = _look(repository, tag, below)
             if digest:
                 tags[tag] = digest
+    for digest in others:
+        _look_below(repository, digest, below)
     return Shelf(tags, below)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airbundle.bundle.digest import hex_of, sha256
@@ -22,6 +22,7 @@ from airbundle.installer.prune_plan import (
     is_candidate,
     lacking,
     plan_repository,
+    untagged,
 )
 
 A, B, C, D = (sha256(name.encode()) for name in "abcd")
@@ -214,11 +215,12 @@ class World:
         found = self.lower[number][1]
         return "" if found is None else self.digest(found)
 
-    def shelf(self) -> Shelf:
+    def shelf(self, others: Iterable[str] = ()) -> Shelf:
+        numbers = {self.digest(number): number for number in self.there}
         below = {
             self.digest(each): tuple(self.digest(child) for child in sorted(self.lower[each][0]))
-            for tagged in self.tags.values()
-            for each in self.closure(tagged)
+            for top in {*self.tags.values(), *(numbers[other] for other in others if other in numbers)}
+            for each in self.closure(top)
             if self.lower[each][0]
         }
         return Shelf({tag: self.digest(number) for tag, number in self.tags.items()}, below)
@@ -250,6 +252,16 @@ def worlds() -> st.SearchStrategy[list[tuple[frozenset[int], int | None]]]:
 roots = st.dictionaries(st.sampled_from(["1", "2", "3", "4"]), st.integers(0, 7), max_size=3)
 
 
+@example(
+    # A referrer with something below it, whose subject is somebody else's: its tag goes, and it stays, with that.
+    lower=[*[(frozenset(), None)] * 4, (frozenset({0}), 1), *[(frozenset(), None)] * 3],
+    bundles=[{"1": 4}, {}],
+    before={},
+    after={},
+    kept=0,
+    killed=1,
+    single=True,
+)
 @given(
     worlds(),
     st.lists(roots, min_size=1, max_size=4),
@@ -283,11 +295,11 @@ def test_nothing_that_is_kept_or_somebody_elses_is_ever_dropped(
         frozenset(tag for each in staying for tag in bundles[each]),
     )
     straight, cut = deepcopy(world), deepcopy(world)
-    going = plan_repository(mine, needed, world.shelf())
+    going = plan_repository(mine, needed, world.shelf(untagged(mine, needed)))
     straight.apply(going, 99, single=single)
     # Cut off, with nothing of it journalled, and run again.
     cut.apply(going, killed, single=single)
-    cut.apply(plan_repository(mine, needed, cut.shelf()), 99, single=single)
+    cut.apply(plan_repository(mine, needed, cut.shelf(untagged(mine, needed))), 99, single=single)
     assert (cut.there, cut.tags) == (straight.there, straight.tags)
     assert foreign <= straight.there
     assert all(number in straight.there for each in staying for number in content[each])
@@ -296,7 +308,7 @@ def test_nothing_that_is_kept_or_somebody_elses_is_ever_dropped(
             assert straight.tags[tag] == number
     for number in straight.tags.values():
         assert world.closure(number) <= straight.there
-    again = plan_repository(mine, needed, straight.shelf())
+    again = plan_repository(mine, needed, straight.shelf(untagged(mine, needed)))
     assert not set(again.tags) - set(going.single)
 
 
