@@ -36,6 +36,7 @@ class ReleaseStep(OfRelease):
     def __init__(self, works: ReleaseWorks, carried: CarriedRelease, release: Release, needs: Sequence[str]) -> None:
         super().__init__(works, carried, release, needs)
         self._tracks = Tracks(works.run.site_state, release.name)
+        self._done: tuple[Material, Found] | None = None
 
     def plan(self) -> Sequence[Change]:
         """Return what would change; nothing when it is up as it is to be."""
@@ -55,21 +56,21 @@ class ReleaseStep(OfRelease):
         return [replace(change, inputs=material.inputs) for change in told]
 
     def deploys(self) -> bool:
-        """Tell whether the release would be deployed."""
-        return not self._find(self._works.materials.of(self._carried, self._release)).done
+        """Tell whether the release would be deployed. A run right after it does not look again at what is done."""
+        material = self._works.materials.of(self._carried, self._release)
+        found = self._find(material)
+        self._done = (material, found) if found.done else None
+        return not found.done
 
     def run(self, phase: Phase) -> bool:
         """Deploy it, as far as it isn't; return whether anything changed."""
-        run, release = self._works.run, self._release
-        material = self._works.materials.of(self._carried, release)
-        if material.chart:
-            # A helm that an earlier run started may have outlived it.
-            self._works.helm.releases.wait(material.namespace, release.name, timeout=material.timeout)
-        found = self._find(material)
+        run = self._works.run
+        material, found = self._done if self._done and not self._works.changed else self._look()
         applier = Applier(run.cluster, run.journal, run.site_state, self.name, run.reporter, ask=run.ask)
         if found.done:
             return self._leave(applier, material, found)
-        with phase.item(release.name, 0):
+        self._works.changed.append(self.name)
+        with phase.item(self._release.name, 0):
             applier.namespace(material.namespace)
             revision = found.revision
             if not found.taken:
@@ -83,6 +84,13 @@ class ReleaseStep(OfRelease):
         run.site_state.record(record)
         self._settle(applier, record)
         return True
+
+    def _look(self) -> tuple[Material, Found]:
+        material = self._works.materials.of(self._carried, self._release)
+        if material.chart:
+            # A helm that an earlier run started may have outlived it.
+            self._works.helm.releases.wait(material.namespace, self._release.name, timeout=material.timeout)
+        return material, self._find(material)
 
     def _come_up(self, record: DeployedRelease, timeout: float) -> None:
         """Wait until it is up."""

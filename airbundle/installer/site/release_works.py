@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from airbundle.bundle.release import Release
 from airbundle.bundle.release_artifact import CarriedRelease
@@ -21,12 +21,14 @@ class ReleaseWorks:
 
     Attributes:
         check: runs declared checks.
+        changed: releases that this run began to change; what was found before may be otherwise since.
     """
 
     run: SiteRun
     materials: Materials
     helm: SiteHelm
     check: Check | None = None
+    changed: list[str] = field(default_factory=list)
 
 
 class OfRelease:

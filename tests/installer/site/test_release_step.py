@@ -67,8 +67,7 @@ class Site:
         return ReleaseStep(ReleaseWorks(self.run, cast(Any, materials), cast(Any, None)), cast(Any, None), release, ())
 
     def install(self) -> bool:
-        with SILENT.phase("") as phase:
-            return self.step().run(phase)
+        return run(self.step())
 
     def get(self, key: ObjectKey) -> Body | None:
         self.asked += 1
@@ -89,6 +88,11 @@ class Site:
         return None
 
     def forget(self) -> None: ...
+
+
+def run(step: ReleaseStep) -> bool:
+    with SILENT.phase("") as phase:
+        return step.run(phase)
 
 
 @pytest.fixture
@@ -154,3 +158,20 @@ def test_what_was_deleted_is_made_again(site: Site) -> None:
     del site.there[KEY]
     assert site.install()
     assert (KEY in site.there, site.install()) == (True, False)
+
+
+def test_what_was_found_done_at_the_beginning_is_not_looked_at_twice(site: Site) -> None:
+    site.install()
+    step = site.step()
+    assert not step.deploys()
+    site.asked = 0
+    assert (run(step), site.asked) == (False, 0)
+
+
+def test_what_was_found_done_is_looked_at_again_when_another_release_changed_since(site: Site) -> None:
+    site.install()
+    step = site.step()
+    assert not step.deploys()
+    del site.there[KEY]
+    step._works.changed.append("release/other")
+    assert run(step) and KEY in site.there
