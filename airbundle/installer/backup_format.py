@@ -40,7 +40,7 @@ _CA = re.compile(r"ca/(?:servers/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\.(?:json|cr
 _SITE = re.compile(
     r"sites/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/"
     r"(?:site\.json|journal\.jsonl|releases/[a-z0-9][a-z0-9.-]{0,245}\.json|"
-    r"(?:deployments|manifests|before|nodes|dns|site-files)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250})",
+    r"(?:deployments|manifests|before|nodes|dns|site-files|settings)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250})",
     re.ASCII,
 )
 _PUBLIC = (".crt", ".csr")

@@ -30,6 +30,7 @@ from airbundle.installer.ca import SiteCa
 from airbundle.installer.journal import Journal
 from airbundle.installer.restore import open_backup, restore
 from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.settled import begin
 from airbundle.installer.site.site_state import SiteCluster, SiteState
 from airbundle.installer.state import Installed, InstalledBundle, StateDirectory
 from airbundle.installer.verify import write_trust
@@ -78,6 +79,7 @@ def state(tmp_path: Path, key: Key) -> StateDirectory:
         site.write_cluster(SiteCluster("uid-1", "berlin"))
         site.write(Deployment(1, "shop", "1.1.0", 8, NEW.statement, "2026-11-21T12:00:00Z"))
         site.keep_manifest(b"kind: Deployment\n")
+        begin(site, "dns", "sha256:1")
         Journal(site.journal).note("release/web")
     return made
 
@@ -112,6 +114,7 @@ def test_what_is_in_a_backup(state: StateDirectory) -> None:
         "sites/berlin-1/deployments/0001.json",
         "sites/berlin-1/journal.jsonl",
         f"sites/berlin-1/manifests/{MANIFEST}",
+        "sites/berlin-1/settings/dns.json",
         "sites/berlin-1/site.json",
         "state.json",
         "trust.json",

@@ -9,13 +9,12 @@ from airbundle.deploy.brings import crd_provider, namespaces_of
 from airbundle.deploy.trust import ISSUER, ISSUER_GROUP
 from airbundle.deploy.wanted import Wanted
 from airbundle.installer.site.check_run import run_checks
-from airbundle.installer.site.dns_step import DnsStep
 from airbundle.installer.site.issuer_step import NAME as ISSUER_STEP
 from airbundle.installer.site.issuer_step import issuer_steps
-from airbundle.installer.site.nodes_step import NodesStep
 from airbundle.installer.site.order import phase_of
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.secrets_step import secrets_step
+from airbundle.installer.site.settings import settings_steps
 from airbundle.installer.site.step import SiteRun, Step
 from airbundle.installer.site.trust_step import trust_step
 
@@ -33,8 +32,7 @@ def early_steps(run: SiteRun, wanted: Wanted, phases: Sequence[str]) -> list[Ste
     """
     spaces = namespaces_of(wanted.releases)
     early: list[Step] = [
-        NodesStep(run),
-        DnsStep(run),
+        *settings_steps(run),
         trust_step(run, spaces),
         secrets_step(run, run.prompt, spaces),
     ]

@@ -29,6 +29,7 @@ def kept_run(
     *,
     trusted: Trusted | None = None,
     deployment: Deployment | None = None,
+    site_dir: SiteDir | None = None,
     patience: float = PATIENCE,
     ask: Callable[[str], bool] = lambda _question: False,
 ) -> SiteRun:
@@ -41,6 +42,7 @@ def kept_run(
         reporter: gets progress.
         trusted: the bundle that steps may read; what takes things back reads none.
         deployment: whose site file counts; by default the newest.
+        site_dir: the site file that counts, in place of a deployment's.
         patience: seconds for which calls of the API are tried again.
         ask: asks a person.
 
@@ -49,7 +51,7 @@ def kept_run(
     """
     return SiteRun(
         trusted=cast(Trusted, trusted),
-        site=kept_site(site, deployment) or _bare(state, site),
+        site=site_dir or kept_site(site, deployment) or _bare(state, site),
         options=kept_options(state),
         state=state,
         site_state=site,

@@ -37,7 +37,15 @@ def kept_site(state: SiteState, deployment: Deployment | None = None) -> SiteDir
         DocumentError: a deployment, or the file, does not parse any more.
     """
     deployment = deployment or state.latest()
-    digest = str(deployment.who.get(SITE_FILE, "")) if deployment else ""
+    return site_kept_as(state, str(deployment.who.get(SITE_FILE, "")) if deployment else "")
+
+
+def site_kept_as(state: SiteState, digest: str) -> SiteDir | None:
+    """Return the site file that was kept under a digest; None where none was.
+
+    Raises:
+        DocumentError: it does not parse any more.
+    """
     raw = read_file(state.root / _DIRECTORY / _name(digest), limit=SIZE_LIMIT) if is_digest(digest) else None
     if raw is None or sha256(raw) != digest:
         return None

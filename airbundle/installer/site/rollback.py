@@ -30,7 +30,7 @@ from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_remove import remove_release
 from airbundle.installer.site.rollback_moves import ReleaseMove, moves_between
 from airbundle.installer.site.rollback_plan import FROM, ROLLBACK, RollbackPlan, RolledBack, came_from, choose_target
-from airbundle.installer.site.settings import SETTINGS, settings_steps
+from airbundle.installer.site.settings import other_settings, set_settings
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.who import who_runs
@@ -155,7 +155,7 @@ def _prepared(
             then,
             tuple(moves),
             # Nodes and DNS are one for all bundles of a site: one bundle alone takes nothing of theirs back.
-            settings=SETTINGS if not others and _other_settings(now, then) else (),
+            settings=() if others else other_settings(site, then),
             serves=not is_served(state, then.statement),
             others=tuple(each.title for each in others),
             starts=is_down(state),
@@ -166,11 +166,6 @@ def _prepared(
             hint = findings[0].hint or "install the bundle of that version again, with --allow-older"
             raise SiteError(f"{then.title} can't be gone back to", outcome="unchanged", findings=findings, hint=hint)
         yield _Work(run, plan, trusted, data, newer.number, deployments)
-
-
-def _other_settings(now: Deployment, then: Deployment) -> bool:
-    kept = now.who.get(SITE_FILE), then.who.get(SITE_FILE)
-    return all(kept) and kept[0] != kept[1]
 
 
 def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> RolledBack:
@@ -185,9 +180,7 @@ def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> Rolled
         site.write(replace(plan.then, number=number, time=_now(), complete=False, who=who, releases=latest.releases))
         serve_back(state, work.then, plan.then.statement, Journal(state.journal), reporter)
         with reporter.phase("roll back") as phase:
-            for step in settings_steps(run) if plan.settings else ():
-                with run.journal.step(step.name):
-                    step.run(phase)
+            set_settings(run, phase, str(plan.then.who.get(SITE_FILE, "")), plan.settings)
             for move in plan.moves:
                 with phase.item(move.name, 0):
                     _move(work, move, done)

@@ -12,14 +12,13 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.served import open_kept, serve_back
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment, same_release
 from airbundle.installer.site.drift import release_changed
-from airbundle.installer.site.kept_site import SITE_FILE
 from airbundle.installer.site.release_back import Restores, go_back
 from airbundle.installer.site.release_data import DataBack
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.rollback_moves import ReleaseMove, in_order
 from airbundle.installer.site.rollback_plan import ROLLBACK
 from airbundle.installer.site.rollback_told import failure_findings, registry_findings
-from airbundle.installer.site.settings import SETTINGS, set_back, settled_before
+from airbundle.installer.site.settings import SETTINGS, set_back
 from airbundle.installer.site.step import SiteRun
 from airbundle.store.host import host_errors
 
@@ -58,7 +57,7 @@ def roll_back_failed(
     findings = failure_findings(failed)
     whole = before is not None and work.whole
     if whole and before is not None:
-        work.set_back([name for name in SETTINGS if changed.get(name) or name in failed])
+        work.set_back([name for name in SETTINGS if name in changed or name in failed])
         work.settle(before)
     result: Outcome = "rolled-back" if whole and work.whole else "partial"
     names = ", ".join(failed)
@@ -85,7 +84,6 @@ class _Failed:
         self.findings: list[Finding] = []
         self.back: list[str] = []
         self.left: list[str] = []
-        self._site_file: Mapping[str, object] = {}
         self.asking = False
 
     @property
@@ -174,12 +172,9 @@ class _Failed:
             self._run.site_state.record(then)
 
     def set_back(self, names: Sequence[str]) -> None:
-        """Set nodes and DNS again as they were, those of them that the run may have changed."""
+        """Set nodes and DNS again as they were, those of them that the run has begun to set."""
         try:
-            then = settled_before(self._run) if names else None
-            if then is not None:
-                self._site_file = {SITE_FILE: then.who[SITE_FILE]}
-                self.back += set_back(self._run, then, names)
+            self.back += set_back(self._run, names)
         except AirbundleError as error:
             self.left.append("nodes or DNS")
             self.findings += [
@@ -198,7 +193,7 @@ class _Failed:
         own = (records.get(each.name, each) for each in before.releases)
         releases = (*others, *(each for each in own if each.bundle == before.name))
         number = latest.number + 1
-        who = {**before.who, **self._site_file, ROLLBACK: before.number}
+        who = {**before.who, ROLLBACK: before.number}
         try:
             with open_kept(run.state, before.statement) as trusted:
                 serve_back(run.state, trusted, before.statement, Journal(run.state.journal), run.reporter)

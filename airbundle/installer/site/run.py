@@ -30,7 +30,7 @@ from airbundle.installer.site.report import SitePlan, SiteReport
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.runner import plan_steps, run_steps
 from airbundle.installer.site.secrets_step import SecretsStep
-from airbundle.installer.site.settings import SETTINGS
+from airbundle.installer.site.settings import SETTINGS, commit_settings
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import Change, SiteRun, Step
 from airbundle.installer.site.who import who_runs
@@ -157,6 +157,7 @@ class _Bring:
         ran = run_steps(self._prepared.steps, self._run.journal, self._reporter)
         if ran.failed:
             roll_back_failed(self._run, ran.failed, ran.changed, before, others)
+        commit_settings(self._state, self._prepared.order.phases)
         removed = self._remove()
         if "releases" in self._prepared.order.phases:
             self._state.finish(self._bundle)

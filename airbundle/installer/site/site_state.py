@@ -7,6 +7,7 @@
   deployments/0001.json   0600   what is up, written anew after each release that is
   manifests/sha256-….yaml 0600   manifests as they were applied, and charts' values, by digest: may hold secrets
   site-files/sha256-….yaml 0600  site files of the deployments, by digest: `kept_site`
+  settings/NAME.json      0600  which site file holds for nodes, and for dns: `settled`
   before/                 0700   objects as they were before they were changed
   nodes/  dns/            0700   what nodes were given; files for the site's own DNS server
 ```
