@@ -63,7 +63,9 @@ def heir_of(state: StateDirectory, site: SiteState, leaving: Collection[str], go
     """
     kept = site.cluster()
     others = [each for each in sites_of(state) if each.name not in {site.name, *gone}]
-    same = [each for each in others if kept is not None and _uid(each) == kept.uid and Journal(each.journal).undo()]
+    # Of a cluster whose uid nobody was allowed to see it is not known whether it is another's.
+    uid = kept.uid if kept is not None else ""
+    same = [each for each in others if uid and _uid(each) == uid and Journal(each.journal).undo()]
     return Share(next(iter(sorted(same, key=lambda each: each.name in leaving)), None))
 
 

@@ -61,6 +61,12 @@ def test_the_heir_is_another_site_of_the_same_cluster(state: StateDirectory) -> 
     assert heir_of(state, SiteState(state, "unknown"), ()).heir is None
 
 
+def test_clusters_that_nobody_could_tell_apart_are_not_taken_for_one(state: StateDirectory) -> None:
+    berlin = site(state, "berlin", "")
+    site(state, "oslo", "")
+    assert heir_of(state, berlin, {"berlin"}).heir is None
+
+
 def looking(**bodies: dict[str, str]) -> Any:
     return lambda key: {"data": bodies[key.name.replace("-", "_")]} if key.name.replace("-", "_") in bodies else None
 
