@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from airbundle.installer.journal import Entry, Journal
 from airbundle.installer.site.backups import Backup, backups_of, choose, first_of, since
-from airbundle.installer.site.deployment import Deployment
+from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.release_back import Restores
+from airbundle.installer.site.release_tracks import Track, Tracks
 from airbundle.installer.site.rollback_moves import ReleaseMove
 
 
@@ -53,6 +54,8 @@ class DataBack:
         """
         if move.move != "back" or move.then is None or self._then is None:
             return replace(move, restores=self._newer.names(move))
+        if self._only_put_back(move.name, move.then):
+            return move
         if self._entries is None:
             self._entries = self._journal.read()
         made = backups_of(self._entries, move.name)
@@ -69,6 +72,12 @@ class DataBack:
         names = by.names(move)
         self._by[move.name] = by
         return replace(move, restores=names, backup=choice.backup, warning=choice.warning) if names else move
+
+    def _only_put_back(self, name: str, then: DeployedRelease) -> bool:
+        """Tell whether what was tried is what was up, put back: no other version had its data, nothing was saved."""
+        run = self._newer.run_of
+        track = Tracks(run.site_state, name).read() if run else Track()
+        return track.tried == then.inputs and not (track.saved or track.restoring)
 
     def _who(self, backup: Backup, move: ReleaseMove) -> Restores:
         """Return the version that made a backup, if it is here and restores; else the newer one."""

@@ -49,7 +49,7 @@ class ReleaseStep(OfRelease):
         if found.done:
             titles = {key.title for key in found.asks}
             return [replace(each, inputs=material.inputs) for each in changes if each.what in titles]
-        runs = self._release.before if found.exists and not (found.taken or found.saved) else ()
+        runs = self._release.before if found.exists and not (found.taken or found.saved or found.edited) else ()
         before = [Change(path, "run") for path in runs]
         told = [*before, *changes] or [Change(f"release {self._release.name}", "change")]
         # What is made anew has no diff, and secrets are hidden in one: a review holds for what was rendered then alone.
@@ -119,9 +119,10 @@ class ReleaseStep(OfRelease):
         """Run what is to be run before an upgrade, such as a backup: it must end well. Return whether it ever did.
 
         Never of what a failed attempt left: a backup of that would take the place of the one that a rollback restores.
+        Nor for what was edited by hand alone: the same version comes up again on its data.
         """
         run, release = self._works.run, self._release
-        if not release.before or not found.exists:
+        if not release.before or not found.exists or found.edited:
             return found.saved
         if found.saved:
             names = ", ".join(release.before)

@@ -46,6 +46,11 @@ class Track:
     left: str = ""
     serial: int = 0
 
+    @property
+    def tried(self) -> str:
+        """Inputs of the newest attempt; empty where there was none since it was up last."""
+        return self.trying or self.inputs
+
     def takes(self, bundle: str, serial: int) -> bool:
         """Tell whether a bundle can have the data as they are: those that are yet to be restored are of a newer one."""
         return not self.restoring or (self.left == bundle and self.serial <= serial)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,10 @@ from airbundle.installer.site.backups import Backup, step_of
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.release_back import Restores
 from airbundle.installer.site.release_data import DataBack
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_moves import ReleaseMove
+from airbundle.installer.site.site_state import SiteState
+from airbundle.installer.state import StateDirectory
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,20 @@ def test_what_is_removed_or_stays_restores_nothing(journal: Journal) -> None:
     data = DataBack(VERSIONS[4], journal, HISTORY[0], HISTORY)
     for move in (ReleaseMove("app", "remove", record("a"), None), ReleaseMove("app", "stay", record("a"), record("b"))):
         assert data.of(move) == move
+
+
+def test_what_was_only_put_back_has_no_other_data_to_restore(journal: Journal, tmp_path: Path) -> None:
+    """Nothing is backed up before it is, and what an older backup has would be lost for it."""
+    (tmp_path / "state").mkdir()
+    state = SiteState(StateDirectory(tmp_path / "state"), "berlin")
+    newer = replace(VERSIONS[1], run_of=cast(Any, SimpleNamespace(site_state=state)))
+    tracks = Tracks(state, "app")
+    tracks.begin([], "1.1", 1)
+    assert told(back(journal, 1, newer)) == ("",)
+    tracks.begin([], "1.2", 1)
+    assert told(back(journal, 1, newer)) == ("", "restore-1.1.yaml")
+    tracks.begin([], "1.1", 1, saved=True)  # over what an attempt with another version left
+    assert told(back(journal, 1, newer)) == ("", "restore-1.1.yaml")
+    tracks.begin([], "1.1", 1)
+    tracks.restore()
+    assert told(back(journal, 1, newer)) == ("", "restore-1.1.yaml")

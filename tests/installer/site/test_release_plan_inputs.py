@@ -19,7 +19,7 @@ def test_what_is_made_anew_says_what_it_is_made_of(monkeypatch: pytest.MonkeyPat
     works: Any = SimpleNamespace(run=run, materials=SimpleNamespace(of=lambda *_: material))
     release: Any = SimpleNamespace(name="web", before=())
     monkeypatch.setattr(release_step, "Tracks", lambda *_: None)
-    found = SimpleNamespace(done=False, exists=False, taken=False, saved=False, record=None)
+    found = SimpleNamespace(done=False, exists=False, taken=False, saved=False, edited=False, record=None)
     monkeypatch.setattr(ReleaseStep, "_find", lambda *_: found)
     monkeypatch.setattr(release_step, "planned_changes", lambda *_: [Change("Deployment shop/web", "create")])
     monkeypatch.setattr(release_step, "applied_before", lambda *_: {})

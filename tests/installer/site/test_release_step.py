@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
     "data": {"greeting": "hello"},
 }
 KEY = key_of(CONFIG)
+BACKUP: dict[str, Any] = {**CONFIG, "metadata": {"name": "backup", "namespace": "shop"}}
 
 
 class Site:
@@ -41,6 +42,7 @@ class Site:
         self.applied: list[Body] = []
         self.asked = 0
         self.others = False
+        self.before: tuple[str, ...] = ()
         self.warned: list[str] = []
         self.controller: Callable[[Body], Body] = lambda body: body
         state = StateDirectory(root / "state")
@@ -60,10 +62,13 @@ class Site:
         up = latest.releases if latest else ()
         self.state.write(Deployment(number, "shop", f"1.0.{number}", number, f"sha256:{number}", "", releases=up))
 
-    def step(self) -> ReleaseStep:
-        release = Release("app", "shop", timeout="1s")
-        material = Material(release, "shop", "", b"", (), (Desired(KEY, CONFIG),), (), "inputs")
-        materials = SimpleNamespace(of=lambda *_: material, pins=None, scope=lambda *_: True)
+    def step(self, inputs: str = "inputs") -> ReleaseStep:
+        release = Release("app", "shop", timeout="1s", before=self.before)
+        material = Material(release, "shop", "", b"", (), (Desired(KEY, CONFIG),), (), inputs)
+        backup = [Desired(key_of(BACKUP), BACKUP)]
+        materials = SimpleNamespace(
+            of=lambda *_: material, manifests=lambda *_: backup, pins=None, scope=lambda *_: True
+        )
         return ReleaseStep(ReleaseWorks(self.run, cast(Any, materials), cast(Any, None)), cast(Any, None), release, ())
 
     def install(self) -> bool:
@@ -175,3 +180,13 @@ def test_what_was_found_done_is_looked_at_again_when_another_release_changed_sin
     del site.there[KEY]
     step._works.changed.append("release/other")
     assert run(step) and KEY in site.there
+
+
+def test_what_is_only_put_back_is_not_backed_up_before(site: Site) -> None:
+    site.before = ("backup.yaml",)
+    site.install()
+    site.there[KEY] = hand("by hand")
+    assert [change.action for change in site.step().plan()] == ["change"]
+    assert site.install() and key_of(BACKUP) not in site.there
+    assert site.step("newer").plan()[0].action == "run"
+    assert run(site.step("newer")) and key_of(BACKUP) in site.there
