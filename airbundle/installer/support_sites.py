@@ -5,7 +5,7 @@ The cluster is only read. Where it does not answer, that is told, and the rest i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -86,11 +86,20 @@ def _logs(cluster: ClusterWriter, pod: Mapping[str, Any]) -> Iterator[tuple[str,
     restarted = {text(each, "name") for each in _statuses(pod) if each.get("restartCount")}
     containers = [*items(pod, "spec", "initContainers"), *items(pod, "spec", "containers")]
     for container in (text(each, "name") for each in containers):
+        # Of an init container the kubelet keeps the newest run alone.
+        runs = (True, False) if container in restarted else (False,)
+        yield f"{name}-{container}", _last_lines(cluster, (namespace, name, container), runs)
+
+
+def _last_lines(cluster: ClusterWriter, where: tuple[str, str, str], runs: Sequence[bool]) -> str:
+    """Return the last lines of the first run that can be read, of the one before (True) or of the newest."""
+    why = ""
+    for previous in runs:
         try:
-            previous = container in restarted
-            yield f"{name}-{container}", cluster.logs(namespace, name, container, lines=_LINES, previous=previous)
+            return cluster.logs(*where, lines=_LINES, previous=previous)
         except RemoteError as error:
-            yield f"{name}-{container}", f"it can't be read: {error}\n"
+            why = f"it can't be read: {error}\n"
+    return why
 
 
 def _node(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +127,10 @@ def _pod(pod: Mapping[str, Any]) -> dict[str, Any]:
         "phase": text(pod, "status", "phase"),
         "trouble": pod_trouble(pod).text,
         "containers": [
-            {name: each.get(name) for name in ("name", "image", "imageID", "ready", "restartCount", "state")}
+            {
+                name: each.get(name)
+                for name in ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
+            }
             for each in _statuses(pod)
         ],
     }
