@@ -130,11 +130,16 @@ def test_killed_at_any_moment_it_goes_on_and_back(tmp_path: Path, node: Path) ->
 
 
 def killed(node: Path, path: Path, doing: str, after: float) -> None:
-    """Run the script and kill it after some seconds."""
+    """Run the script and kill it after some seconds; a program that it was just running comes to its own end."""
     command: list[str | Path] = ["sh", path, doing]
-    with subprocess.Popen(command, env={**os.environ, "ROOT": str(node)}, stdout=subprocess.DEVNULL) as process:
-        time.sleep(after)
-        process.send_signal(signal.SIGKILL)
+    env = {**os.environ, "ROOT": str(node)}
+    reading, held = os.pipe()
+    with open(reading, "rb") as ended:
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, pass_fds=[held]) as process:
+            os.close(held)
+            time.sleep(after)
+            process.send_signal(signal.SIGKILL)
+        assert not ended.read()  # nobody has it open any more
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])

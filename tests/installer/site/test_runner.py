@@ -83,7 +83,7 @@ def test_what_does_not_need_each_other_runs_at_the_same_time(journal: Journal) -
 
 
 def test_after_a_failure_those_under_way_end_and_no_other_begins(journal: Journal) -> None:
-    failed = threading.Event()
+    failed, under_way = threading.Event(), threading.Event()
     begun: list[str] = []
 
     class Told:
@@ -100,10 +100,12 @@ def test_after_a_failure_those_under_way_end_and_no_other_begins(journal: Journa
 
     def fails() -> bool:
         begun.append("a")
+        assert under_way.wait(30)
         raise SiteError("a does not get ready")
 
     def goes_on() -> bool:
         begun.append("b")
+        under_way.set()
         assert failed.wait(30)
         return True
 
