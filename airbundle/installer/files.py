@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from threading import get_native_id
 
 from airbundle.errors import DocumentError, HostError, UsageError
 from airbundle.store.host import host_errors
@@ -38,6 +39,8 @@ def make_directory(path: Path, mode: int = DIRECTORY) -> None:
 def write_file(path: Path, data: bytes, mode: int = FILE) -> bool:
     """Write `data` to `path`, whole and durable or not at all; the mode is set before the name appears.
 
+    Threads may write one file at the same time: it has what one of them wrote, whole.
+
     Returns:
         Whether anything changed: False when the file has these bytes already (its mode is set all the same).
 
@@ -48,7 +51,7 @@ def write_file(path: Path, data: bytes, mode: int = FILE) -> bool:
         if _has(path, data):
             path.chmod(mode)
             return False
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part = path.with_name(f".{path.name}.{get_native_id()}.part")
         try:
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
                 stream.write(data)

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from pathlib import Path
+from threading import get_native_id
 
 from airbundle.bundle.clamav_artifact import TITLE
 from airbundle.bundle.digest import hex_of
@@ -86,7 +87,7 @@ def _write(path: Path, trusted: Trusted, blob: Descriptor) -> None:
         raise VerificationError(f"{blob.digest}: {blob.size} bytes are more than the {TOOL_LIMIT} allowed")
     if not trusted.blobs.has_blob(blob.digest):
         trusted.blobs.find(blob.digest)  # a delta leaves it out
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{get_native_id()}.part")
     with host_errors("write", path):
         try:
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -105,7 +106,7 @@ def _write(path: Path, trusted: Trusted, blob: Descriptor) -> None:
 
 
 def _name(path: Path) -> None:
-    link, part = path.with_name(HELM), path.with_name(f".{HELM}.{os.getpid()}.part")
+    link, part = path.with_name(HELM), path.with_name(f".{HELM}.{get_native_id()}.part")
     with host_errors("write", link):
         if link.is_symlink() and link.readlink() == Path(path.name):
             return
