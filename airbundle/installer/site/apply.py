@@ -82,7 +82,7 @@ class Applier:
             self._journal.note(self._step, undo=[{"object": str(key)}])
         else:
             _check_owner(key, live, body)
-            if not _is_ours(live):
+            if not self._is_ours(key, live):
                 self._keep(key, live)
         try:
             after = self._applied(key, body, force)
@@ -146,6 +146,17 @@ class Applier:
                 raise
         return self.cluster.apply(body, force=True)
 
+    def _is_ours(self, key: ObjectKey, live: Mapping[str, Any]) -> bool:
+        """Tell whether airbundle made an object, or has set a field of it.
+
+        A namespace that is but a name has nobody's fields. Of one that another release has made just now, which may run
+        at the same time, the journal knows: it is noted before it is made.
+        """
+        managed = live.get("metadata", {}).get("managedFields") or ()
+        if managed:
+            return any(isinstance(each, dict) and each.get("manager") == MANAGER for each in managed)
+        return {"object": str(key)} in self._journal.undo()
+
     def _keep(self, key: ObjectKey, live: Mapping[str, Any]) -> None:
         """Keep an object that others made as it is, once, before it is changed."""
         name = f"{hashlib.sha256(str(key).encode()).hexdigest()[:32]}.json"
@@ -153,11 +164,6 @@ class Applier:
         if not path.exists():
             write_file(path, (json.dumps(live, sort_keys=True) + "\n").encode(), PRIVATE_FILE)
         self._journal.note(self._step, undo=[{"restore": str(key), "file": f"before/{name}"}])
-
-
-def _is_ours(live: Mapping[str, Any]) -> bool:
-    managed = live.get("metadata", {}).get("managedFields") or ()
-    return any(isinstance(each, dict) and each.get("manager") == MANAGER for each in managed)
 
 
 def _check_owner(key: ObjectKey, live: Mapping[str, Any], body: Mapping[str, Any]) -> None:
