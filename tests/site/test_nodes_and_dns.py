@@ -213,7 +213,8 @@ def test_by_hand(installed: Operator) -> None:
     assert [each[1] for each in operator.step("plan", "nodes", site_yaml="manual.yaml")["plan"]] == [plan[-1][1]]
     script = operator.site.host("cat", f"{STATE}/sites/berlin-1/nodes/node2.sh").stdout
     operator.site.node(2, "sh", "-s", "apply", stdin=script)
-    assert operator.step("run", "nodes", site_yaml="manual.yaml")["changed"] is False
+    answer = operator.step("run", "nodes", site_yaml="manual.yaml")
+    assert answer.get("changed") is False, answer
     assert operator.step("plan", "nodes", site_yaml="manual.yaml")["plan"] == []
     operator.site.node(2, "sh", "-s", "undo", stdin=script)
     assert operator.step("undo", "node1")["changed"] is True

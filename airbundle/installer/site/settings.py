@@ -104,6 +104,8 @@ def set_settings(run: SiteRun, phase: Phase, site_file: str, names: Sequence[str
 def set_back(run: SiteRun, names: Sequence[str]) -> list[str]:
     """Set nodes and DNS again as the site file said that held before a run that failed began to set another.
 
+    Where the two files mean the same there is nothing to do, and nothing is looked at that may be what failed.
+
     Args:
         run: the failed one.
         names: of `SETTINGS`, the steps that it has begun.
@@ -131,6 +133,11 @@ def set_back(run: SiteRun, names: Sequence[str]) -> list[str]:
             patience=run.patience,
             ask=run.ask,
         )
+        (step,) = (each for each in settings_steps(back, digest) if each.name == name)
+        if not step.plan():
+            begin(run.site_state, name, digest)
+            commit(run.site_state, name)
+            continue
         with run.reporter.phase("roll back") as phase:
             changed += set_settings(back, phase, digest, [name])
     return changed
