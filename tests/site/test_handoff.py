@@ -172,7 +172,7 @@ def test_the_same_system_by_two_people(site: Site, host: Host, name: str, tmp_pa
     ran, left = deploy(host, bundle)
     assert ran.changed == {"release/base": True, "release/app": True}
     assert left == {"release/base": 0, "release/app": 0}
-    assert site.get("things", "one", "-n", f"{name}-app")["spec"] == {"size": 1}
+    assert site.get(f"things.{name}.example.com", "one", "-n", f"{name}-app")["spec"] == {"size": 1}
     with host.run(bundle) as run:
         latest = run.site_state.latest()
         assert latest is not None
