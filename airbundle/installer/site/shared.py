@@ -19,7 +19,7 @@ from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.node_facts import SCRIPTS
 from airbundle.installer.site.site_state import SiteState, sites_of
 from airbundle.installer.site.undo_order import DNS, Action, part_of
-from airbundle.installer.site.undo_restore import BEFORE, change_config, take_part_out
+from airbundle.installer.site.undo_restore import BEFORE, change_object, take_part_out
 from airbundle.installer.state import StateDirectory
 from airbundle.transfer.cluster_write import ClusterWriter
 
@@ -141,7 +141,7 @@ def hand_over(site: SiteState, share: Share, cluster: ClusterWriter) -> None:
         if heir.name in sites_in(cluster.get(key)):
             take_part_out(site, cluster, key)
         else:
-            change_config(cluster, key, lambda live: given_part(live, site.name, heir.name))
+            change_object(cluster, key, lambda live: given_part(live, site.name, heir.name))
 
 
 def _copy(site: SiteState, heir: SiteState, action: Action) -> None:

@@ -33,21 +33,9 @@ def put_back(site: SiteState, cluster: ClusterWriter, key: ObjectKey, file: str)
         RemoteError: the cluster did not do it.
     """
     before = _read(site, key, file)
-    for attempt in range(_ATTEMPTS):
-        live = cluster.get(key)
-        if live is None:
-            return _make(cluster, before)
-        wanted = _wanted(site, key, before, live, file)
-        if _same(wanted, live):
-            return False
-        try:
-            cluster.replace(wanted)
-        except Conflict:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            return True
-    return False
+    return change_object(
+        cluster, key, lambda live: _wanted(site, key, before, live, file), gone=lambda: _make(cluster, before)
+    )
 
 
 def take_part_out(site: SiteState, cluster: ClusterWriter, key: ObjectKey) -> bool:
@@ -57,17 +45,35 @@ def take_part_out(site: SiteState, cluster: ClusterWriter, key: ObjectKey) -> bo
         SiteError: somebody took away one mark of two.
         RemoteError: the cluster did not do it.
     """
-    return change_config(cluster, key, lambda live: without_part(live, site.name))
+    return change_object(cluster, key, lambda live: without_part(live, site.name))
 
 
-def change_config(
-    cluster: ClusterWriter, key: ObjectKey, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+def change_object(
+    cluster: ClusterWriter,
+    key: ObjectKey,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    gone: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Change an object as it is at that moment; return whether anything changed. Raises as `put_back`."""
+    """Change an object as it is at that moment, again where somebody else changed it just then.
+
+    Args:
+        cluster: its API.
+        key: of the object.
+        change: returns it as it is to be; nothing where it is to be left.
+        gone: done where it isn't there.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        RemoteError: the cluster did not do it.
+    """
     for attempt in range(_ATTEMPTS):
         live = cluster.get(key)
-        wanted = live and change(live)
-        if not live or not wanted or _same(wanted, live):
+        if live is None:
+            return gone()
+        wanted = change(live)
+        if not wanted or _same(wanted, live):
             return False
         try:
             cluster.replace(wanted)
