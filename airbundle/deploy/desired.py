@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from airbundle.deploy.dig import value
 from airbundle.deploy.helm_marks import kept, owned, owner
 from airbundle.deploy.objects import CRD, ObjectKey, apply_order, key_of
 from airbundle.errors import DocumentError, Finding
@@ -42,6 +43,14 @@ class Desired:
     def definition(self) -> bool:
         """Whether it defines custom resources."""
         return self.key.kind == CRD
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is a Job that takes itself away some time after its end: that it isn't there says nothing then.
+
+        Source: Kubernetes, `spec.ttlSecondsAfterFinished` of batch/v1.
+        """
+        return self.key.kind == "Job" and value(self.body, "spec", "ttlSecondsAfterFinished") is not None
 
 
 def desired_objects(

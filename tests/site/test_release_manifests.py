@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from airbundle.bundle.release import Release
 from airbundle.errors import CheckFailed, Conflict, SiteError
+from airbundle.installer.site.drift import drifts
 from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.releases import release_steps
 from airbundle.installer.site.runner import run_steps
@@ -15,6 +17,7 @@ from airbundle.progress import SILENT
 from tests.site.test_releases import (
     DEFINITION,
     THING,
+    chart,
     deploy,
     host,
     job,
@@ -25,7 +28,7 @@ from tests.site.test_releases import (
     shelf,
 )
 from tests.support.release_bundles import HERE, Host
-from tests.support.sealed import Site
+from tests.support.sealed import LIMIT, Site
 
 __all__ = ["host", "namespace"]
 
@@ -153,6 +156,33 @@ def test_a_job_that_changed_is_run_again(site: Site, host: Host, namespace: str,
                 deploy(host, made)
     command = site.get("job", "j", "-n", namespace)["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[1] == "dial-nothing"
+
+
+@pytest.mark.parametrize("kind", ["chart", "manifests"])
+def test_a_job_that_takes_itself_away_is_run_once(
+    site: Site, host: Host, namespace: str, tmp_path: Path, kind: str
+) -> None:
+    leaving = job("j", "lookup", "a: b").replace("backoffLimit: 0", "ttlSecondsAfterFinished: 0\n  backoffLimit: 0")
+    if kind == "chart":
+        made = chart(tmp_path, host, Release("", namespace, images="keep-names"), {"templates/j.yaml": leaving})
+        name = "app"
+    else:
+        made, name = (
+            bundle(tmp_path, host, namespace, {"j.yaml": leaving, "c.yaml": config("c")}, 1, "keep-names"),
+            "base",
+        )
+    deploy(host, made)
+    deadline = time.monotonic() + LIMIT
+    while "job.batch/j" in site.kubectl("get", "jobs", "-n", namespace, "-o", "name"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert plan(host, made) == {f"release/{name}": []}
+    assert deploy(host, made).changed == {f"release/{name}": False}
+    with host.run(made) as run:
+        latest = run.site_state.latest()
+        found = latest.release(name) if latest else None
+        assert found and f"batch/v1/Job/{namespace}/j" in found.objects
+        assert list(drifts(run.cluster, run.site_state, found)) == []
 
 
 def test_definitions_come_before_what_they_define(site: Site, host: Host, namespace: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airbundle.deploy.desired import Desired, chart_applied, objects_of_manifest
+from airbundle.deploy.desired import Desired, chart_applied
 from airbundle.deploy.diff import unified
 from airbundle.deploy.difference import difference_digest
 from airbundle.deploy.handover import INPUTS, stamp_of
@@ -15,7 +15,7 @@ from airbundle.deploy.objects import ObjectKey, parse_key
 from airbundle.errors import NotFound, Refused, Unauthorized, VerificationError
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.release_plan import applied
 from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
@@ -62,10 +62,9 @@ def drifts(cluster: ClusterWriter, site: SiteState, release: DeployedRelease) ->
     if release.kind == HANDED_OVER:
         yield from _handed_over(cluster, release)
         return
-    text = site.read_manifest(release.manifest)
     told = set()
     scaled = _Scaled(cluster)
-    for each in objects_of_manifest(text, release.namespace, scope_of(release)):
+    for each in applied(site, release):
         if each.phase != "run":
             continue
         told.add(each.key)
@@ -97,7 +96,7 @@ def _handed_over(cluster: ClusterWriter, release: DeployedRelease) -> Iterator[D
 def _drift(cluster: ClusterWriter, desired: Desired, scaled: _Scaled) -> Drift | None:
     live = cluster.get(desired.key)
     if live is None:
-        return Drift(desired.key, gone=True)
+        return None if desired.leaves else Drift(desired.key, gone=True)
     body = scaled.without_replicas(desired)
     try:
         after = cluster.apply(body, force=True, dry_run=True)

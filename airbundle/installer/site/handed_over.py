@@ -119,7 +119,8 @@ class HandedOverStep(OfRelease):
 
 
 def _keys(material: Material) -> list[ObjectKey]:
-    return sorted({each.key for each in material.running})
+    """Return what must be there: not what has ended and taken itself away, perhaps."""
+    return sorted({each.key for each in material.running if not each.leaves})
 
 
 def _record(material: Material, bundle: str) -> DeployedRelease:

@@ -19,7 +19,7 @@ from airbundle.installer.render import chosen_release
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Material, Materials
-from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.release_plan import applied, scope_of
 from airbundle.installer.site.release_step import ReleaseStep
 from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.release_values import kept_values
@@ -43,12 +43,10 @@ def has_revision(run: SiteRun, helm: SiteHelm, record: DeployedRelease) -> bool:
         return False
     if not record.manifest:
         return True
-    scope = scope_of(record)
     text = helm.releases.manifest(record.namespace, record.name, record.revision)
-    has = {each.key: each.body for each in objects_of_manifest(text, record.namespace, scope)}
+    has = {each.key: each.body for each in objects_of_manifest(text, record.namespace, scope_of(record))}
     # More may be there: a way back adds to helm's records what it finds, such as volumes.
-    then = objects_of_manifest(run.site_state.read_manifest(record.manifest), record.namespace, scope)
-    return all(has.get(each.key) == each.body for each in then)
+    return all(has.get(each.key) == each.body for each in applied(run.site_state, record))
 
 
 def again_problem(run: SiteRun, record: DeployedRelease) -> Finding | None:

@@ -25,10 +25,11 @@ from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_material import Materials, timeout_of
 from airbundle.installer.site.release_rollback import roll_back_release
 from airbundle.installer.site.release_told import told_as
+from airbundle.installer.site.release_up import wait_up
 from airbundle.installer.site.rollback_moves import ReleaseMove
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
-from airbundle.installer.site.wait import begin_anew, wait_ready
+from airbundle.installer.site.wait import begin_anew
 from airbundle.installer.state import StateDirectory
 
 _WHILE = 15.0
@@ -100,14 +101,14 @@ class Restores:
         objects, backup = self._objects(run, move.name), move.backup.name if move.backup else ""
         keys = list(map(parse_key, move.then.objects))
         try:
-            wait_ready(run.cluster, keys, _WHILE, what=move.name)
+            wait_up(run, move.then, _WHILE)
         except SiteError as error:
             run.reporter.event(f"{move.name}: its data are restored before it is up: {error.problem}")
         with run.journal.step(f"restore/{move.name}", manifests=list(release.restore), backup=backup):
             with told_as(f"{move.name} is back, but its data are not restored"):
                 run_manifests(applier, objects, run.journal.run[:8], timeout_of(release), backup=backup)
         begin_anew(run.cluster, keys)
-        wait_ready(run.cluster, keys, timeout_of(release), what=move.name)
+        wait_up(run, move.then, timeout_of(release))
 
     def keeps_apart(self, move: ReleaseMove) -> bool:
         """Tell whether what a release runs then takes the name of a backup.

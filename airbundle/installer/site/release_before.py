@@ -50,7 +50,8 @@ def back_up(
 def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeout: float, *, backup: str = "") -> None:
     """Apply objects, and wait until their jobs have ended well.
 
-    Jobs and pods get a name of their own in each run, so that each run does them anew, and the earlier logs stay.
+    Jobs and pods get a name of their own in each run, so that each run does them anew, and the earlier logs stay. No
+    Job takes itself away, whatever it says: how it ended must be seen.
 
     Args:
         applier: applies them.
@@ -65,7 +66,7 @@ def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeo
     """
     keys: list[ObjectKey] = []
     for each in objects:
-        body = _renamed(each.body, mark) if each.key.kind in _RUN else each.body
+        body = _staying(_renamed(each.body, mark)) if each.key.kind in _RUN else each.body
         body = named(body, backup) if backup else body
         applier.apply(body)
         keys.append(key_of(body))
@@ -75,3 +76,10 @@ def run_manifests(applier: Applier, objects: Sequence[Desired], mark: str, timeo
 def _renamed(body: Mapping[str, Any], mark: str) -> dict[str, Any]:
     name = str(body["metadata"]["name"])[: _NAME_LIMIT - len(mark) - 1].rstrip("-.")
     return {**body, "metadata": {**body["metadata"], "name": f"{name}-{mark}"}}
+
+
+def _staying(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = body.get("spec")
+    if not isinstance(spec, Mapping):
+        return body
+    return {**body, "spec": {name: value for name, value in spec.items() if name != "ttlSecondsAfterFinished"}}

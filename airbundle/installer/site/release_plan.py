@@ -84,8 +84,16 @@ def applied_before(state: SiteState, record: DeployedRelease | None) -> dict[Obj
     """
     if record is None or not record.manifest:
         return {}
-    text = state.read_manifest(record.manifest)
-    return {each.key: each.body for each in objects_of_manifest(text, record.namespace, scope_of(record))}
+    return {each.key: each.body for each in applied(state, record)}
+
+
+def applied(state: SiteState, record: DeployedRelease) -> list[Desired]:
+    """Return the objects of a release as they were applied, in that order.
+
+    Raises:
+        DocumentError: what was applied was not kept, is gone, or was changed.
+    """
+    return objects_of_manifest(state.read_manifest(record.manifest), record.namespace, scope_of(record))
 
 
 def scope_of(record: DeployedRelease) -> Scope:

@@ -13,12 +13,13 @@ from airbundle.errors import Conflict, SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_lasting import lasting_marks
 from airbundle.installer.site.release_material import timeout_of
-from airbundle.installer.site.release_plan import scope_of
+from airbundle.installer.site.release_plan import applied, scope_of
 from airbundle.installer.site.release_tracks import Tracks
+from airbundle.installer.site.release_up import wait_up
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.undo_helm import read_record, write_record
-from airbundle.installer.site.wait import wait_ready
 
 
 def roll_back_release(
@@ -67,11 +68,12 @@ def roll_back_release(
     if restore is not None:
         restore()
     else:
-        wait_ready(run.cluster, list(map(parse_key, now.objects)), timeout, what=name)
+        wait_up(run, now, timeout)
     others = {text for each in (latest.releases if latest else ()) if each.name != name for text in each.objects}
     applier.delete(map(parse_key, known - {*now.objects, *others}))
     run.site_state.record(now)
-    tracks.settle(now.objects)
+    left = lasting_marks(run.cluster, run.site_state, now)
+    tracks.settle(now.objects, lasting=left, declined=map(str, applier.declined))
     return now
 
 
@@ -97,9 +99,9 @@ def _add_kept(run: SiteRun, previous: DeployedRelease, history: Sequence[Revisio
     )
     if stored is None:
         return
-    scope = scope_of(previous)
-    now = {each.key for each in objects_of_manifest(stored.record.manifest.encode(), previous.namespace, scope)}
-    wanted = objects_of_manifest(run.site_state.read_manifest(previous.manifest), previous.namespace, scope)
+    text = stored.record.manifest.encode()
+    now = {each.key for each in objects_of_manifest(text, previous.namespace, scope_of(previous))}
+    wanted = applied(run.site_state, previous)
     lacking = [each for each in wanted if each.key not in now and run.cluster.get(each.key) is not None]
     if lacking:
         write_record(replace(stored, record=stored.record.adding(each.body for each in lacking)), run.cluster)
@@ -115,8 +117,7 @@ def _check_known(previous: DeployedRelease, history: Sequence[Revision]) -> None
 
 
 def _apply_again(run: SiteRun, applier: Applier, previous: DeployedRelease, force: bool) -> None:
-    text = run.site_state.read_manifest(previous.manifest)
-    for each in objects_of_manifest(text, previous.namespace, scope_of(previous)):
+    for each in applied(run.site_state, previous):
         if each.definition:
             continue
         try:

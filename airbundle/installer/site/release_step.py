@@ -23,10 +23,11 @@ from airbundle.installer.site.release_lasting import lasting_marks, tell_lasting
 from airbundle.installer.site.release_material import Material
 from airbundle.installer.site.release_plan import applied_before, planned_changes
 from airbundle.installer.site.release_tracks import Tracks
+from airbundle.installer.site.release_up import wait_up
 from airbundle.installer.site.release_values import keep_values
 from airbundle.installer.site.release_works import OfRelease, ReleaseWorks
 from airbundle.installer.site.step import Change
-from airbundle.installer.site.wait import wait_ready, why_not
+from airbundle.installer.site.wait import why_not
 from airbundle.progress import Phase
 
 
@@ -94,7 +95,7 @@ class ReleaseStep(OfRelease):
 
     def _come_up(self, record: DeployedRelease, timeout: float) -> None:
         """Wait until it is up."""
-        wait_ready(self._works.run.cluster, list(map(parse_key, record.objects)), timeout, what=record.name)
+        wait_up(self._works.run, record, timeout)
 
     def _settle(self, applier: Applier, record: DeployedRelease) -> None:
         """Remember what is there, and what of it is other than it was applied all the same."""

@@ -60,7 +60,14 @@ class Awaited:
         return self.rollout.failed or any(trouble.certain for _, trouble in self.pods)
 
 
-def wait_ready(cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: float, *, what: str = "") -> None:
+def wait_ready(
+    cluster: ClusterWriter,
+    keys: Collection[ObjectKey],
+    timeout: float,
+    *,
+    what: str = "",
+    leaving: Collection[ObjectKey] = (),
+) -> None:
     """Wait until objects are up, all at once.
 
     Pods of a version before that never got ready are deleted where a StatefulSet would wait for them without end.
@@ -70,6 +77,7 @@ def wait_ready(cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: flo
         keys: name them.
         timeout: seconds.
         what: whose objects they are, for errors, such as `release synapse`.
+        leaving: those that take themselves away when they have ended: where one isn't there, it has, well or not.
 
     Raises:
         SiteError: one is not up in time, or can't be any more; its findings say of each what its controller, its pods,
@@ -81,7 +89,7 @@ def wait_ready(cluster: ClusterWriter, keys: Collection[ObjectKey], timeout: flo
     while True:
         begun = time.monotonic()
         for each in waiting:
-            _look(cluster, each)
+            _look(cluster, each, leaves=each.key in leaving)
         pending = [each for each in waiting if not each.rollout.ready]
         if not pending:
             return
@@ -139,13 +147,13 @@ def _restarts(pod: Mapping[str, Any]) -> int:
     return sum(number(each, "restartCount") for each in listed)
 
 
-def _look(cluster: ClusterWriter, each: Awaited) -> None:
+def _look(cluster: ClusterWriter, each: Awaited, *, leaves: bool = False) -> None:
     """Look at an object; a Job that was seen to end well may be gone since."""
     if each.rollout.ready and each.key.kind == "Job":
         return
     each.body = body = cluster.get(each.key)
     if body is None:
-        each.rollout, each.pods = Rollout(False, why="it is not there"), ()
+        each.rollout, each.pods = Rollout(leaves, why="it is not there"), ()
         return
     each.rollout = state_of(body, _related(cluster, body))
     if each.rollout.ready and each.key.kind == CRD and not _served(cluster, body):

@@ -31,15 +31,25 @@ CONFIG: dict[str, Any] = {
     "data": {"greeting": "hello"},
 }
 KEY = key_of(CONFIG)
+JOB: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "once", "namespace": "shop"},
+    "spec": {"ttlSecondsAfterFinished": 0},
+}
 BACKUP: dict[str, Any] = {**CONFIG, "metadata": {"name": "backup", "namespace": "shop"}}
 
 
 class Site:
-    """A cluster, and a release of one ConfigMap; `controller` changes what is applied, as a controller does."""
+    """A cluster, and a release of one ConfigMap; `controller` changes what is applied, as a controller does.
+
+    A Job that takes itself away has done so before anybody looks at it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.there: dict[ObjectKey, Body] = {}
         self.applied: list[Body] = []
+        self.bodies = [CONFIG]
         self.asked = 0
         self.others = False
         self.before: tuple[str, ...] = ()
@@ -64,7 +74,8 @@ class Site:
 
     def step(self, inputs: str = "inputs") -> ReleaseStep:
         release = Release("app", "shop", timeout="1s", before=self.before)
-        material = Material(release, "shop", "", b"", (), (Desired(KEY, CONFIG),), (), inputs)
+        objects = tuple(Desired(key_of(body), body) for body in self.bodies)
+        material = Material(release, "shop", "", b"", (), objects, (), inputs)
         backup = [Desired(key_of(BACKUP), BACKUP)]
         materials = SimpleNamespace(
             of=lambda *_: material, manifests=lambda *_: backup, pins=None, scope=lambda *_: True
@@ -86,11 +97,15 @@ class Site:
         if not dry_run:
             self.applied.append(body)
             after["metadata"]["resourceVersion"] = str(len(self.applied))
-            self.there[key_of(body)] = self.controller(after)
+            if "ttlSecondsAfterFinished" not in after.get("spec", {}):
+                self.there[key_of(body)] = self.controller(after)
         return after
 
     def resource_of(self, *_: object) -> None:
         return None
+
+    def objects(self, *_: object, **__: object) -> list[Body]:
+        return []
 
     def forget(self) -> None: ...
 
@@ -156,6 +171,29 @@ def test_what_a_person_keeps_is_asked_for_again_and_is_no_deployment(site: Site)
     assert (site.install(), site.there[KEY]["data"]) == (True, {"greeting": "hello"})
     site.others = False
     assert (site.step().plan(), site.install()) == ([], False)
+
+
+def test_a_job_that_has_taken_itself_away_is_not_missed(site: Site) -> None:
+    site.bodies = [CONFIG, JOB]
+    assert site.install()
+    assert (site.step().plan(), site.step().deploys(), site.install(), len(site.applied)) == ([], False, False, 2)
+
+
+def test_nor_does_an_attempt_begin_anew_for_it_that_was_cut_off(site: Site) -> None:
+    site.bodies = [CONFIG, JOB]
+    site.install()
+    tracks = Tracks(site.state, "app")
+    tracks.begin([str(KEY), str(key_of(JOB))], "newer", 0)
+    tracks.taken("newer", 0)
+    assert (run(site.step("newer")), len(site.applied)) == (True, 2)
+
+
+def test_any_other_job_that_is_gone_is_made_again(site: Site) -> None:
+    site.bodies = [CONFIG, {**JOB, "spec": {}}]
+    site.controller = lambda body: {**body, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    site.install()
+    del site.there[key_of(JOB)]
+    assert site.install() and key_of(JOB) in site.there
 
 
 def test_what_was_deleted_is_made_again(site: Site) -> None:

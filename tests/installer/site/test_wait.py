@@ -132,6 +132,15 @@ def test_it_ends_when_all_are_up(serving: Any) -> None:
         wait_ready(cluster, [WEB, JOB, WEB], 60)
 
 
+def test_a_job_that_takes_itself_away_may_be_gone_before_anybody_looks(serving: Any) -> None:
+    with serving(
+        lambda path, number: deployment(1) if path.endswith("web") else SETS if "sets" in path else None
+    ) as cluster:
+        wait_ready(cluster, [JOB], 60, leaving=[JOB])
+        with pytest.raises(SiteError, match="Job n/job: it is not there"):
+            wait_ready(cluster, [JOB], 0.05, leaving=[WEB])
+
+
 def test_what_is_certain_is_told_at_once(serving: Any) -> None:
     with serving(web(pod("InvalidImageName", "no name"))) as cluster:
         with pytest.raises(SiteError) as caught:
