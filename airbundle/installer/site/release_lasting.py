@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from airbundle.errors import AirbundleError, DocumentError
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.drift import Drift, drifts
+from airbundle.installer.site.release_tracks import Track
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.transfer.cluster_write import ClusterWriter
@@ -50,6 +51,11 @@ def lasting_alone(
     except DocumentError:
         return None
     return found
+
+
+def lasting_of(found: Iterable[Drift], track: Track) -> list[Drift]:
+    """Return what of a release is known to last, and is no person's edit that waits for another's word."""
+    return [each for each in found if each.mark in track.lasting and str(each.key) not in track.declined]
 
 
 def tell_lasting(run: SiteRun, name: str, lasting: Iterable[Drift]) -> None:

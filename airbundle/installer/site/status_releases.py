@@ -9,6 +9,8 @@ from airbundle.errors import Finding
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.drift import Drift, drifts
 from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_lasting import lasting_of
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.step import SiteRun
 
 _SHOWN = 10
@@ -18,7 +20,7 @@ _ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the 
 
 
 def release_findings(
-    run: SiteRun, helm: SiteHelm, release: DeployedRelease, states: MutableMapping[str, str]
+    run: SiteRun, helm: SiteHelm, release: DeployedRelease, states: MutableMapping[str, str], kept: list[Finding]
 ) -> Iterator[Finding]:
     """Yield what is not well of a release.
 
@@ -27,11 +29,16 @@ def release_findings(
         helm: of the same.
         release: as it was recorded.
         states: gets how it is, by its name: `up`, `changed`, or `gone`.
+        kept: gets what is not as it was applied, and was so already when all of it was up: something in the cluster
+            sets it each time. That is as it is meant to be.
     """
     where = f"release/{release.name}"
     findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
     handed_over = release.kind == HANDED_OVER
     found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
+    lasting = lasting_of(found, Tracks(run.site_state, release.name).read())
+    found = [each for each in found if each not in lasting]
+    kept += [_told(f"{each.key.title} is as something in the cluster sets it", each, where) for each in lasting]
     hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
     gone = [each for each in found if each.gone]
     total = len(release.objects)
@@ -51,14 +58,11 @@ def release_findings(
 def _of_drift(drift: Drift, where: str, hint: str) -> Finding:
     if drift.gone:
         return Finding(f"{drift.key.title} is gone", where=where, code="object", hint=hint)
-    return Finding(
-        f"{drift.key.title} was edited",
-        where=where,
-        code="object",
-        found=drift.found,
-        expected=drift.expected,
-        hint=hint,
-    )
+    return _told(f"{drift.key.title} was edited", drift, where, hint)
+
+
+def _told(what: str, drift: Drift, where: str, hint: str = "") -> Finding:
+    return Finding(what, where=where, code="object", found=drift.found, expected=drift.expected, hint=hint)
 
 
 def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:

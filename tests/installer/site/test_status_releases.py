@@ -1,0 +1,58 @@
+"""installer.site.status_releases: what counts as well; all of it runs in tests/site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from airbundle.errors import Finding
+from airbundle.installer.site.status_releases import release_findings
+from tests.installer.site.test_release_step import CONFIG, JOB, KEY, Site, hand
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def look(site: Site) -> tuple[str, list[str], list[str]]:
+    """Return how the release is, what is not well, and what is kept."""
+    latest = site.state.latest()
+    assert latest is not None
+    states: dict[str, str] = {}
+    kept: list[Finding] = []
+    found = [str(each) for each in release_findings(site.run, cast(Any, None), latest.releases[0], states, kept)]
+    return states["app"], found, [str(each) for each in kept]
+
+
+def test_what_a_controller_sets_each_time_is_told_and_well(site: Site) -> None:
+    site.controller = lambda body: {**body, "data": {"greeting": "by a controller"}}
+    site.install()
+    told = "release/app: ConfigMap shop/app is as something in the cluster sets it"
+    kept = f"{told}; found greeting: by a controller; expected greeting: hello"
+    assert look(site) == ("up", [], [kept])
+    site.there[KEY] = hand("by hand")
+    state, (found,), still = look(site)
+    assert (state, still) == ("changed", []) and "ConfigMap shop/app was edited; found greeting: by hand" in found
+
+
+def test_what_a_person_keeps_is_a_finding_until_it_is_agreed_upon(site: Site) -> None:
+    site.install()
+    site.there[KEY] = hand("by hand")
+    site.others = True
+    site.install()
+    state, (found,), kept = look(site)
+    assert (state, kept) == ("changed", []) and "with --yes, which puts it back" in found
+
+
+def test_a_job_that_has_taken_itself_away_is_not_missed(site: Site) -> None:
+    site.bodies = [CONFIG, JOB]
+    site.install()
+    assert look(site) == ("up", [], [])
+    del site.there[KEY]
+    assert look(site)[:2] == (
+        "changed",
+        ["release/app: ConfigMap shop/app is gone (install the bundle again with --yes, which puts it back)"],
+    )
