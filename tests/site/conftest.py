@@ -8,12 +8,11 @@ namespaces of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.sealed import NotThere, Site, any_site, sealed_site
+from tests.support.sealed import Site, any_site, sealed_site
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this very hook
@@ -34,20 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """A cluster of two nodes that these tests share."""
-    with ExitStack() as ending:
-        try:
-            cluster = ending.enter_context(any_site())
-        except NotThere as error:
-            pytest.skip(str(error))
+    with any_site() as cluster:
         yield cluster
 
 
 @pytest.fixture
 def bare_site() -> Iterator[Site]:
     """A sealed cluster of two nodes for this test alone, as a site is before airbundle comes."""
-    with ExitStack() as ending:
-        try:
-            cluster = ending.enter_context(sealed_site())
-        except NotThere as error:
-            pytest.skip(str(error))
+    with sealed_site() as cluster:
         yield cluster

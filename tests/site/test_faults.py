@@ -23,7 +23,7 @@ import yaml
 from tests.site import faulty, shop
 from tests.site.desk import Desk, open_desk
 from tests.site.polling import Polled, polled
-from tests.support.sealed import AIRBUNDLE, NotThere, Site, sealed_site
+from tests.support.sealed import AIRBUNDLE, Site, sealed_site
 
 STATE = "/var/lib/airbundle"
 API_AWAY = float(os.environ.get("AIRBUNDLE_TEST_API_AWAY", "20"))
@@ -122,10 +122,7 @@ class Shop:
 def shop_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     root = tmp_path_factory.mktemp("faults")
     with ExitStack() as ending:
-        try:
-            site = ending.enter_context(sealed_site())
-        except NotThere as error:
-            pytest.skip(str(error))
+        site = ending.enter_context(sealed_site())
         desk = ending.enter_context(open_desk(root))
         # A disk of its own for the state, as many hosts have, which can be made as small as it is full.
         site.host("sh", "-c", f"mkdir -p {STATE} && mount -t tmpfs -o mode=755,size={_ROOM} tmpfs {STATE}")

@@ -26,7 +26,7 @@ from tests.site.importing import import_images
 from tests.site.running import site_run
 from tests.support.cert_manager import MISSING, cert_manager, cert_manager_images, write_cert_manager_chart
 from tests.support.helm import helm
-from tests.support.sealed import NotThere, Site, sealed_site
+from tests.support.sealed import Site, sealed_site
 
 SPACE = "cm-space"
 CERTIFICATE = """
@@ -42,10 +42,7 @@ def site_with_cert_managers_images(tmp_path: Path) -> Iterator[tuple[Site, SiteR
     if cert_manager() is None:
         pytest.skip(MISSING)
     with ExitStack() as ending:
-        try:
-            site = ending.enter_context(sealed_site(nodes=1))
-        except NotThere as error:
-            pytest.skip(str(error))
+        site = ending.enter_context(sealed_site(nodes=1))
         import_images(site, 1, cert_manager_images(), tmp_path / "images.tar")
         yield site, ending.enter_context(site_run(site, tmp_path, SiteFile("berlin", domain="shop.test")))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from airbundle.installer.site.step import SiteRun, Step
 from airbundle.installer.site.trust_step import trust_step
 from airbundle.progress import SILENT
 from tests.site.running import site_run
-from tests.support.sealed import NotThere, Site, sealed_site
+from tests.support.sealed import Site, sealed_site
 
 CRD = """
 apiVersion: apiextensions.k8s.io/v1
@@ -56,11 +55,7 @@ def planned(step: Step) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module", name="bare")
 def without_cert_manager() -> Iterator[Site]:
     """A small cluster of these tests' own: definitions are for all of a cluster."""
-    with ExitStack() as ending:
-        try:
-            cluster = ending.enter_context(sealed_site(nodes=1))
-        except NotThere as error:
-            pytest.skip(str(error))
+    with sealed_site(nodes=1) as cluster:
         yield cluster
 
 

@@ -17,16 +17,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from _pytest.outcomes import Skipped
 
 from tests.support.forward import forwarded
 from tests.support.terminal import OnTerminal
@@ -35,7 +37,7 @@ BOX = "AIRBUNDLE_SITE_BOX"
 CLUSTER = "AIRBUNDLE_TEST_CLUSTER"
 """Set by scripts/test-site: take the cluster of KUBECONFIG, whatever else is there."""
 NODE_COMMAND = "AIRBUNDLE_TEST_NODE"
-"""How a command gets to a node of such a cluster, such as `ssh root@{node}`."""
+"""What takes a line for a shell to a node of such a cluster, such as `ssh root@{node}`, `docker exec {node} sh -c`."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIMIT = 600.0
@@ -49,8 +51,8 @@ AIRBUNDLE = (sys.executable, "-m", "airbundle")
 Answer = subprocess.CompletedProcess
 
 
-class NotThere(RuntimeError):
-    """There is no cluster to test on; the text says why, in one line."""
+class NotThere(Skipped):
+    """There is no cluster to test on, or no way to its nodes: a test is left out, and says why in one line."""
 
 
 class Failed(AssertionError):
@@ -75,7 +77,7 @@ class Site:
     kubeconfig: Path
     sealed: bool
     _host: Callable[[], list[str]]
-    _node: Callable[[int], list[str]]
+    _node: Callable[[int, Sequence[str]], list[str]]
     _restart: Callable[[], None] = field(repr=False)
 
     def host(
@@ -99,7 +101,7 @@ class Site:
         Raises:
             Failed: it ended with another code than 0, and `check` is set.
         """
-        return _run([*self._node(number), *map(str, command)], check=check, stdin=stdin)
+        return _run(self._node(number, list(map(str, command))), check=check, stdin=stdin)
 
     def start(
         self, *command: str | Path, env: Mapping[str, str] | None = None, log: Path | None = None
@@ -263,8 +265,8 @@ def sealed_site(*, nodes: int = 2) -> Iterator[Site]:
 
 def _running_site(box: Path, name: str, nodes: int, directory: Path) -> Iterator[Site]:
     # SITE_NAME goes by argument, so that a test may set an environment of its own.
-    def inside(number: int = 1) -> list[str]:
-        return ["env", f"SITE_NAME={name}", str(box / "in"), "--node", str(number)]
+    def inside(number: int = 1, command: Sequence[str] = ()) -> list[str]:
+        return ["env", f"SITE_NAME={name}", str(box / "in"), "--node", str(number), *command]
 
     def up() -> None:
         _run(["env", f"SITE_NAME={name}", str(box / "up"), "--nodes", str(nodes)], check=True)
@@ -305,11 +307,12 @@ def own_cluster() -> Site:
     def on_host() -> list[str]:
         return ["env", f"PATH={kubectl.parent}:{os.environ['PATH']}"]
 
-    def on_node(number: int) -> list[str]:
+    def on_node(number: int, command: Sequence[str]) -> list[str]:
         template = os.environ.get(NODE_COMMAND)
         if not template:
             raise NotThere(f"no way to the nodes of this cluster: {NODE_COMMAND}='ssh root@{{node}}' names one")
-        return [word.replace("{node}", nodes[number - 1]) for word in template.split()]
+        # As one word: what ssh is given as several, a shell there takes apart anew.
+        return [*(word.replace("{node}", nodes[number - 1]) for word in template.split()), shlex.join(command)]
 
     def restart() -> None:
         raise NotThere("the nodes of a cluster that is not ours are not restarted")

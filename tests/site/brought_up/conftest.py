@@ -14,7 +14,7 @@ import pytest
 from tests.site.bring_up import BroughtUp, build, write_site
 from tests.site.desk import open_desk
 from tests.support import cert_manager
-from tests.support.sealed import NotThere, any_site
+from tests.support.sealed import any_site
 
 
 @pytest.fixture(scope="package")
@@ -23,10 +23,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BroughtUp]:
         pytest.skip(cert_manager.MISSING)
     root = tmp_path_factory.mktemp("bring-up")
     with ExitStack() as ending:
-        try:
-            site = ending.enter_context(any_site())
-        except NotThere as error:
-            pytest.skip(str(error))
+        site = ending.enter_context(any_site())
         desk = ending.enter_context(open_desk(root))
         bundle = build(desk)
         words = ("install", bundle, "--key", desk.public_key, "--site", write_site(root / "site", site), "--access-log")
