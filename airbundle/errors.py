@@ -145,6 +145,11 @@ class NotFound(RemoteError):
 class Unauthorized(RemoteError):
     """The other side wants credentials, or refuses those it got."""
 
+    @property
+    def forbidden(self) -> bool:
+        """Whether it is known who asks, and may not (403)."""
+        return self.status == 403
+
 
 class Refused(RemoteError):
     """The other side understood the request and will not do it."""

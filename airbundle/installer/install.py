@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import airbundle
@@ -20,7 +19,7 @@ from airbundle.installer.ca_servers import ServerCertificate
 from airbundle.installer.copies import Copies
 from airbundle.installer.copy import Copy
 from airbundle.installer.embedded import check_tags, make_config
-from airbundle.installer.journal import Journal
+from airbundle.installer.journal import Journal, timestamp
 from airbundle.installer.load import LoadResult
 from airbundle.installer.load_plan import LoadPlan
 from airbundle.installer.missing import Missing
@@ -230,7 +229,7 @@ class _Install:
             file=copy.path.name,
             verified=copy.verified,
             whole=copy.whole,
-            installed=same.installed if same else _now(),
+            installed=same.installed if same else timestamp(),
             images=self._plan.count(IMAGE),
             charts=self._plan.count(CHART),
             sparse=result.sparse,
@@ -314,7 +313,3 @@ class _Install:
         size = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
         if size:
             yield f"{counted(len(paths), 'earlier bundle')} in {self._state.bundles} still served; {human(size)}"
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

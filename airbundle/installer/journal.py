@@ -106,7 +106,7 @@ class Journal:
         Raises:
             HostError: it can't be written.
         """
-        body: dict[str, Any] = {"run": self.run, "step": step, "event": event, "time": _now()}
+        body: dict[str, Any] = {"run": self.run, "step": step, "event": event, "time": timestamp()}
         if info:
             body["info"] = dict(info)
         if undo:
@@ -202,5 +202,6 @@ def _check_header(body: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _now() -> str:
+def timestamp() -> str:
+    """Return this moment as records have it: RFC 3339, UTC, seconds."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

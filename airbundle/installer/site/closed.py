@@ -8,8 +8,6 @@ from typing import Any, Protocol
 from airbundle.errors import Finding, NotFound, Unauthorized
 from airbundle.transfer.cluster_api import Resource
 
-_FORBIDDEN = 403
-
 
 class Lists(Protocol):
     """Lists the cluster's objects."""
@@ -29,7 +27,7 @@ def list_open(cluster: Lists, resource: Resource, namespace: str) -> list[Mappin
     except NotFound:
         return []
     except Unauthorized as error:
-        if error.status != _FORBIDDEN:
+        if not error.forbidden:
             raise
         return None
 

@@ -24,7 +24,6 @@ from airbundle.transfer.cluster_write import ClusterWriter
 
 _SCALERS = Resource("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 _SHOWN = 3
-_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _handed_over(cluster: ClusterWriter, release: DeployedRelease) -> Iterator[D
         try:
             live = cluster.get(key)
         except Unauthorized as error:
-            if error.status != _FORBIDDEN:
+            if not error.forbidden:
                 raise
             continue
         if live is None:
@@ -140,7 +139,7 @@ class _Scaled:
             try:
                 self._targets[namespace] = set(self._read(namespace))
             except Unauthorized as error:
-                if error.status != _FORBIDDEN:
+                if not error.forbidden:
                     raise
                 self._targets[namespace] = None
         return self._targets[namespace]

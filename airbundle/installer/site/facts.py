@@ -213,4 +213,4 @@ class _Gatherer:
 
 def is_forbidden(error: AirbundleError) -> bool:
     """Tell whether the API refused because of who asks."""
-    return isinstance(error, Unauthorized) and error.status == 403
+    return isinstance(error, Unauthorized) and error.forbidden

@@ -107,7 +107,7 @@ class HandedOverStep(OfRelease):
             try:
                 live = self._works.run.cluster.get(key)
             except Unauthorized as error:
-                if error.status != 403:
+                if not error.forbidden:
                     raise
                 closed.append(key)
                 continue

@@ -16,7 +16,6 @@ from airbundle.scan.loading import load_document
 from airbundle.transfer.cluster_api import Resource
 
 _CLAIMS = Resource("v1", "persistentvolumeclaims", CLAIM)
-_FORBIDDEN = 403
 
 
 class Reads(Protocol):
@@ -74,7 +73,7 @@ def _claims(cluster: Reads, namespaces: Collection[str]) -> Sequence[Mapping[str
     try:
         return list(cluster.objects(_CLAIMS))
     except Unauthorized as error:
-        if error.status != _FORBIDDEN or not namespaces:
+        if not error.forbidden or not namespaces:
             raise
     return [claim for namespace in sorted(namespaces) for claim in cluster.objects(_CLAIMS, namespace)]
 

@@ -10,7 +10,6 @@ from airbundle.progress import Reporter
 from airbundle.transfer.cluster_write import ClusterWriter, open_cluster_writer
 
 _IDENTITY = ObjectKey("v1", NAMESPACE, "", "kube-system")
-_FORBIDDEN = 403
 
 
 def reach_cluster(order: Order, reporter: Reporter) -> ClusterWriter:
@@ -37,7 +36,7 @@ def identify(cluster: ClusterWriter, order: Order, site_state: SiteState) -> Sit
     try:
         body = cluster.get(_IDENTITY)
     except Unauthorized as error:
-        if error.status != _FORBIDDEN:
+        if not error.forbidden:
             raise
         if not order.at_cluster:
             return kept or SiteCluster("")  # the registry needs nothing of the cluster

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 
 from airbundle.errors import Interrupted, SiteError
-from airbundle.installer.journal import Journal
+from airbundle.installer.journal import Journal, timestamp
 from airbundle.installer.options import EMBEDDED
 from airbundle.installer.served import find_kept, is_served, lacking_images, open_kept, serve_back
 from airbundle.installer.server_up import is_down, start_again
@@ -177,7 +176,9 @@ def _roll_back(state: StateDirectory, work: _Work, reporter: Reporter) -> Rolled
         who[SITE_FILE] = plan.then.who[SITE_FILE]
     done = RolledBack(plan, number)
     with run.journal.step(ROLLBACK, before=plan.now.number, to=plan.then.number, deployment=number):
-        site.write(replace(plan.then, number=number, time=_now(), complete=False, who=who, releases=latest.releases))
+        site.write(
+            replace(plan.then, number=number, time=timestamp(), complete=False, who=who, releases=latest.releases)
+        )
         serve_back(state, work.then, plan.then.statement, Journal(state.journal), reporter)
         with reporter.phase("roll back") as phase:
             set_settings(run, phase, str(plan.then.who.get(SITE_FILE, "")), plan.settings)
@@ -197,7 +198,3 @@ def _move(work: _Work, move: ReleaseMove, done: RolledBack) -> None:
         restore = partial(work.data.run, move) if move.restores else None
         go_back(work.run, move.then, restore, afresh=move.afresh)
         done.done.append(move.name)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import NoReturn
 
 from airbundle.errors import AirbundleError, Finding, HostError, Outcome, SiteError
-from airbundle.installer.journal import Journal
+from airbundle.installer.journal import Journal, timestamp
 from airbundle.installer.served import open_kept, serve_back
 from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease, Deployment, same_release
 from airbundle.installer.site.drift import release_changed
@@ -200,7 +199,7 @@ class _Failed:
         except AirbundleError as error:
             where = "the registry's names"
             self.findings.append(Finding(f"stay those of the newer version: {error.problem}", where=where))
-        now = replace(before, number=number, time=_now(), complete=before.complete, who=who, releases=releases)
+        now = replace(before, number=number, time=timestamp(), complete=before.complete, who=who, releases=releases)
         try:
             with host_errors("record what serves", site.root):
                 site.write(now)
@@ -220,7 +219,3 @@ class _Failed:
 
 def _runs(move: ReleaseMove) -> str:
     return ", ".join(move.restores)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
