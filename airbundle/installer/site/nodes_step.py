@@ -53,21 +53,22 @@ class NodesStep:
         return [change for found in at_each(ways.nodes, lambda node: self._plan(node, ways, given)) for change in found]
 
     def run(self, phase: Phase) -> bool:
-        """Set up every node in turn. See `Step.run`.
+        """Look at every node, a few at a time, and set up in turn those that are not as they should be. See `Step.run`.
 
         Raises:
             SiteError: nodes that could not be set up, each with the reason; the others are.
         """
         given, ways = given_at(self._run), self._ways()
         changed, findings, by_hand = False, list[Finding](), list[str]()
-        for node in ways.nodes:
+        seen = at_each(ways.nodes, lambda node: self._look(node, ways.access[node.name], given))
+        for node, planned in zip(ways.nodes, seen):
             access = ways.access[node.name]
             with phase.item(node.name, 0):
                 if access.way == "manual":
                     by_hand += self._by_hand(node, access, given)
                     continue
                 try:
-                    changed |= self._set_up(node, access, given)
+                    changed |= self._set_up(node, access, given, planned)
                 except AirbundleError as error:
                     findings += error.findings or [
                         Finding(error.problem, where=node.name, code="node", hint=error.hint)
@@ -89,19 +90,42 @@ class NodesStep:
         ways.check()
         return ways
 
-    def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given) -> bool:
-        """Make one node what it should be; return whether anything changed."""
-        planned = read_plan(node.name, access.run(node.name, given.script, "plan").text)
+    def _look(self, node: ClusterNode, access: NodeAccess, given: Given) -> NodePlan | None:
+        """Return what is to be done at a node; None where that can't be told now, or something is wrong there."""
+        if access.way == "manual":
+            return None
+        try:
+            planned = self._planned(node, access, given)
+            if not (planned.files or planned.restart):
+                self._check(node, access, given)
+        except AirbundleError:
+            return None  # in its turn it is looked at again, and told
+        return planned
+
+    def _planned(self, node: ClusterNode, access: NodeAccess, given: Given) -> NodePlan:
+        return read_plan(node.name, access.run(node.name, given.script, "plan").text)
+
+    def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given, seen: NodePlan | None) -> bool:
+        """Make one node what it should be; return whether anything changed.
+
+        Args:
+            node: which.
+            access: the way to it.
+            given: what it is told.
+            seen: what is to be done, where that is known; nothing where it is as it should be.
+        """
+        planned = seen or self._planned(node, access, given)
         changed = bool(planned.files)
         if changed:
             self._apply(node, access, given)
-            planned = read_plan(node.name, access.run(node.name, given.script, "plan").text)
+            planned = self._planned(node, access, given)
         self._keep(node.name, given.script)
-        changed |= self._restart(node, access, given, planned)
+        restarted = self._restart(node, access, given, planned)
         if self._rolling:
             release_cordon(self._run, node.name)
-        self._check(node, access, given)
-        return changed
+        if changed or planned.restart or seen is None:
+            self._check(node, access, given)
+        return changed or restarted
 
     def _apply(self, node: ClusterNode, access: NodeAccess, given: Given) -> None:
         undo = [{"node": node.name, "access": journalled(access, node.name)}]
@@ -146,8 +170,7 @@ class NodesStep:
         access = ways.access[node.name]
         if access.way == "manual":
             return self._plan_by_hand(node, given)
-        answer = access.run(node.name, given.script, "plan")
-        return changes_on(node.name, read_plan(node.name, answer.text), given, rolling=self._rolling)
+        return changes_on(node.name, self._planned(node, access, given), given, rolling=self._rolling)
 
     def _plan_by_hand(self, node: ClusterNode, given: Given) -> list[Change]:
         installed = bool(self._run.state.read().registry)
