@@ -73,7 +73,8 @@ def roll_back_release(
     applier.delete(map(parse_key, known - {*now.objects, *others}))
     run.site_state.record(now)
     left = lasting_marks(run.cluster, run.site_state, now)
-    tracks.settle(now.objects, lasting=left, declined=map(str, applier.declined))
+    declined = map(str, applier.declined)
+    tracks.settle(now.objects, lasting=left, declined=declined, restored=restore is not None)
     return now
 
 

@@ -115,9 +115,25 @@ class Tracks:
             serial = max(serial, track.serial)
         self._write(replace(track, restoring=True, left=left, serial=serial))
 
-    def settle(self, objects: Iterable[str], *, lasting: Iterable[str] = (), declined: Iterable[str] = ()) -> None:
-        """Say what is there and recorded, and that nothing else of ours is; the rest as `Track` has it."""
-        self._write(Track(frozenset(objects), begun=True, lasting=frozenset(lasting), declined=frozenset(declined)))
+    def settle(
+        self,
+        objects: Iterable[str],
+        *,
+        lasting: Iterable[str] = (),
+        declined: Iterable[str] = (),
+        restored: bool = True,
+    ) -> None:
+        """Say what is there and recorded, and that nothing else of ours is.
+
+        Args:
+            objects, lasting, declined: as `Track` has them.
+            restored: its data belong to it; else what was yet to be restored before still is.
+        """
+        track = Track(frozenset(objects), begun=True, lasting=frozenset(lasting), declined=frozenset(declined))
+        if not restored:
+            before = self.read()
+            track = replace(track, restoring=before.restoring, left=before.left, serial=before.serial)
+        self._write(track)
 
     def forget(self) -> None:
         """Say that nothing is there any more."""

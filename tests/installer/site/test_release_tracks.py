@@ -70,8 +70,13 @@ def test_data_that_are_yet_to_be_restored_are_for_nothing_older(tracks: Tracks, 
     tracks.restore()  # by a rollback, which says what was up before it
     tracks.begin([], "one", 3)
     assert [(serial, tracks.read().takes("shop", serial)) for serial, _ in wanted] == wanted
+    tracks.settle(["a"], restored=False)  # a later version failed, which knows nothing of that
+    assert [(serial, tracks.read().takes("shop", serial)) for serial, _ in wanted] == wanted
+    assert tracks.read().objects == {"a"}
     tracks.settle([])
     assert tracks.read().takes("shop", 1)
+    tracks.settle([], restored=False)
+    assert not tracks.read().restoring
 
 
 @pytest.mark.parametrize(
