@@ -10,7 +10,7 @@ from airbundle.installer.site.deployment import HANDED_OVER, DeployedRelease
 from airbundle.installer.site.drift import Drift, drifts
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_lasting import lasting_of
-from airbundle.installer.site.release_tracks import Tracks
+from airbundle.installer.site.release_tracks import Track, Tracks
 from airbundle.installer.site.step import SiteRun
 
 _SHOWN = 10
@@ -33,10 +33,11 @@ def release_findings(
             sets it each time. That is as it is meant to be.
     """
     where = f"release/{release.name}"
-    findings = list(_of_helm(helm, release)) if release.kind == "chart" else []
+    track = Tracks(run.site_state, release.name).read()
+    findings = list(_of_helm(helm, release, track)) if release.kind == "chart" else []
     handed_over = release.kind == HANDED_OVER
     found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
-    lasting = lasting_of(found, Tracks(run.site_state, release.name).read())
+    lasting = lasting_of(found, track)
     found = [each for each in found if each not in lasting]
     kept += [_told(f"{each.key.title} is as something in the cluster sets it", each, where) for each in lasting]
     hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
@@ -65,7 +66,7 @@ def _told(what: str, drift: Drift, where: str, hint: str = "") -> Finding:
     return Finding(what, where=where, code="object", found=drift.found, expected=drift.expected, hint=hint)
 
 
-def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:
+def _of_helm(helm: SiteHelm, release: DeployedRelease, track: Track) -> Iterator[Finding]:
     where, hint = f"release/{release.name}", _AGAIN
     history = helm.releases.history(release.namespace, release.name)
     if not history:
@@ -74,6 +75,13 @@ def _of_helm(helm: SiteHelm, release: DeployedRelease) -> Iterator[Finding]:
     newest = history[-1]
     if newest.status != DEPLOYED:
         yield Finding("helm did not finish with it", where=where, code="release", found=newest.status, hint=hint)
+    elif newest.number != release.revision and track.tried and track.took(track.tried, newest.number):
+        yield Finding(
+            "an install has deployed it since, which has not come to its end",
+            where=where,
+            code="release",
+            hint="let it end, or run the same command again",
+        )
     elif newest.number != release.revision:
         yield Finding(
             "somebody else has deployed it since: its values may be others",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from airbundle.errors import Finding
+from airbundle.installer.site.deployment import DeployedRelease
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.status_releases import release_findings
 from tests.installer.site.test_release_step import CONFIG, JOB, KEY, Site, hand
 
@@ -36,6 +39,26 @@ def test_what_a_controller_sets_each_time_is_told_and_well(site: Site) -> None:
     site.there[KEY] = hand("by hand")
     state, (found,), still = look(site)
     assert (state, still) == ("changed", []) and "ConfigMap shop/app was edited; found greeting: by hand" in found
+
+
+def test_a_revision_of_helms_is_our_own_or_somebody_elses(site: Site) -> None:
+    record = DeployedRelease("app", "shop", "chart", "inputs", revision=3)
+    history = [SimpleNamespace(number=2, status="deployed")]
+    helm = cast(Any, SimpleNamespace(releases=SimpleNamespace(history=lambda *_: history)))
+
+    def told() -> list[str]:
+        return [str(each).partition(" (")[0] for each in release_findings(site.run, helm, record, {}, [])]
+
+    others = "release/app: somebody else has deployed it since: its values may be others; found revision"
+    assert told() == [f"{others} 2; expected revision 3"]
+    tracks = Tracks(site.state, "app")
+    tracks.begin([], "newer", 1)
+    assert told() == ["release/app: an install has deployed it since, which has not come to its end"]
+    tracks.taken("newer", 4)
+    assert told() == [f"{others} 2; expected revision 3"]
+    tracks.settle([])
+    history[0].number = 1
+    assert told() == [f"{others} 1; expected revision 3"]
 
 
 def test_what_a_person_keeps_is_a_finding_until_it_is_agreed_upon(site: Site) -> None:
