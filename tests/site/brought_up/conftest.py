@@ -32,4 +32,5 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BroughtUp]:
             yield BroughtUp(site, desk, words, report)
         finally:
             if not site.sealed:
-                site.airbundle("uninstall", "--yes", check=False)
+                # Definitions, too: tests after these take a cluster that has them for one with a cert-manager.
+                site.airbundle("uninstall", "--yes", "--delete-data", check=False)
