@@ -10,6 +10,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from airbundle.bundle.release import Release
 from airbundle.cli.main import main
 from airbundle.deploy.objects import ObjectKey
@@ -97,6 +99,16 @@ class World:
         more = {"templates/broken.yaml": BROKEN} if broken else {}
         shelf.chart(Release("gauge", self.namespace, rollback="auto", timeout="20s"), {**files, **more})
         return shelf.write(self.host.key, version, 1767225600 + int(version.replace(".", "")), "tools")
+
+    def kubeconfig_to_nowhere(self) -> Path:
+        """Write a kubeconfig whose cluster does not answer."""
+        body = yaml.safe_load(self.kubeconfig.read_text())
+        for each in body["clusters"]:
+            each["cluster"]["server"] = "https://127.0.0.1:1"
+        path = self.root / "nowhere.conf"
+        path.write_text(yaml.safe_dump(body))
+        path.chmod(0o600)
+        return path
 
     def command(self, *words: object) -> tuple[int, dict[str, Any]]:
         """Run a command in this process and read its answer."""

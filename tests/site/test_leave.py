@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import ssl
 from collections.abc import Iterator
@@ -82,10 +81,9 @@ def test_what_goes_is_told_first(world: World, capsys: pytest.CaptureFixture[str
     assert world.config() == "1.1.0"
 
 
-def test_a_cluster_that_does_not_answer_is_told_and_may_be_left(world: World, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_told_and_may_be_left(world: World) -> None:
     assert not world.deploy(world.bundle("1.0.0"))
-    cut = tmp_path / "kubeconfig"
-    cut.write_text(re.sub("server: .*", "server: https://127.0.0.1:1", world.kubeconfig.read_text()))
+    cut = world.kubeconfig_to_nowhere()
     code, answer = world.command("uninstall", "--yes", "--kubeconfig", cut, "--patience", "1")
     error = answer["errors"][0]
     assert (code, error["outcome"]) == (6, "unchanged")
