@@ -37,7 +37,7 @@ BOX = "AIRBUNDLE_SITE_BOX"
 CLUSTER = "AIRBUNDLE_TEST_CLUSTER"
 """Set by scripts/test-site: take the cluster of KUBECONFIG, whatever else is there."""
 NODE_COMMAND = "AIRBUNDLE_TEST_NODE"
-"""What takes a line for a shell to a node of such a cluster, such as `ssh root@{node}`, `docker exec {node} sh -c`."""
+"""What takes a line for a shell to a node of such a cluster: `ssh root@{node}`, `docker exec -i {node} sh -c`."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIMIT = 600.0

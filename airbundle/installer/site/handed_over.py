@@ -53,7 +53,8 @@ class HandedOverStep(OfRelease):
         with phase.item(release.name, 0):
             closed = self._wait(material)
             keys = [key for key in _keys(material) if key not in closed]
-            wait_ready(run.cluster, keys, material.timeout, what=f"{release.name}, which was handed over")
+            what = f"{release.name}, which was handed over"
+            wait_ready(run.cluster, keys, material.timeout, what=what, leaving=_leaving(material))
             if self._works.check is not None:
                 self._works.check(run, release, material.namespace)
         if closed:
@@ -75,7 +76,7 @@ class HandedOverStep(OfRelease):
         latest = self._works.run.site_state.latest()
         record = latest.release(self._release.name) if latest else None
         same = record is not None and record.kind == HANDED_OVER and record.inputs == material.inputs
-        return same and not self._look(material).wrong
+        return same and not self._look(material, seen=True).wrong
 
     def _wait(self, material: Material) -> frozenset[ObjectKey]:
         """Wait until all that may be looked at is there as it was handed over; return what may not be."""
@@ -101,9 +102,11 @@ class HandedOverStep(OfRelease):
             )
         return frozenset(seen.closed)
 
-    def _look(self, material: Material) -> _Seen:
-        closed, wrong = [], []
-        for key in _keys(material):
+    def _look(self, material: Material, *, seen: bool = False) -> _Seen:
+        """Look at all of it; what takes itself away may be gone, once something of it was `seen`."""
+        closed, wrong, gone = list[ObjectKey](), list[Finding](), list[Finding]()
+        keys, leaving = _keys(material), _leaving(material)
+        for key in keys:
             try:
                 live = self._works.run.cluster.get(key)
             except Unauthorized as error:
@@ -112,15 +115,22 @@ class HandedOverStep(OfRelease):
                 closed.append(key)
                 continue
             if live is None:
-                wrong.append(Finding("it is not there", where=key.title, code="handed-over"))
+                missing = gone if key in leaving else wrong
+                missing.append(Finding("it is not there", where=key.title, code="handed-over"))
             elif stamp_of(live) != material.inputs:
                 wrong.append(Finding("it is not of this version of the bundle", where=key.title, code="handed-over"))
+        if not seen and len(gone) == len(keys):
+            wrong = gone  # nobody has applied it yet, for all that is known
         return _Seen(tuple(closed), tuple(wrong))
 
 
 def _keys(material: Material) -> list[ObjectKey]:
-    """Return what must be there: not what has ended and taken itself away, perhaps."""
-    return sorted({each.key for each in material.running if not each.leaves})
+    return sorted({each.key for each in material.running})
+
+
+def _leaving(material: Material) -> frozenset[ObjectKey]:
+    """Return what takes itself away when it has ended."""
+    return frozenset(each.key for each in material.running if each.leaves)
 
 
 def _record(material: Material, bundle: str) -> DeployedRelease:
@@ -133,6 +143,6 @@ def _record(material: Material, bundle: str) -> DeployedRelease:
         rollback="never",
         needs=material.release.needs,
         images=images_of(material.objects),
-        objects=tuple(sorted(str(key) for key in _keys(material))),
+        objects=tuple(sorted(str(key) for key in _keys(material) if key not in _leaving(material))),
         bundle=bundle,
     )

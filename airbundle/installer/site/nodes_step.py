@@ -64,10 +64,12 @@ class NodesStep:
         for node, planned in zip(ways.nodes, seen):
             access = ways.access[node.name]
             with phase.item(node.name, 0):
-                if access.way == "manual":
+                if planned is None:
                     by_hand += self._by_hand(node, access, given)
                     continue
                 try:
+                    if isinstance(planned, AirbundleError):
+                        raise planned
                     changed |= self._set_up(node, access, given, planned)
                 except AirbundleError as error:
                     findings += error.findings or [
@@ -90,31 +92,30 @@ class NodesStep:
         ways.check()
         return ways
 
-    def _look(self, node: ClusterNode, access: NodeAccess, given: Given) -> NodePlan | None:
-        """Return what is to be done at a node; None where that can't be told now, or something is wrong there."""
+    def _look(self, node: ClusterNode, access: NodeAccess, given: Given) -> NodePlan | AirbundleError | None:
+        """Return what is to be done at a node, or what is wrong there, to be told in its turn; None: by a person."""
         if access.way == "manual":
             return None
         try:
             planned = self._planned(node, access, given)
             if not (planned.files or planned.restart):
                 self._check(node, access, given)
-        except AirbundleError:
-            return None  # in its turn it is looked at again, and told
+        except AirbundleError as error:
+            return error
         return planned
 
     def _planned(self, node: ClusterNode, access: NodeAccess, given: Given) -> NodePlan:
         return read_plan(node.name, access.run(node.name, given.script, "plan").text)
 
-    def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given, seen: NodePlan | None) -> bool:
+    def _set_up(self, node: ClusterNode, access: NodeAccess, given: Given, planned: NodePlan) -> bool:
         """Make one node what it should be; return whether anything changed.
 
         Args:
             node: which.
             access: the way to it.
             given: what it is told.
-            seen: what is to be done, where that is known; nothing where it is as it should be.
+            planned: what is to be done; nothing where it was found to be as it should be.
         """
-        planned = seen or self._planned(node, access, given)
         changed = bool(planned.files)
         if changed:
             self._apply(node, access, given)
@@ -123,7 +124,7 @@ class NodesStep:
         restarted = self._restart(node, access, given, planned)
         if self._rolling:
             release_cordon(self._run, node.name)
-        if changed or planned.restart or seen is None:
+        if changed or planned.restart:
             self._check(node, access, given)
         return changed or restarted
 

@@ -97,6 +97,7 @@ class _StepBack(ReleaseStep):
     ) -> None:
         super().__init__(works, carried, release, ())
         self._restore = restore
+        self._restored = restore is not None
 
     def _come_up(self, record: DeployedRelease, timeout: float) -> None:
         if self._restore is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airbundle.deploy.helm_history import DEPLOYED, recovery_of
-from airbundle.deploy.objects import ObjectKey
+from airbundle.deploy.objects import ObjectKey, parse_key
 from airbundle.errors import Conflict
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.drift import Drift, release_changed
@@ -110,7 +110,8 @@ def _helms(works: ReleaseWorks, material: Material) -> _Helms:
 
 
 def _there(works: ReleaseWorks, material: Material) -> bool:
-    return all(each.leaves or works.run.cluster.get(each.key) is not None for each in material.running)
+    # Also what takes itself away: nobody saw how it ended, and it may be that it failed.
+    return all(works.run.cluster.get(parse_key(text)) is not None for text in texts_of(material))
 
 
 def texts_of(material: Material) -> list[str]:

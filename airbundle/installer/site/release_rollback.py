@@ -13,7 +13,6 @@ from airbundle.errors import Conflict, SiteError
 from airbundle.installer.site.apply import Applier
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_helm import SiteHelm
-from airbundle.installer.site.release_lasting import lasting_marks
 from airbundle.installer.site.release_material import timeout_of
 from airbundle.installer.site.release_plan import applied, scope_of
 from airbundle.installer.site.release_tracks import Tracks
@@ -72,9 +71,7 @@ def roll_back_release(
     others = {text for each in (latest.releases if latest else ()) if each.name != name for text in each.objects}
     applier.delete(map(parse_key, known - {*now.objects, *others}))
     run.site_state.record(now)
-    left = lasting_marks(run.cluster, run.site_state, now)
-    declined = map(str, applier.declined)
-    tracks.settle(now.objects, lasting=left, declined=declined, restored=restore is not None)
+    tracks.settle(now.objects, restored=restore is not None)
     return now
 
 

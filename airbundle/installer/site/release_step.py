@@ -34,6 +34,9 @@ from airbundle.progress import Phase
 class ReleaseStep(OfRelease):
     """A release that airbundle deploys, as a step; made as `OfRelease`."""
 
+    _restored = True
+    """Whether its data belong to it once it is up."""
+
     def __init__(self, works: ReleaseWorks, carried: CarriedRelease, release: Release, needs: Sequence[str]) -> None:
         super().__init__(works, carried, release, needs)
         self._tracks = Tracks(works.run.site_state, release.name)
@@ -101,7 +104,8 @@ class ReleaseStep(OfRelease):
         """Remember what is there, and what of it is other than it was applied all the same."""
         run = self._works.run
         left = lasting_marks(run.cluster, run.site_state, record)
-        self._tracks.settle(record.objects, lasting=left, declined=map(str, applier.declined))
+        declined = map(str, applier.declined)
+        self._tracks.settle(record.objects, lasting=left, declined=declined, restored=self._restored)
 
     def _leave(self, applier: Applier, material: Material, found: Found) -> bool:
         """Leave it as it is; what was set by hand is put back where a person agrees by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from airbundle.deploy.objects import ObjectKey, parse_key
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_plan import applied
+from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.site.step import SiteRun
 from airbundle.installer.site.wait import wait_ready
 
@@ -23,10 +24,15 @@ def wait_up(run: SiteRun, record: DeployedRelease, timeout: float) -> None:
         Unauthorized, Unreachable, RemoteError: the cluster gives no good answer.
     """
     keys = list(map(parse_key, record.objects))
-    wait_ready(run.cluster, keys, timeout, what=record.name, leaving=_leaving(run, record, keys))
+    wait_ready(run.cluster, keys, timeout, what=record.name, leaving=leaving(run.site_state, record))
 
 
-def _leaving(run: SiteRun, record: DeployedRelease, keys: list[ObjectKey]) -> list[ObjectKey]:
-    if not record.manifest or not any(key.kind == "Job" for key in keys):
+def leaving(state: SiteState, record: DeployedRelease) -> list[ObjectKey]:
+    """Return what of a release takes itself away when it has ended.
+
+    Raises:
+        DocumentError: what was applied is gone, or was changed.
+    """
+    if not record.manifest or not any(parse_key(text).kind == "Job" for text in record.objects):
         return []
-    return [each.key for each in applied(run.site_state, record) if each.leaves]
+    return [each.key for each in applied(state, record) if each.leaves]

@@ -14,6 +14,7 @@ from airbundle.installer.site.drift import release_changed
 from airbundle.installer.site.release_back import Restores, go_back
 from airbundle.installer.site.release_data import DataBack
 from airbundle.installer.site.release_helm import SiteHelm
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_moves import ReleaseMove, in_order
 from airbundle.installer.site.rollback_plan import ROLLBACK
 from airbundle.installer.site.rollback_told import failure_findings, registry_findings
@@ -129,7 +130,22 @@ class _Failed:
         with self._run.reporter.phase("roll back") as phase, phase.item(move.name, 0):
             # The way forth left alone what others had set, unless somebody agreed: so does the way back.
             go_back(self._run, then, (lambda: data.run(move)) if move.restores else None, force=False)
-        self.back.append(move.name)
+        if Tracks(self._run.site_state, move.name).read().restoring:
+            self._unrestored(move)
+        else:
+            self.back.append(move.name)
+
+    def _unrestored(self, move: ReleaseMove) -> None:
+        """Tell of what is back on data that an earlier failed version left: this one has nothing that restores them."""
+        self.left.append(move.name)
+        self.findings.append(
+            Finding(
+                "is back, but its data are those of a version that failed before, and nothing here restores them",
+                where=_STEP + move.name,
+                code="data",
+                hint=f"`{self._command}` restores them, as the version says that backed them up",
+            )
+        )
 
     def _question(self, move: ReleaseMove) -> str:
         why = "; ".join(f"{name} failed: {error.problem}" for name, error in self._failed.items())

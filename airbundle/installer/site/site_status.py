@@ -38,7 +38,6 @@ class SiteStatus:
             serves is what is meant to serve then: it is told, and no finding.
         cluster: context of the cluster; empty when it did not answer.
         releases: name → how it is: `up`, `changed`, `gone` or `unknown`.
-        kept: objects of releases that something in the cluster sets otherwise than they were applied, each time.
         images: containers that were looked at, and how many of them run what is not theirs.
         certificates: what ends when.
         last: the journal's last entry.
@@ -51,7 +50,6 @@ class SiteStatus:
     failed: dict[str, Deployment] = field(default_factory=dict)
     cluster: str = ""
     releases: dict[str, str] = field(default_factory=dict)
-    kept: list[Finding] = field(default_factory=list)
     images: ImagesSeen = field(default_factory=ImagesSeen)
     certificates: list[Expiry] = field(default_factory=list)
     last: Entry | None = None
@@ -69,10 +67,6 @@ class SiteStatus:
                 yield f"failed     {_told(self.failed[each.name])}; the site went back to {each.title}"
         for name, how in self.releases.items():
             yield f"release    {name}: {how}"
-        for kept in self.kept[:_SHOWN]:
-            yield f"kept       {kept}"
-        if len(self.kept) > _SHOWN:
-            yield f"kept       {len(self.kept) - _SHOWN} more objects as something in the cluster sets them"
         if self.images.containers:
             wrong = f", {self.images.wrong} of them wrong" if self.images.wrong else ", all of them as signed"
             yield f"images     {self.images.containers} containers{wrong}"
@@ -91,7 +85,6 @@ class SiteStatus:
             "deployment": self.deployment and _named(self.deployment),
             "bundles": [{**_named(each), "failed": self._failed(each.name)} for each in self.bundles],
             "releases": [{"name": name, "state": how} for name, how in self.releases.items()],
-            "kept": [each.to_json() for each in self.kept],
             "images": {"containers": self.images.containers, "wrong": self.images.wrong},
             "certificates": [each.to_json() for each in self.certificates],
             "last": self.last and {"step": self.last.step, "event": self.last.event, "time": self.last.time},
@@ -187,8 +180,7 @@ def _look(runs: Sequence[tuple[SiteRun, Deployment]], deployment: Deployment, st
     run = runs[-1][0]
     with SiteHelm(run) as helm:
         for release in deployment.releases:
-            look = partial(release_findings, run, helm, release, status.releases, status.kept)
-            _part(status, f"release/{release.name}", look)
+            _part(status, f"release/{release.name}", partial(release_findings, run, helm, release, status.releases))
     statements = [each.statement for _, each in runs]
     _part(status, "images", partial(look_at_images, run, deployment, statements, status.images))
 

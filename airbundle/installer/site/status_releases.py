@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
 
 from airbundle.deploy.helm_history import DEPLOYED
 from airbundle.errors import Finding
@@ -11,16 +12,19 @@ from airbundle.installer.site.drift import Drift, drifts
 from airbundle.installer.site.release_helm import SiteHelm
 from airbundle.installer.site.release_lasting import lasting_of
 from airbundle.installer.site.release_tracks import Track, Tracks
+from airbundle.installer.site.release_up import leaving
 from airbundle.installer.site.step import SiteRun
 
 _SHOWN = 10
+_LASTING = "was not as it was applied when all of it came up, and is so still: a controller sets it, or a person had"
 _AGAIN = "install the bundle again, which puts it back"
+_RESTORE = "airbundle rollback, which restores them; or install a version that takes them as they are"
 _AGREED = "install the bundle again with --yes, which puts it back"
 _ADMINISTRATOR = "it was handed over: let the administrator run apply.sh of the newest handoff again"
 
 
 def release_findings(
-    run: SiteRun, helm: SiteHelm, release: DeployedRelease, states: MutableMapping[str, str], kept: list[Finding]
+    run: SiteRun, helm: SiteHelm, release: DeployedRelease, states: MutableMapping[str, str]
 ) -> Iterator[Finding]:
     """Yield what is not well of a release.
 
@@ -29,21 +33,22 @@ def release_findings(
         helm: of the same.
         release: as it was recorded.
         states: gets how it is, by its name: `up`, `changed`, or `gone`.
-        kept: gets what is not as it was applied, and was so already when all of it was up: something in the cluster
-            sets it each time. That is as it is meant to be.
     """
     where = f"release/{release.name}"
     track = Tracks(run.site_state, release.name).read()
     findings = list(_of_helm(helm, release, track)) if release.kind == "chart" else []
+    if track.restoring:
+        findings.append(Finding("its data are yet to be restored", where=where, code="data", hint=_RESTORE))
     handed_over = release.kind == HANDED_OVER
     found = list(drifts(run.cluster, run.site_state, release)) if release.manifest or handed_over else []
     lasting = lasting_of(found, track)
     found = [each for each in found if each not in lasting]
-    kept += [_told(f"{each.key.title} is as something in the cluster sets it", each, where) for each in lasting]
+    for each in lasting:
+        yield replace(_told(f"{each.key.title} {_LASTING}", each, where), severity="warning")
     hint = _ADMINISTRATOR if handed_over else _AGAIN if release.kind == "chart" else _AGREED
     gone = [each for each in found if each.gone]
-    total = len(release.objects)
-    if total and len(gone) >= total:
+    lasts = len(release.objects) - len(leaving(run.site_state, release))
+    if 0 < lasts <= len(gone):
         states[release.name] = "gone"
         yield Finding(
             "the release is gone", where=where, code="release", hint=_ADMINISTRATOR if handed_over else _AGAIN

@@ -15,6 +15,7 @@ from airbundle.installer.journal import Journal
 from airbundle.installer.site import rollback_failed
 from airbundle.installer.site.deployment import DeployedRelease, Deployment
 from airbundle.installer.site.release_back import Restores
+from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.rollback_failed import roll_back_failed
 from airbundle.installer.site.site_state import SiteState
 from airbundle.installer.state import Installed, StateDirectory
@@ -81,3 +82,14 @@ def test_a_damaged_state_file_keeps_nothing_from_going_back(run: Any, back: list
     assert [each.where for each in error.findings] == ["registry", "release/app", "the registry's names"]
     assert "release/app failed; shop 1.0.0 serves as before (app went back)" in error.problem
     assert back == ["app"]
+
+
+def test_what_is_back_on_data_of_an_earlier_failed_version_is_not_as_it_was(run: Any, back: list[str]) -> None:
+    """Neither this version nor its run restores them; the deployment stays open, so that a rollback goes on."""
+    Tracks(run.site_state, "app").restore()
+    error = failing(run)
+    assert (back, error.outcome) == (["app"], "partial")
+    (told,) = (each for each in error.findings if each.code == "data")
+    assert told.where == "release/app" and "`airbundle rollback --site berlin --bundle shop` restores them" in told.hint
+    assert "app did not go back" in error.problem
+    assert not run.site_state.latest().complete

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from airbundle.errors import Finding
 from airbundle.installer.site.deployment import DeployedRelease
 from airbundle.installer.site.release_tracks import Tracks
 from airbundle.installer.site.status_releases import release_findings
@@ -21,21 +20,23 @@ def site(tmp_path: Path) -> Site:
 
 
 def look(site: Site) -> tuple[str, list[str], list[str]]:
-    """Return how the release is, what is not well, and what is kept."""
+    """Return how the release is, what is not well, and what is told all the same."""
     latest = site.state.latest()
     assert latest is not None
     states: dict[str, str] = {}
-    kept: list[Finding] = []
-    found = [str(each) for each in release_findings(site.run, cast(Any, None), latest.releases[0], states, kept)]
-    return states["app"], found, [str(each) for each in kept]
+    found = list(release_findings(site.run, cast(Any, None), latest.releases[0], states))
+    errors, warnings = ([str(each) for each in found if each.severity == how] for how in ("error", "warning"))
+    return states["app"], errors, warnings
 
 
 def test_what_a_controller_sets_each_time_is_told_and_well(site: Site) -> None:
     site.controller = lambda body: {**body, "data": {"greeting": "by a controller"}}
     site.install()
-    told = "release/app: ConfigMap shop/app is as something in the cluster sets it"
-    kept = f"{told}; found greeting: by a controller; expected greeting: hello"
-    assert look(site) == ("up", [], [kept])
+    state, errors, (told,) = look(site)
+    assert (state, errors) == ("up", []) and told.startswith(
+        "release/app: ConfigMap shop/app was not as it was applied"
+    )
+    assert told.endswith("; found greeting: by a controller; expected greeting: hello")
     site.there[KEY] = hand("by hand")
     state, (found,), still = look(site)
     assert (state, still) == ("changed", []) and "ConfigMap shop/app was edited; found greeting: by hand" in found
@@ -47,7 +48,7 @@ def test_a_revision_of_helms_is_our_own_or_somebody_elses(site: Site) -> None:
     helm = cast(Any, SimpleNamespace(releases=SimpleNamespace(history=lambda *_: history)))
 
     def told() -> list[str]:
-        return [str(each).partition(" (")[0] for each in release_findings(site.run, helm, record, {}, [])]
+        return [str(each).partition(" (")[0] for each in release_findings(site.run, helm, record, {})]
 
     others = "release/app: somebody else has deployed it since: its values may be others; found revision"
     assert told() == [f"{others} 2; expected revision 3"]
@@ -75,7 +76,12 @@ def test_a_job_that_has_taken_itself_away_is_not_missed(site: Site) -> None:
     site.install()
     assert look(site) == ("up", [], [])
     del site.there[KEY]
-    assert look(site)[:2] == (
-        "changed",
-        ["release/app: ConfigMap shop/app is gone (install the bundle again with --yes, which puts it back)"],
-    )
+    state, (gone,), _ = look(site)
+    assert state == "gone" and gone.startswith("release/app: the release is gone")
+
+
+def test_data_that_are_yet_to_be_restored_are_a_finding(site: Site) -> None:
+    site.install()
+    Tracks(site.state, "app").restore()
+    state, (found,), _ = look(site)
+    assert state == "changed" and found.startswith("release/app: its data are yet to be restored (airbundle rollback")
