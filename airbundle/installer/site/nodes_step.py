@@ -6,7 +6,8 @@ and taken back. A copy of what each node was given stays in the site's state, `n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from airbundle.deploy.node_answers import NodePlan, read_plan, written, wrongs
 from airbundle.deploy.nodes import ClusterNode
@@ -29,6 +30,9 @@ from airbundle.installer.site.step import Change, SiteRun
 from airbundle.progress import Phase
 from airbundle.transfer.node_access import BY_HAND, NodeAccess
 from airbundle.transfer.pull_probe import PullProbe
+
+_BELIEVED = 6.0
+"""Seconds after which a runtime has read /etc/hosts anew: Go's resolver believes for five what it read just before."""
 
 
 class NodesStep:
@@ -59,13 +63,14 @@ class NodesStep:
             SiteError: nodes that could not be set up, each with the reason; the others are.
         """
         given, ways = given_at(self._run), self._ways()
-        changed, findings, by_hand = False, list[Finding](), list[str]()
+        changed, findings, by_hand = False, list[Finding](), dict[str, str]()
+        handed_over = any(self._kept(node.name) == given.script for node in ways.nodes)
         seen = at_each(ways.nodes, lambda node: self._look(node, ways.access[node.name], given))
         for node, planned in zip(ways.nodes, seen):
             access = ways.access[node.name]
             with phase.item(node.name, 0):
                 if planned is None:
-                    by_hand += self._by_hand(node, access, given)
+                    by_hand.update(self._by_hand(node, access, given))
                     continue
                 try:
                     if isinstance(planned, AirbundleError):
@@ -80,7 +85,7 @@ class NodesStep:
         if findings:
             raise SiteError("nodes could not be set up", findings=findings, hint="mend that, then run this again")
         if by_hand:
-            changed |= self._ask(ways, by_hand)
+            changed |= self._ask([node for node in ways.nodes if node.name in by_hand], by_hand, handed_over)
         return changed
 
     @property
@@ -179,32 +184,48 @@ class NodesStep:
             return []
         return [Change(f"{node.name}: a person runs {SCRIPTS}/{node.name}.sh apply there", "run")]
 
-    def _by_hand(self, node: ClusterNode, access: NodeAccess, given: Given) -> list[str]:
-        """Write a node's script; return what a person has to do, where that is not done."""
+    def _by_hand(self, node: ClusterNode, access: NodeAccess, given: Given) -> dict[str, str]:
+        """Write a node's script; return what a person has to do, by the node's name."""
         undo = [{"node": node.name, "access": journalled(access, node.name)}]
         if self._kept(node.name) != given.script:
             self._run.journal.note(f"{NAME}/{node.name}", undo=undo)
         answer = access.run(node.name, given.script, "apply")
-        return [answer.text] if answer.code == BY_HAND and self._unpulled(node.name) else []
+        return {node.name: answer.text} if answer.code == BY_HAND else {}
 
-    def _ask(self, ways: Ways, by_hand: list[str]) -> bool:
-        """Have a person run the scripts, and look whether it was done."""
-        for line in by_hand:
-            self._run.reporter.event(line)
+    def _ask(self, nodes: Sequence[ClusterNode], by_hand: Mapping[str, str], handed_over: bool) -> bool:
+        """Have a person run the scripts that were not run yet, and look whether it was done; return whether one did.
+
+        Args:
+            nodes: whose scripts a person runs.
+            by_hand: what to do, by the node's name.
+            handed_over: the scripts were there before, and may have been run just now.
+        """
+        left = self._left(nodes, patient=handed_over)
+        if not left:
+            return False
+        for name in left:
+            self._run.reporter.event(by_hand[name])
         if self._run.ask("have the scripts been run on all these nodes?"):
-            left = {node.name: self._unpulled(node.name) for node in ways.nodes}
-            findings = [
-                Finding("does not pull", where=name, code="node", found=why) for name, why in left.items() if why
-            ]
+            left = self._left(nodes, patient=True)
+            findings = [Finding("does not pull", where=name, code="node", found=why) for name, why in left.items()]
             if not findings:
                 return True
         else:
-            findings = [Finding(line, code="node") for line in by_hand]
+            findings = [Finding(by_hand[name], code="node", found=why) for name, why in left.items()]
         raise SiteError(
             "nodes are not set up, which a person has to do",
             findings=findings,
             hint="run the scripts on them, then run this again",
         )
+
+    def _left(self, nodes: Sequence[ClusterNode], *, patient: bool) -> dict[str, str]:
+        """Return why nodes pull no unchanged upstream name, of those that don't; `patient`: ask them a second time."""
+        found = zip(nodes, at_each(nodes, lambda node: self._unpulled(node.name)))
+        left = {node.name: why for node, why in found if why}
+        if left and patient:
+            time.sleep(_BELIEVED)
+            left = self._left([node for node in nodes if node.name in left], patient=False)
+        return left
 
     def _unpulled(self, node: str) -> str:
         """Return why a node pulls no unchanged upstream name; empty when it does."""
