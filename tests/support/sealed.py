@@ -194,9 +194,6 @@ def find_box() -> Path:
         NotThere: no sealed cluster can be started here; says why.
     """
     named = os.environ.get(BOX)
-    if not named and os.environ.get("CI"):
-        # Not yet green as a whole in one go: until then an unattended run has them only where somebody asks for them.
-        raise NotThere(f"CI runs the tests on a cluster only where {BOX} names the directory of its `up`")
     box = Path(named) if named else CHECKOUT.parent / "shared" / "site"
     if not (box / "up").is_file():
         raise NotThere(f"no sealed cluster in {box}: name the directory of its `up` in {BOX}")
